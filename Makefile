@@ -1,0 +1,66 @@
+# `make demo` and `make test` need Python 3.11 or newer, pip and make; the first run sets everything up in $(VENV).
+
+VENV := .venv
+# The first of these that is at least 3.11 and can make virtual environments is used.
+PYTHON := python3.11 python3
+DEMO := runs/demo
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-fast lint format bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+# Tests and the demo need nothing from the Hugging Face Hub or W&B: whatever would reach for them fails at once.
+demo test test-fast: export HF_HUB_OFFLINE := 1
+demo test test-fast: export WANDB_MODE := offline
+demo test test-fast: export TOKENIZERS_PARALLELISM := false
+
+demo: $(STAMP) ## the whole story on the embedded model and data, into runs/demo
+	$(BIN)/lnsub demo --output $(DEMO)
+
+test: $(STAMP) ## all tests
+	$(BIN)/python -m pytest
+
+test-fast: $(STAMP) ## all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(STAMP) ## style, format and types, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## put the code in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## time the parts that must be fast
+	$(BIN)/python -m benchmarks
+
+venv: $(STAMP) ## the virtual environment with lnsub and all it needs
+
+# torch goes first, so that no other package's looser wish for it can bring in another build.
+$(STAMP): pyproject.toml constraints.txt
+	@set -e; found=; \
+	for python in $(PYTHON); do \
+	    if "$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        found=$$python; break; \
+	    fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "None of '$(PYTHON)' is Python 3.11 or newer with the venv module." >&2; \
+	    echo "Name one that is: make venv PYTHON=/path/to/python3" >&2; \
+	    exit 1; \
+	fi; \
+	echo "Installing lnsub and the packages it needs in $(VENV) with $$("$$found" --version): this takes a few minutes."; \
+	"$$found" -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt torch
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean: ## remove caches, build products and the demo's output; keeps the virtual environment and your runs
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage $(DEMO)
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +

@@ -1,0 +1,7 @@
+"""`python -m lnsub` is the `lnsub` command."""
+
+import sys
+
+from lnsub.cli import main
+
+sys.exit(main())

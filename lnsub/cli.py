@@ -1,0 +1,83 @@
+"""The `lnsub` command: finds what was asked for, imports only that, and turns errors into one line."""
+
+import sys
+from collections.abc import Sequence
+
+from lnsub.errors import UserError
+from lnsub.version import __version__
+
+TRAINING = {
+    "fit": "find tickets: all rounds of iterative magnitude pruning, or one fine-tuning",
+    "validate": "measure a model on the validation split",
+    "test": "measure a model on the test split",
+    "predict": "write a model's predictions as JSON lines",
+}
+OTHERS = {
+    "ticket": "tell what a ticket is (info), or whether it is whole (verify)",
+    "overlap": "compare tickets weight by weight",
+    "demo": "the whole story on a small embedded model, offline, in minutes",
+    "completion": "print a shell completion script",
+}
+
+USAGE = f"""usage: lnsub COMMAND [OPTIONS]     (lnsub COMMAND --help tells a command's options)
+
+Find, transfer and compare the language-neutral sub-networks of multilingual language models.
+
+training:
+{chr(10).join(f"  {name:<12}{text}" for name, text in TRAINING.items())}
+
+tickets and results:
+{chr(10).join(f"  {name:<12}{text}" for name, text in OTHERS.items())}
+
+options:
+  --version   print the version
+  --debug     show the traceback of an error
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: the command line without the program's name; from ``sys.argv`` by default.
+
+    Returns:
+        The exit status: 0 done, 2 bad input.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args
+    args = [arg for arg in args if arg != "--debug"]
+    try:
+        return _run(args)
+    except Exception as error:
+        from lnsub.complaints import one_line
+
+        line = one_line(error, args)
+        if debug or line is None:
+            raise
+        sys.stderr.write(f"lnsub: error: {line}\n")
+        return 2
+
+
+def _run(args: list[str]) -> int:
+    command = args[0] if args else "--help"
+    if command in {"-h", "--help"}:
+        sys.stdout.write(USAGE)
+    elif command == "--version":
+        sys.stdout.write(f"lnsub {__version__}\n")
+    elif command in TRAINING:
+        from lnsub.training import TrainingCLI, quiet
+
+        quiet()
+        TrainingCLI(command, args)
+    elif command in OTHERS:
+        from lnsub.commands import run
+
+        return run(command, args[1:])
+    else:
+        from difflib import get_close_matches
+
+        close = get_close_matches(command, [*TRAINING, *OTHERS], 1)
+        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join([*TRAINING, *OTHERS])}."
+        raise UserError(f"there is no command {command}; {hint}")
+    return 0

@@ -1,0 +1,227 @@
+"""SubnetModule: a multilingual model with a task head, trained under a mask. It holds no pruning mathematics."""
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (torch's own convention)
+
+from lnsub.errors import UserError
+from lnsub.masks import Mask
+from lnsub.subnet import Subnet
+from lnsub.tasks.base import Task
+from lnsub.tickets import Ticket
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long one fit is, and which part of a learning-rate schedule it covers.
+
+    ``trainer.max_epochs`` counts over all fits of a run, so it cannot tell; see :class:`lnsub.imp.IMPCallback`.
+
+    Attributes:
+        epochs: epochs of this fit; -1 where only ``steps`` bounds it.
+        steps: optimizer steps of this fit; -1 where only ``epochs`` bounds it.
+        part: this fit's place among the ``parts`` that share one schedule, from 0.
+        parts: fits that share one schedule; 1: every fit has a schedule of its own.
+    """
+
+    epochs: int
+    steps: int
+    part: int = 0
+    parts: int = 1
+
+
+class SubnetModule(LightningModule):
+    """A Hugging Face model with a task head and a mask on its prunable weights.
+
+    Pruned weights are set to 0 once, and their gradients before clipping and the optimizer step, which equals masking
+    in every forward pass and costs almost nothing.
+
+    Args:
+        task: what the model is for; given by the data module.
+        base_model: a Hub id or a folder with a Hugging Face checkpoint: theta_0.
+        ticket: a ticket file; the model is fine-tuned under its mask. None: dense.
+        init: ``pretrained`` starts from the checkpoint, ``random`` from fresh weights of the same shapes
+            (a re-initialised ticket).
+        learning_rate: AdamW's peak learning rate.
+        weight_decay: decoupled weight decay; biases and norms have none.
+        warmup: share of a round's steps in which the learning rate rises from 0, in [0, 1); it then falls linearly to 0.
+        adam_epsilon: AdamW's epsilon.
+        attention: attention implementation of transformers: ``sdpa`` or ``eager``.
+        seed: seed of the weights that the checkpoint lacks (the task head) and of dropout; given by ``seed_everything``.
+
+    Raises:
+        UserError: a value is outside its range, or the base model or the ticket cannot be used.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        base_model: str = "google-bert/bert-base-multilingual-cased",
+        ticket: str | None = None,
+        init: Literal["pretrained", "random"] = "pretrained",
+        learning_rate: float = 5e-5,
+        weight_decay: float = 0.0,
+        warmup: float = 0.0,
+        adam_epsilon: float = 1e-8,
+        attention: Literal["sdpa", "eager"] = "sdpa",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not learning_rate > 0:
+            raise UserError(f"model.learning_rate must be above 0, not {learning_rate}.")
+        if not 0 <= warmup < 1:
+            raise UserError(f"model.warmup is a share of the steps and must be in [0, 1), not {warmup}.")
+        if weight_decay < 0:
+            raise UserError(f"model.weight_decay must not be negative, but is {weight_decay}.")
+        self.task = task
+        self.base_model = base_model
+        self.init = init
+        self.seed = seed
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.adam_epsilon = adam_epsilon
+        self.budget: Budget | None = None
+
+        # Read before the model is loaded, so that a wrong file costs no time.
+        self.ticket = Ticket.load(ticket) if ticket else None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model, _ = task.build(base_model, init=init, attention=attention)
+        # from_pretrained leaves the model in eval mode, without dropout.
+        self.model.train()
+        self.subnet = Subnet(self.model)
+        self.fingerprint = self.subnet.fingerprint() if init == "pretrained" else f"random-{seed}"
+        self.val_metrics = task.metrics()
+        self.test_metrics = task.metrics()
+        if self.ticket is not None:
+            self._put_on(self.ticket)
+        # DDP would send every mask from rank 0 to the others in each forward pass: 85 MB a step for mBERT.
+        masks = [name for name, _ in self.named_buffers() if name.endswith("weight_mask")]
+        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, masks)
+
+    def _put_on(self, ticket: Ticket) -> None:
+        """Puts a ticket's mask on the model: on the parameters that both have."""
+        if self.init == "pretrained":
+            ticket.check_base(self.fingerprint, self.base_model)
+        fit = self.subnet.fit(ticket.shapes)
+        if not fit.shared:
+            raise UserError(
+                f"The ticket's parameters (such as {min(ticket.shapes)}) are not those of {self.base_model} "
+                f"(such as {min(self.subnet.shapes)}); it was found on {ticket.provenance.base_model}."
+            )
+        mask = dict(Mask.dense(self.subnet.shapes))
+        for name, found in Mask.from_packed(ticket.masks, ticket.shapes).items():
+            if name in mask:
+                if found.shape != mask[name].shape:
+                    raise UserError(
+                        f"The ticket's {name} has the shape {tuple(found.shape)}, "
+                        f"that of {self.base_model} {tuple(mask[name].shape)}."
+                    )
+                mask[name] = found
+        self.subnet.set_mask(Mask(mask))
+        log.info(
+            f"Ticket of {ticket.provenance.task}/{ticket.provenance.language} at sparsity "
+            f"{ticket.provenance.sparsity}: applied to {len(fit.shared)} matrices"
+            + (f"; {len(fit.only_ticket)} of the ticket left out" if fit.only_ticket else "")
+            + (f"; {len(fit.only_model)} of the model left dense" if fit.only_model else "")
+            + "."
+        )
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Returns the task's logits, ``[..., classes]``, aligned with ``batch["labels"]``."""
+        return self.task.forward(self.model, batch)
+
+    @staticmethod
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy in nats over the labels that are not -100."""
+        return F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten(), ignore_index=-100)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """One batch's loss."""
+        loss = self.loss(self(batch), batch["labels"])
+        self.log("train_loss", loss, batch_size=1)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Masks the gradients; Lightning clips after this."""
+        self.subnet.mask_gradients()
+
+    def on_train_start(self) -> None:
+        """Looks at the masks, which a checkpoint may have filled."""
+        self.subnet.sync()
+
+    def on_train_epoch_start(self) -> None:
+        """Makes an epoch's dropout a function of seed, epoch and rank alone, so that it does not depend on restarts."""
+        state = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank]).generate_state(1)
+        torch.manual_seed(int(state[0]))
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Adds one batch to the validation metrics."""
+        self.val_metrics.update(self(batch), batch["labels"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the validation metrics as ``val_<name>``, over all ranks."""
+        self._log_and_reset("val", self.val_metrics)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Adds one batch to the test metrics."""
+        self.test_metrics.update(self(batch), batch["labels"])
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the test metrics as ``test_<name>``, over all ranks."""
+        self._log_and_reset("test", self.test_metrics)
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> list[dict[str, Any]]:
+        """Returns one prediction an example, as the task decodes it."""
+        return self.task.decode(self(batch), batch)
+
+    def _log_and_reset(self, prefix: str, metrics: Any) -> None:
+        # Values are equal on all ranks already: torchmetrics sums the states of all ranks before it computes.
+        self.log_dict({f"{prefix}_{name}": value for name, value in metrics.compute().items()}, rank_zero_only=False)
+        metrics.reset()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW without weight decay on biases and norms; linear warm-up and decay over this fit's own steps."""
+        decayed = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
+        plain = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
+        # A gradient scaler and clipping do not go together with the fused kernel.
+        fused = self.trainer.precision != "16-mixed"
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=self.learning_rate,
+            eps=self.adam_epsilon,
+            fused=fused,
+        )
+        budget = self.budget or Budget(self.trainer.max_epochs or -1, self.trainer.max_steps)
+        steps = self.fit_steps(budget)
+        total, done = steps * budget.parts, steps * budget.part
+        warmup = round(total * self.warmup)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: linear_schedule(step + done, total, warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def fit_steps(self, budget: Budget) -> int:
+        """Optimizer steps of one fit of this length."""
+        self.trainer.fit_loop.setup_data()  # does nothing where it is set up already
+        by_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        limits = [n for n in (by_epoch * budget.epochs, budget.steps) if n >= 0]
+        return max(1, min(limits))
+
+
+def linear_schedule(step: int, total: int, warmup: int) -> float:
+    """The learning rate's factor before optimizer step ``step``: up from 0 over ``warmup`` steps, then down to 0.
+
+    Devlin et al. (2019); the same as transformers' ``get_linear_schedule_with_warmup``.
+    """
+    if step < warmup:
+        return step / warmup
+    return max(0.0, (total - step) / max(1, total - warmup))

@@ -1,0 +1,78 @@
+"""Where a ticket comes from: base model, task, language, seed, how it was pruned, and when."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from lnsub.version import __version__
+
+INHERITED = "inherited"
+"""Task and language of an inherited mask: the magnitude mask of theta_0, which no training has touched."""
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a ticket comes from: everything in a ticket file's metadata but ``format``, ``shapes`` and ``checksum``."""
+
+    base_model: str
+    """Name or path of the base model, as the configuration gave it."""
+    base_fingerprint: str
+    """SHA-256 (hex) over the prunable theta_0 that came from the checkpoint."""
+    task: str
+    """Task that the ticket was found on: ``xnli``, ``wikiann``, ``mlm``, ...; ``inherited`` for an inherited mask."""
+    language: str
+    """Source language, or languages joined by ``+`` for a combined ticket; ``inherited`` for an inherited mask."""
+    seed: int
+    """Seed of the run; -1 for a ticket combined from runs of several seeds."""
+    round: int
+    """The round that trains under this mask, so 0 is dense; -1 for a ticket combined from several rounds."""
+    sparsity: float
+    """Requested sparsity: share of the prunable weights that are pruned, in [0, 1]."""
+    score: str
+    """Name of the importance score: ``magnitude``, ``random``, ``magnitude_init``, ``taylor``, ...;
+    of a combined ticket how it was combined."""
+    scope: str
+    """Over what the scores were ranked together: ``global``, ``layer``, ``matrix``, ``stack``."""
+    schedule: str
+    """How the sparsities of the rounds were set."""
+    metric: str = ""
+    """Metric of the fit that the mask was made from, as ``name=value``; empty where there was none."""
+    lnsub_version: str = __version__
+    """Version of lnsub that made the ticket."""
+    created: str = field(default_factory=_now)
+    """When the ticket was made: ISO 8601, UTC."""
+    sources: str = ""
+    """JSON on the tickets that a combined ticket was made from; empty for any other."""
+
+    def to_metadata(self) -> dict[str, str]:
+        """Returns the fields as the strings of a ticket file's metadata; an empty ``sources`` is left out."""
+        texts = {f.name: str(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        if not self.sources:
+            del texts["sources"]
+        return texts
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "Provenance":
+        """Reads the fields back from a ticket file's metadata; keys that are not fields are ignored.
+
+        Raises:
+            ValueError: a field is missing, or is not the number that it should be; the message says which.
+        """
+        values: dict[str, Any] = {}
+        for f in dataclasses.fields(cls):
+            text = metadata.get(f.name, "" if f.name == "sources" else None)
+            if text is None:
+                raise ValueError(f"its metadata has no {f.name!r}")
+            try:
+                values[f.name] = f.type(text) if f.type in (int, float) else text
+            except ValueError:
+                raise ValueError(f"its {f.name!r} is {text!r}, which is not a number as it should be") from None
+        if not 0 <= values["sparsity"] <= 1:
+            raise ValueError(f"its 'sparsity' is {metadata['sparsity']!r}, which is not between 0 and 1")
+        return cls(**values)

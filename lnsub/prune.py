@@ -1,0 +1,220 @@
+"""Exact selection: scores, a mask and a sparsity give a smaller mask.
+
+Weights are ranked by the bit pattern of their score's absolute value, which as an integer grows with the value, so that
+counting replaces sorting. A sample of the scores guesses a narrow range of patterns that holds the threshold; one pass
+over the scores counts those below it and makes a histogram of those inside. A wrong guess shows in the counts and costs
+another pass, never a wrong mask. Scores are read in place and in blocks: nothing of the model's size is made but the new
+mask.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from lnsub.choices import choose
+from lnsub.errors import UserError
+from lnsub.masks import Mask, kept_counts, require_same_shapes
+from lnsub.names import layer_of, stack_of
+
+SCOPES: Mapping[str, Callable[[str], str]] = {
+    "global": lambda name: "all weights",
+    "layer": lambda name: f"layer {layer_of(name)}",
+    "matrix": lambda name: name,
+    "stack": lambda name: f"the {stack_of(name)}",
+}
+"""What is ranked together: parameters for which the function gives the same word."""
+
+_INTEGER = {
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+    torch.float32: torch.int32,
+    torch.float64: torch.int64,
+}
+
+# Weights per block. On a CPU its keys stay in the second-level cache; a GPU wants large kernels, but little memory.
+_BLOCK_CPU, _BLOCK_GPU = 1 << 18, 1 << 21
+_HISTOGRAM_BITS = 20  # 8 MB of counts, so that the guessed range mostly needs one pass
+_SAMPLE = 1 << 17  # weights that guess the range
+
+
+@torch.no_grad()
+def select(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str = "global") -> Mask:
+    """Prunes the least important weights of ``mask`` until its sparsity is exactly ``sparsity``.
+
+    The pruning step of iterative magnitude pruning (Frankle & Carbin, 2019, https://arxiv.org/abs/1803.03635, section 1)
+    where the scores are the weights. On equal terms its masks are those of ``torch.nn.utils.prune.global_unstructured``
+    (scope ``global``) and ``l1_unstructured`` (scope ``matrix``), bit for bit but for ties.
+
+    Args:
+        scores: importance by parameter name; a weight counts by its absolute value. float16, bfloat16, float32 or
+            float64, and not all need be of one dtype; any shape and strides; on the device of their masks. Read in
+            place, never written. What a pruned weight scores is of no account.
+        mask: what is kept now; the names and shapes of ``scores``.
+        sparsity: the share to be pruned afterwards, of *all* weights and not of the kept ones, in [0, 1).
+        scope: what is ranked together, a key of :data:`SCOPES`: ``global`` all weights, ``layer`` each layer, ``matrix``
+            each parameter, ``stack`` the encoder and the decoder.
+
+    Returns:
+        A new mask, a subset of ``mask``, on the same device. In each group of N weights that are ranked together exactly
+        ``round(sparsity * N)`` are pruned, counting those that were so already: those of the smallest scores. Of equal
+        scores the first in sorted name order and then row-major order are pruned first. So the same input gives the
+        same mask, on any device and any number of threads.
+
+    Raises:
+        UserError: ``sparsity`` is out of range, or less than what is pruned already in some group; there is no such
+            scope; names, shapes or devices differ; a score is not of those dtypes; a kept weight's score is NaN or
+            infinite. The message names the parameter.
+    """
+    if not 0 <= sparsity < 1:
+        raise UserError(f"A sparsity is a share in [0, 1): {sparsity} is not.")
+    group_of = choose("scope", scope, SCOPES)
+    _check(scores, mask)
+    kept = dict(zip(mask, kept_counts(mask), strict=True))
+    groups: dict[str, list[str]] = {}
+    for name in mask:
+        groups.setdefault(group_of(name), []).append(name)
+    quotas, spent = {}, []
+    for group, names in groups.items():
+        total = sum(mask[name].numel() for name in names)
+        pruned = total - sum(kept[name] for name in names)
+        quotas[group] = round(sparsity * total)
+        if pruned > quotas[group]:
+            raise UserError(
+                f"Sparsity {sparsity:g} asks for {quotas[group]:,} of {total:,} weights pruned in {group}, but "
+                f"{pruned:,} are pruned already and none is ever revived (scope {scope}): ask for more, or keep to the "
+                "scope of the earlier rounds."
+            )
+        if pruned == quotas[group]:
+            spent.append(group)
+    result = {name: bits.clone() for name, bits in mask.items()}
+    for group, names in groups.items():
+        if group not in spent:
+            dtype = reduce(torch.promote_types, (scores[name].dtype for name in names))
+            parts = (_blocks(scores[name], mask[name], result[name], dtype) for name in names)
+            _prune([block for part in parts for block in part], quotas[group])
+    return Mask(result)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Consecutive weights, in row-major order, of one parameter."""
+
+    score: Tensor
+    kept: Tensor
+    result: Tensor
+    """Where the new mask goes; one-dimensional."""
+    dtype: torch.dtype
+    """In which scores are compared: one for all blocks of a group."""
+
+    def keys(self, stride: int = 1) -> Tensor:
+        """Integers that rank every ``stride``-th weight: 0 if pruned, else above 0 and in the order of |score|."""
+        integer = _INTEGER[self.dtype]
+        patterns = self.score.reshape(-1)[::stride].to(self.dtype).view(integer)
+        magnitudes = patterns & torch.iinfo(integer).max  # without the sign bit
+        return magnitudes.add_(1).mul_(self.kept.reshape(-1)[::stride])
+
+
+def _blocks(score: Tensor, kept: Tensor, result: Tensor, dtype: torch.dtype) -> list[_Block]:
+    """Cuts one parameter into blocks: views of it, flat ones or, where its strides allow none, whole rows."""
+    if score.is_contiguous() and kept.is_contiguous():
+        score, kept = score.view(-1), kept.view(-1)
+    width = score.numel() // len(score)
+    rows = max(1, (_BLOCK_CPU if score.device.type == "cpu" else _BLOCK_GPU) // width)
+    parts = zip(score.split(rows), kept.split(rows), result.view(-1).split(rows * width), strict=True)
+    return [_Block(*part, dtype) for part in parts]
+
+
+def _prune(blocks: Sequence[_Block], quota: int) -> None:
+    """Writes the results: ``quota`` weights False, more than are pruned so far."""
+    threshold, ties_to_prune = _threshold(blocks, quota)
+    ties = []
+    for block in blocks:
+        above = block.keys().sub_(threshold)
+        torch.gt(above, 0, out=block.result)
+        ties.append(above.numel() - torch.count_nonzero(above))
+    for block, tied in zip(blocks, torch.stack(ties).tolist(), strict=True):
+        if tied > ties_to_prune:
+            spared = (block.keys() == threshold).nonzero()[ties_to_prune:, 0]
+            block.result[spared] = True
+        ties_to_prune = max(0, ties_to_prune - tied)
+
+
+def _threshold(blocks: Sequence[_Block], quota: int) -> tuple[int, int]:
+    """Finds the ``quota``-th smallest key, and how many weights with exactly this key are among the first ``quota``."""
+    total = sum(block.score.numel() for block in blocks)
+    bits = min(_HISTOGRAM_BITS, max(8, total.bit_length() - 4))
+    # One more than any key: that of infinity is smaller, and no score is infinite.
+    top = torch.iinfo(_INTEGER[blocks[0].dtype]).max
+    low, high = _guess(blocks, quota / total, top)
+    while True:
+        span = (high - low - 1).bit_length()
+        shift = max(0, span - bits)
+        bins = 1 << (span - shift)
+        below = _histogram(blocks, low, shift, bins).cumsum(
+            0
+        )  # below[i]: how many keys are less than low + (i << shift)
+        i = int(torch.searchsorted(below, quota))
+        if i == 0:
+            low, high = 1, low
+        elif i > bins:
+            low, high = low + (bins << shift), top
+        elif shift:
+            low, high = low + ((i - 1) << shift), low + (i << shift)
+        else:
+            return low + i - 1, quota - int(below[i - 1])
+
+
+def _guess(blocks: Sequence[_Block], share: float, top: int) -> tuple[int, int]:
+    """Guesses low and high with low <= key < high for the key that ``share`` of the keys do not exceed."""
+    total = sum(block.score.numel() for block in blocks)
+    # Odd, as a stride that divides the length of the rows would see a few columns only.
+    stride = max(64, total // _SAMPLE) | 1
+    sample = torch.cat([block.keys(stride) for block in blocks]).sort().values
+    rank = int(share * len(sample))
+    margin = 1 + int(1.5 * len(sample) ** 0.5)  # three standard deviations of the rank, or more
+    low = max(1, int(sample[rank - margin])) if rank >= margin else 1
+    high = int(sample[rank + margin]) + 1 if rank + margin < len(sample) else top
+    return low, max(high, low + 1)
+
+
+def _histogram(blocks: Sequence[_Block], low: int, shift: int, bins: int) -> Tensor:
+    """Counts the keys below ``low``, and those in each of ``bins`` ranges of ``2**shift`` keys from ``low`` on.
+
+    ``bins`` is a power of two. The counts are int64, of shape (1 + bins,), on the blocks' device. Histograms of parts of
+    the weights, one per rank say, add up to that of the whole.
+    """
+    counts = torch.zeros(1 + bins, dtype=torch.int64, device=blocks[0].score.device)
+    one = torch.ones(1, dtype=torch.int64, device=counts.device)
+    for block in blocks:
+        digits = block.keys().sub_(low).bitwise_right_shift_(shift)  # negative below low
+        counts[0] -= digits.clamp(-1, 0).sum(dtype=torch.int32)
+        inside = digits[(digits & -bins) == 0].long()  # 0 <= digit < bins
+        counts[1:].index_add_(0, inside, one.expand(len(inside)))
+    return counts
+
+
+def _check(scores: Mapping[str, Tensor], mask: Mask) -> None:
+    """Refuses scores that cannot be ranked under ``mask``, with a message that names the parameter."""
+    require_same_shapes("the scores", scores, "the mask", mask)
+    device = next(iter(mask.values())).device
+    for name, bits in mask.items():
+        if scores[name].dtype not in _INTEGER:
+            raise UserError(
+                f"The score of {name!r} has dtype {scores[name].dtype}, which cannot be ranked: use floats."
+            )
+        for what, tensor in (("score", scores[name]), ("mask", bits)):
+            if tensor.device != device:
+                raise UserError(
+                    f"The {what} of {name!r} is on {tensor.device}, other masks on {device}: use one device."
+                )
+    # NaN and infinity show in the extremes: one quick pass, and a closer look only at what that finds.
+    finite = torch.stack([torch.stack(torch.aminmax(scores[name])).isfinite().all() for name in mask]).tolist()
+    for name, clean in zip(mask, finite, strict=True):
+        if not clean and (bad := int(torch.count_nonzero(~scores[name].isfinite() & mask[name]))):
+            raise UserError(
+                f"The score of {name!r} is NaN or infinite at {bad:,} of its kept weights: nothing can be pruned by it. "
+                "Has the training diverged?"
+            )

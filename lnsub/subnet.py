@@ -1,0 +1,211 @@
+"""The sub-network of a live model: which weights are prunable, the mask on them, and the way back to theta_0.
+
+The only file that touches a live model's weights. A mask lives in the model as one boolean buffer per prunable matrix,
+``weight_mask`` beside ``weight``; parameters keep their own names, so checkpoints stay plain.
+"""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lnsub.errors import UserError
+from lnsub.masks import Mask
+
+_BUFFER = "weight_mask"
+
+Weights = dict[str, Tensor]
+"""A model's parameters and buffers by name, detached from the model: what a rewind goes back to."""
+
+
+def prunable(model: nn.Module) -> dict[str, nn.Linear]:
+    """Finds the linear layers whose weights may be pruned.
+
+    Those inside the encoder's or decoder's blocks (anything below an ``nn.ModuleList``), and the pooler's; never
+    embeddings, norms, biases or the task head, which lies outside the base model or outside its blocks.
+
+    Args:
+        model: a Hugging Face model, with or without a task head.
+
+    Returns:
+        The layers by the name of their weight in the bare base model (``encoder.layer.0.attention.self.query.weight``),
+        in name order.
+
+    Raises:
+        UserError: the model has no such layer.
+    """
+    base = getattr(model, "base_model", model)
+    blocks = [name for name, module in base.named_modules() if isinstance(module, nn.ModuleList)]
+    found = {
+        f"{name}.weight": module
+        for name, module in base.named_modules()
+        if isinstance(module, nn.Linear)
+        and (name.startswith("pooler.") or any(name.startswith(f"{block}.") for block in blocks))
+    }
+    if not found:
+        raise UserError(
+            f"{type(model).__name__} has no linear layer inside repeated blocks, so nothing of it can be pruned; "
+            "use a Transformer encoder or encoder-decoder such as bert-base-multilingual-cased."
+        )
+    return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How far a ticket's parameters and a model's agree.
+
+    Attributes:
+        shared: parameters that both have; the mask is applied to these.
+        only_ticket: in the ticket, not in the model (XNLI's pooler in a tagger, say); left out.
+        only_model: in the model, not in the ticket; left dense.
+    """
+
+    shared: tuple[str, ...]
+    only_ticket: tuple[str, ...]
+    only_model: tuple[str, ...]
+
+
+class Subnet:
+    """A model's prunable weights under a mask.
+
+    Making one puts an all-kept mask buffer beside every prunable weight of ``model``. The buffers are saved in
+    checkpoints and follow the model from device to device.
+
+    Args:
+        model: a Hugging Face model with its task head.
+
+    Raises:
+        UserError: the model has nothing to prune.
+        ValueError: the model carries masks already.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._linears = prunable(model)
+        self._dense = True
+        for name, linear in self._linears.items():
+            if hasattr(linear, _BUFFER):
+                raise ValueError(f"{name} carries a mask already; a model can be one Subnet only.")
+            linear.register_buffer(_BUFFER, torch.ones_like(linear.weight, dtype=torch.bool), persistent=True)
+
+    @property
+    def weights(self) -> dict[str, nn.Parameter]:
+        """The prunable weights by name in the bare base model; each ``[out_features, in_features]``."""
+        return {name: linear.weight for name, linear in self._linears.items()}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the prunable weights by name."""
+        return {name: tuple(linear.weight.shape) for name, linear in self._linears.items()}
+
+    @property
+    def mask(self) -> Mask:
+        """A copy of the current mask."""
+        return Mask({name: self._buffer(linear).clone() for name, linear in self._linears.items()})
+
+    def set_mask(self, mask: Mask) -> None:
+        """Puts ``mask`` on the model and zeroes the weights that it prunes.
+
+        Args:
+            mask: the same names and shapes as :attr:`shapes`.
+
+        Raises:
+            ValueError: the names or shapes differ.
+        """
+        if mask.shapes != self.shapes:
+            odd = sorted(set(mask.shapes.items()) ^ set(self.shapes.items()))[:2]
+            raise ValueError(f"The mask does not fit the model: names or shapes differ, for example {odd}.")
+        for name, linear in self._linears.items():
+            self._buffer(linear).copy_(mask[name])
+        self.sync()
+        self.apply()
+
+    def fit(self, names: Collection[str]) -> Fit:
+        """Tells which of a ticket's parameter ``names`` the model has."""
+        here, there = set(self._linears), set(names)
+        return Fit(tuple(sorted(here & there)), tuple(sorted(there - here)), tuple(sorted(here - there)))
+
+    def sync(self) -> None:
+        """Looks at the mask buffers again after they were filled from outside, by a checkpoint say."""
+        self._dense = all(bool(self._buffer(linear).all()) for linear in self._linears.values())
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Sets every pruned weight to exactly 0."""
+        for linear in self._linears.values():
+            linear.weight.masked_fill_(~self._buffer(linear), 0.0)
+
+    @torch.no_grad()
+    def mask_gradients(self) -> None:
+        """Sets the gradients of pruned weights to 0; call it before clipping and the optimizer step.
+
+        With the weights masked once, this equals masking them again in every forward pass: gradients, their norm,
+        Adam's moments and decoupled weight decay of a pruned weight all stay 0, and so does the weight.
+        """
+        if self._dense:
+            return
+        for linear in self._linears.values():
+            if linear.weight.grad is not None:
+                linear.weight.grad.mul_(self._buffer(linear))
+
+    def snapshot(self) -> Weights:
+        """Copies all parameters and buffers of the model to the CPU, masks left out.
+
+        What is taken is the whole model, not only what can be pruned: a rewind puts embeddings, norms and biases back
+        too. At mBERT size this is 711 MB.
+        """
+        return {
+            name: tensor.detach().to("cpu", copy=True)
+            for name, tensor in self._model.state_dict().items()
+            if not name.endswith(f".{_BUFFER}")
+        }
+
+    @torch.no_grad()
+    def rewind(self, weights: Mapping[str, Tensor], *, base: bool = True, head: bool = True) -> None:
+        """Puts the model back to ``weights`` under its current mask.
+
+        Values are copied, never aliased, so that a snapshot serves any number of rewinds.
+
+        Args:
+            weights: from :meth:`snapshot`.
+            base: put the base model back; with False it keeps its trained values.
+            head: put the task head back, likewise.
+
+        Raises:
+            ValueError: the names differ from the model's.
+        """
+        here = {n: t for n, t in self._model.state_dict(keep_vars=True).items() if not n.endswith(f".{_BUFFER}")}
+        if here.keys() != weights.keys():
+            raise ValueError(f"These weights are another model's: {sorted(here.keys() ^ weights.keys())[:2]} differ.")
+        in_base = self._base_names()
+        for name, tensor in here.items():
+            if base if name in in_base else head:
+                tensor.copy_(weights[name])
+        self.apply()
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the prunable weights inside the blocks, by name, shape and float32 value.
+
+        Two runs that start from one checkpoint agree on it whatever their task and seed. So the pooler is left out: some
+        tasks' models have none, and some checkpoints lack it, in which case the seed sets its values.
+        """
+        digest = hashlib.sha256()
+        for name, linear in self._linears.items():
+            if not name.startswith("pooler."):
+                digest.update(f"{name}{tuple(linear.weight.shape)}".encode())
+                digest.update(linear.weight.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _base_names(self) -> set[str]:
+        """Names, in the whole model, of what belongs to the base model and not to the task head."""
+        base = getattr(self._model, "base_model", self._model)
+        if base is self._model:  # a seq2seq model is its own base; what is not in its stacks is the output layer
+            return {n for n in self._model.state_dict() if not n.startswith("lm_head.")}
+        prefix = next(name for name, module in self._model.named_modules() if module is base)
+        return {name for name in self._model.state_dict() if name.startswith(f"{prefix}.")}
+
+    @staticmethod
+    def _buffer(linear: nn.Linear) -> Tensor:
+        return linear.get_buffer(_BUFFER)

@@ -1,0 +1,68 @@
+"""Rows (plain dicts) as a table for the terminal, as CSV, and as JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def to_table(
+    rows: Sequence[Row], columns: Sequence[str] | None = None, title: str = "", width: int | None = None
+) -> str:
+    """Draws rows for a person to read.
+
+    Args:
+        rows: one dict a row; a value that is missing or None shows as a dash.
+        columns: which columns, in this order; None takes all those of the rows, in order of appearance.
+        title: a line above the table.
+        width: characters a line; None lets the table be as wide as it needs, so that nothing is cut.
+
+    Returns:
+        The table as text without colours. Shares and other floats have four decimals, whole numbers thousands commas.
+    """
+    # rich is only needed here, and takes longer to import than the rest of the reading commands together.
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = _columns(rows) if columns is None else columns
+    table = Table(title=title or None, title_justify="left", title_style="", box=SIMPLE_HEAD)
+    for column in columns:
+        numbers = any(isinstance(row.get(column), int | float) for row in rows)
+        table.add_column(column.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    text = io.StringIO()
+    Console(file=text, width=width or 10_000, color_system=None, markup=False, highlight=False).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Writes rows as CSV with a header line: all columns, full precision; None as an empty cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=_columns(rows), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def to_json(rows: Sequence[Row]) -> str:
+    """Writes rows as a JSON array of objects, None as null; infinite numbers, which JSON has not, are refused."""
+    return json.dumps(list(rows), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

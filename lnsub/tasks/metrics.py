@@ -1,0 +1,145 @@
+"""Metrics whose state adds up over processes: integer counts, so that a result does not depend on how rows were dealt.
+
+Every ``update`` takes ``(logits, labels)``, logits [..., classes] and int64 labels [...]; labels of
+:data:`~lnsub.tasks.batching.IGNORED` do not count.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import Metric
+
+from lnsub.tasks.batching import IGNORED
+
+
+class Accuracy(Metric):
+    """Share of examples whose every counted position is predicted right (by the largest logit).
+
+    An example is one entry of the labels' first dimension. With labels [batch] this is plain accuracy. With labels
+    [batch, target length] and logits from teacher forcing it is the exact match of greedy decoding: greedy decoding
+    writes the target if and only if, at each position, the target's next token has the largest logit given the
+    target so far, which is what teacher forcing computes. Once one position is wrong, so is the example.
+    """
+
+    higher_is_better = True
+    correct: Tensor
+    total: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("correct", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Counts one batch."""
+        counted = labels != IGNORED
+        right = (logits.argmax(-1) == labels) | ~counted
+        examples = counted.reshape(len(labels), -1).any(1)
+        self.correct += (right.reshape(len(labels), -1).all(1) & examples).sum()
+        self.total += examples.sum()
+
+    def compute(self) -> Tensor:
+        """Returns the share, float64; 0 if nothing was counted."""
+        return self.correct.double() / self.total.clamp(min=1)
+
+
+class CrossEntropy(Metric):
+    """Mean cross-entropy in nats over all counted positions: the sum divided by the count, not a mean of means."""
+
+    higher_is_better = False
+    nats: Tensor
+    positions: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("nats", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("positions", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Counts one batch."""
+        logits, labels = logits.flatten(0, -2).float(), labels.flatten()
+        self.nats += F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum").double()
+        self.positions += (labels != IGNORED).sum()
+
+    def compute(self) -> Tensor:
+        """Returns nats per position, float64; 0 if nothing was counted."""
+        return self.nats / self.positions.clamp(min=1)
+
+
+class Perplexity(CrossEntropy):
+    """exp of :class:`CrossEntropy`."""
+
+    def compute(self) -> Tensor:
+        """Returns the perplexity, float64."""
+        return super().compute().exp()
+
+
+class EntityScore(Metric):
+    """Entity-level F1, precision or recall over all types together (micro), as seqeval's strict mode with IOB2.
+
+    An entity is a B- tag and the I- tags of its type that follow at once; an I- tag that continues nothing belongs to
+    no entity. A predicted entity counts only if its type and both its ends are right. Scores with nothing to divide
+    by are 0.
+
+    ``update`` takes logits [batch, length, 1 + 2 types] and labels [batch, length], with tags 0 for O and 2k - 1, 2k
+    for B and I of type k. Positions without a label are left out, so that a word's later pieces do not part an entity.
+
+    Args:
+        score: which of the three.
+    """
+
+    higher_is_better = True
+    true_positives: Tensor
+    predicted: Tensor
+    gold: Tensor
+
+    def __init__(self, score: Literal["f1", "precision", "recall"] = "f1") -> None:
+        super().__init__()
+        self.score = score
+        for state in ("true_positives", "predicted", "gold"):
+            self.add_state(state, torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Counts the entities of one batch."""
+        # A column of O after each sentence ends its last entity, so that sentences can be laid end to end.
+        labels = F.pad(labels, (0, 1), value=0)
+        counted = labels != IGNORED
+        gold = labels[counted]
+        predicted = F.pad(logits.argmax(-1), (0, 1), value=0)[counted]
+        starts, ends = _entities(gold)
+        starts_predicted, ends_predicted = _entities(predicted)
+        same = starts & starts_predicted & (gold == predicted) & (ends == ends_predicted)
+        self.true_positives += same.sum()
+        self.predicted += starts_predicted.sum()
+        self.gold += starts.sum()
+
+    def compute(self) -> Tensor:
+        """Returns the score, float64, in seqeval's order of operations."""
+        hits = self.true_positives.double()
+        precision = hits / self.predicted.clamp(min=1)
+        recall = hits / self.gold.clamp(min=1)
+        if self.score == "precision":
+            return precision
+        if self.score == "recall":
+            return recall
+        total = precision + recall
+        return 2.0 * precision * recall / torch.where(total == 0, 1.0, total)
+
+
+def _entities(tags: Tensor) -> tuple[Tensor, Tensor]:
+    """Finds the entities in a sequence of tags [n].
+
+    Returns:
+        Whether an entity starts at each position, bool [n], and for each position the first one after it that does
+        not continue an entity, int64 [n].
+    """
+    starts = tags % 2 == 1
+    before = F.pad(tags[:-1], (1, 0), value=0)
+    continues = (tags > 0) & ~starts & ((before == tags) | (before == tags - 1))
+    positions = torch.arange(len(tags), device=tags.device)
+    stops = torch.where(continues, len(tags), positions)
+    # The smallest stop after a position: a running minimum from the right, moved one place to the left.
+    ends = F.pad(stops.flip(0).cummin(0).values.flip(0)[1:], (0, 1), value=len(tags))
+    return starts, ends

@@ -1,0 +1,333 @@
+"""Masked language modelling on running text (Wikipedia in the paper).
+
+The masking is that of BERT (Devlin et al., 2019, https://arxiv.org/abs/1810.04805, section 3.1 and appendix A.1).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, ClassVar
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from lnsub.errors import UserError
+from lnsub.tasks.base import SUBSET_SEED, Encoded, Encoder, LanguageDataModule, Task, model_inputs
+from lnsub.tasks.batching import BatchRows, Collator, pad, ragged
+from lnsub.tasks.metrics import Accuracy, CrossEntropy, Perplexity
+from lnsub.tasks.pretrained import Init, load_model, load_tokenizer, refuse_encoder_decoder
+from lnsub.tasks.rows import RowSource, open_rows
+
+EVAL_MASK_SEED = 1810_04805
+"""Seed of the masks of validation and test, the same in every run, so that their losses compare."""
+
+
+@dataclass(frozen=True)
+class MLMTask(Task):
+    """Masked language modelling: the token behind each mask.
+
+    Args:
+        tokenizer: the base model's folder or name on the Hub; :meth:`decode` writes tokens with it.
+    """
+
+    name: ClassVar[str] = "mlm"
+    metric: ClassVar[str] = "accuracy"
+    tokenizer: str
+
+    def build(
+        self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa"
+    ) -> tuple[PreTrainedModel, frozenset[str]]:
+        """Loads the base model with its language-modelling head; see :meth:`Task.build`."""
+        refuse_encoder_decoder(base_model, "mlm")
+        return load_model(AutoModelForMaskedLM, base_model, init=init, attention=attention)
+
+    def forward(self, model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+        """Predicts the masked tokens, and only those.
+
+        The projection to the vocabulary is the most expensive matrix of a small multilingual model. A hook on it picks
+        the masked positions out of its input [batch, length, hidden], so it runs on about 15 % of them.
+
+        Args:
+            model: a masked language model whose output projection takes hidden states [batch, length, hidden].
+            batch: ``positions`` [n] are the masked positions in the flattened [batch * length].
+
+        Returns:
+            Logits [n, vocabulary], aligned with ``labels`` [n].
+        """
+        positions = batch["positions"]
+
+        def pick(projection: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+            return (inputs[0].flatten(0, 1)[positions],)
+
+        hook = model.get_output_embeddings().register_forward_pre_hook(pick)
+        try:
+            return model(**model_inputs(batch)).logits
+        finally:
+            hook.remove()
+
+    def metrics(self) -> MetricCollection:
+        """Returns the accuracy, the loss (nats) and the perplexity per masked token."""
+        return MetricCollection({"accuracy": Accuracy(), "loss": CrossEntropy(), "perplexity": Perplexity()})
+
+    def decode(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
+        """Returns for each block the masked positions, the tokens that stood there and the tokens predicted."""
+        tokenizer = load_tokenizer(self.tokenizer)
+        width = batch["input_ids"].shape[1]
+        positions = batch["positions"].tolist()
+        tokens = tokenizer.convert_ids_to_tokens(batch["labels"].tolist())
+        predicted = tokenizer.convert_ids_to_tokens(logits.argmax(-1).tolist())
+        examples: list[dict[str, Any]] = [
+            {"index": index, "positions": [], "tokens": [], "predictions": []} for index in batch["index"].tolist()
+        ]
+        for position, token, prediction in zip(positions, tokens, predicted, strict=True):
+            example = examples[position // width]
+            example["positions"].append(position % width)
+            example["tokens"].append(token)
+            example["predictions"].append(prediction)
+        return examples
+
+
+class WikipediaMLM(LanguageDataModule):
+    """Wikipedia, or any running text, for masked language modelling.
+
+    Documents are tokenised, joined with a separator between them and cut into blocks of ``max_length`` tokens;
+    nothing is thrown away. A data set without a validation split (Wikipedia on the Hub) has a fixed 1 % of its
+    documents held out, at most 2,000. Training masks are drawn anew in each epoch, those of validation and test never.
+
+    Args:
+        language: the language's code: a sub-folder of the data folder, or the end of the Hub configuration's name.
+        tokenizer: the base model's folder or name on the Hub.
+        dataset: data folder (``<folder>/<language>/<split>.parquet``, ``.jsonl`` or ``.csv``) or name on the Hub.
+            Column: ``text``, one document a row.
+        snapshot: date of the Wikipedia dump on the Hub; a data folder has no such thing and ignores it.
+        mlm_probability: share of a block's tokens that are predicted.
+        max_length: tokens in a block, special tokens included.
+        max_train_examples: use only this many documents of the train split, drawn once for all runs; parallel
+            languages get the same rows. None uses all.
+        max_eval_examples: the same for the validation and test splits.
+        batch_size: blocks in a training batch, per process.
+        tokens_per_batch: instead of ``batch_size``, the most tokens in a padded training batch, per process.
+        eval_tokens_per_batch: the most tokens in a padded batch of validation, test and prediction, per process.
+        num_workers: loader processes; 0 loads in the main process, which is enough as nothing is tokenised then.
+        seed: seed of the order of training batches and of their masks.
+        pad_to_multiple_of: round padded lengths up to a multiple of this; 8 suits tensor cores and gives
+            ``torch.compile`` fewer shapes.
+
+    Raises:
+        UserError: an argument is out of range. What is wrong with the data is said when it is first read.
+    """
+
+    columns = ("text",)
+
+    def __init__(
+        self,
+        language: str,
+        tokenizer: str,
+        dataset: str = "wikimedia/wikipedia",
+        snapshot: str = "20231101",
+        mlm_probability: float = 0.15,
+        max_length: int = 128,
+        max_train_examples: int | None = None,
+        max_eval_examples: int | None = None,
+        batch_size: int = 32,
+        tokens_per_batch: int | None = None,
+        eval_tokens_per_batch: int = 16384,
+        num_workers: int = 0,
+        seed: int = 0,
+        pad_to_multiple_of: int = 1,
+    ) -> None:
+        super().__init__(
+            language=language,
+            tokenizer=tokenizer,
+            dataset=dataset,
+            max_length=max_length,
+            max_train_examples=max_train_examples,
+            max_eval_examples=max_eval_examples,
+            batch_size=batch_size,
+            tokens_per_batch=tokens_per_batch,
+            eval_tokens_per_batch=eval_tokens_per_batch,
+            num_workers=num_workers,
+            seed=seed,
+            pad_to_multiple_of=pad_to_multiple_of,
+        )
+        if not 0 < mlm_probability < 1:
+            raise UserError(f"mlm_probability is {mlm_probability}: it must be between 0 and 1.")
+        self.snapshot = snapshot
+        self.mlm_probability = mlm_probability
+        self.task = MLMTask(tokenizer)
+
+    def open(self) -> RowSource:
+        """Opens the documents; on the Hub, a configuration is named by snapshot and language."""
+        return open_rows(self.dataset, self.language, self.columns, prefix=f"{self.snapshot}.")
+
+    def choose(self, source: RowSource, split: str) -> tuple[str, Any]:
+        """Holds documents of the train split out where there is no validation split."""
+        if split == "test" or "validation" in source.splits():
+            return super().choose(source, split)
+        source.require("train")
+        return "train", lambda count: held_out(count, validation=split == "validation")
+
+    def encoder(self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features) -> Encoder:
+        """Returns the function that cuts documents into blocks."""
+        prefix, suffix = special_frame(tokenizer)
+        separator = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+        between = [] if separator is None else [separator]
+        special = tuple(tokenizer.all_special_ids)
+
+        def encode(batch: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> Encoded:
+            for text, number in zip(batch["text"], numbers, strict=True):
+                if not isinstance(text, str):
+                    raise UserError(f"{where}, row {number} (counting from 0): the text is {text!r}, not a string.")
+            documents = tokenizer(
+                list(batch["text"]), add_special_tokens=False, return_attention_mask=False, verbose=False
+            )["input_ids"]
+            blocks = cut_into_blocks(documents, self.max_length, prefix, suffix, between, special)
+            return {"input_ids": blocks, "length": [len(block) for block in blocks]}
+
+        return encode
+
+    def encoded_features(self, tokenizer: PreTrainedTokenizerBase) -> datasets.Features:
+        """Returns the types of the columns; a block's number is its position in the table, its labels come later."""
+        return datasets.Features(
+            {"input_ids": datasets.List(datasets.Value("int32")), "length": datasets.Value("int32")}
+        )
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> "MaskingCollator":
+        """Returns what masks the blocks of a batch: anew in each epoch of training, else always alike."""
+        if tokenizer.mask_token_id is None:
+            raise UserError(f"The tokenizer of '{self.tokenizer}' has no mask token: the mlm task needs a BERT-like model.")
+        return MaskingCollator(
+            pad_id=tokenizer.pad_token_id,
+            multiple=self.pad_to_multiple_of,
+            mask_id=tokenizer.mask_token_id,
+            vocabulary=len(tokenizer),
+            special=tuple(tokenizer.all_special_ids),
+            probability=self.mlm_probability,
+            seed=self.seed if training else EVAL_MASK_SEED,
+            fixed=not training,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskingCollator(Collator):
+    """Masks blocks as BERT does and turns them into a batch of int64 tensors.
+
+    In each block ``max(1, round(probability * n))`` of its n tokens that are not special are chosen; of those, 80 % become the
+    mask token, 10 % a random token, 10 % stay. The draw is a function of (seed, epoch, number of the block) alone,
+    so it is the same in whatever batch, process or worker the block is.
+
+    The batch has ``input_ids`` and ``attention_mask`` [batch, length], ``index`` [batch], ``positions`` [n], the
+    chosen positions in the flattened [batch * length], and ``labels`` [n], the tokens that stood there.
+
+    Args:
+        mask_id: the mask token.
+        vocabulary: size of the vocabulary that random tokens are drawn from.
+        special: tokens that are never chosen.
+        probability: share of tokens to choose.
+        seed: seed of the masks.
+        fixed: True takes the masks of epoch 0 in every epoch.
+    """
+
+    mask_id: int
+    vocabulary: int
+    special: tuple[int, ...]
+    probability: float
+    seed: int
+    fixed: bool
+
+    def __call__(self, columns: pa.Table, batch: BatchRows) -> dict[str, Tensor]:
+        """Returns the batch made of ``columns``, the blocks that ``batch`` names."""
+        ids, lengths = ragged(columns["input_ids"])
+        ids = ids.astype(np.int64)
+        starts = np.cumsum(lengths) - lengths
+        candidates = np.split(np.flatnonzero(~np.isin(ids, self.special)), self._ends(ids, starts))
+        chosen, masked = [], ids.copy()
+        for number, positions in zip(batch.rows.tolist(), candidates, strict=True):
+            picked, tokens = self._mask(ids, positions, number, 0 if self.fixed else batch.epoch)
+            masked[picked] = tokens
+            chosen.append(picked)
+        picked = np.concatenate(chosen)
+        input_ids = pad(masked, lengths, self.pad_id, self.multiple)
+        row = np.repeat(np.arange(len(lengths)), [len(part) for part in chosen])
+        return {
+            "input_ids": input_ids,
+            "attention_mask": pad(np.ones_like(ids), lengths, 0, self.multiple),
+            "index": torch.from_numpy(batch.rows.astype(np.int64)),
+            "positions": torch.from_numpy(row * input_ids.shape[1] + picked - starts[row]),
+            "labels": torch.from_numpy(ids[picked]),
+        }
+
+    def _ends(self, ids: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns how many candidates come before each block but the first."""
+        return np.cumsum(~np.isin(ids, self.special))[starts[1:] - 1]
+
+    def _mask(
+        self, ids: NDArray[np.int64], candidates: NDArray[np.int64], number: int, epoch: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Chooses positions of one block, in order, and the tokens to put there."""
+        rng = np.random.default_rng([self.seed, epoch, number])
+        count = max(1, round(self.probability * len(candidates)))
+        picked = np.sort(rng.permutation(candidates)[:count])
+        action = rng.random(count)
+        random_tokens = rng.integers(self.vocabulary, size=count)
+        tokens = np.where(action < 0.8, self.mask_id, np.where(action < 0.9, random_tokens, ids[picked]))
+        return picked, tokens
+
+
+def cut_into_blocks(
+    documents: Sequence[Sequence[int]],
+    max_length: int,
+    prefix: Sequence[int],
+    suffix: Sequence[int],
+    between: Sequence[int],
+    special: Sequence[int],
+) -> list[NDArray[np.int32]]:
+    """Joins documents and cuts them into blocks.
+
+    Args:
+        documents: token ids of each document, without special tokens.
+        max_length: tokens in a block; the last may be shorter.
+        prefix: special tokens at the start of each block.
+        suffix: special tokens at the end of each block.
+        between: separator between two documents.
+        special: tokens that are never masked; a block of nothing else is left out.
+
+    Returns:
+        The blocks, in order, int32.
+    """
+    joined = chain.from_iterable(chain(between if i else (), tokens) for i, tokens in enumerate(filter(None, documents)))
+    stream = np.fromiter(joined, dtype=np.int32)
+    room = max_length - len(prefix) - len(suffix)
+    pieces = (stream[start : start + room] for start in range(0, len(stream), room))
+    return [
+        np.concatenate([np.asarray(prefix, np.int32), piece, np.asarray(suffix, np.int32)])
+        for piece in pieces
+        if not np.isin(piece, special).all()
+    ]
+
+
+def special_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Returns the special tokens that the tokenizer puts before and after a single text."""
+    encoded = tokenizer("a", return_special_tokens_mask=True)
+    ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
+    text = [i for i, flag in enumerate(special) if not flag]
+    return ids[: text[0]], ids[text[-1] + 1 :]
+
+
+def held_out(count: int, *, validation: bool) -> NDArray[np.int64]:
+    """Returns the rows of a data set's only split that stand for validation, or for training, in order.
+
+    Args:
+        count: rows in the split; 1 % of them, at least 1 and at most 2,000, are validation, the same in every run.
+        validation: which of the two.
+    """
+    size = min(2000, max(1, math.ceil(count / 100)))
+    order = np.random.default_rng(SUBSET_SEED).permutation(count)
+    return np.sort(order[:size] if validation else order[size:])

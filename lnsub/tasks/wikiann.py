@@ -1,0 +1,186 @@
+"""Named entities on WikiANN (Pan et al., 2017; splits of Rahimi et al., 2019, https://arxiv.org/abs/1902.00193)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import datasets
+from torch import Tensor
+from torchmetrics import MetricCollection
+from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from lnsub.errors import UserError
+from lnsub.tasks.base import Encoded, Encoder, LanguageDataModule, Task, label_reader, model_inputs, report
+from lnsub.tasks.batching import IGNORED
+from lnsub.tasks.metrics import EntityScore
+from lnsub.tasks.pretrained import Init, load_model, refuse_encoder_decoder
+
+TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
+"""The tags in the order of their numbers: after O, the B- tag of each type has an odd number and its I- tag the next."""
+
+
+@dataclass(frozen=True)
+class WikiANNTask(Task):
+    """Which words name a person, an organisation or a place?"""
+
+    name: ClassVar[str] = "wikiann"
+    metric: ClassVar[str] = "f1"
+
+    def build(
+        self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa"
+    ) -> tuple[PreTrainedModel, frozenset[str]]:
+        """Loads the base model with a classifier of seven tags over each token; see :meth:`Task.build`."""
+        refuse_encoder_decoder(base_model, "wikiann")
+        return load_model(
+            AutoModelForTokenClassification,
+            base_model,
+            init=init,
+            attention=attention,
+            id2label=dict(enumerate(TAGS)),
+            label2id={tag: i for i, tag in enumerate(TAGS)},
+        )
+
+    def forward(self, model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+        """Returns logits [batch, length, 7], aligned with ``labels`` [batch, length]."""
+        return model(**model_inputs(batch)).logits
+
+    def metrics(self) -> MetricCollection:
+        """Returns the entity-level F1, precision and recall, micro-averaged, as seqeval computes them in strict IOB2."""
+        scores = {score: EntityScore(score) for score in ("f1", "precision", "recall")}
+        return MetricCollection(scores, compute_groups=[list(scores)])
+
+    def decode(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
+        """Returns for each sentence the tag of each word, and the one predicted; words beyond the length are missing."""
+        examples = zip(batch["index"].tolist(), batch["labels"].tolist(), logits.argmax(-1).tolist(), strict=True)
+        return [
+            {
+                "index": index,
+                "tags": [TAGS[tag] for tag in tags if tag != IGNORED],
+                "predictions": [TAGS[guess] for tag, guess in zip(tags, predicted, strict=True) if tag != IGNORED],
+            }
+            for index, tags, predicted in examples
+        ]
+
+
+class WikiANN(LanguageDataModule):
+    """WikiANN, or any data set of words with the seven tags of :data:`TAGS`.
+
+    A word's tag is that of its first piece; the other pieces, and special tokens, have no label.
+
+    Args:
+        language: the language's code: a sub-folder of the data folder, or the Hub configuration's name.
+        tokenizer: the base model's folder or name on the Hub.
+        dataset: data folder (``<folder>/<language>/<split>.parquet``, ``.jsonl`` or ``.csv``) or name on the Hub.
+            Columns: ``tokens`` and ``ner_tags`` (numbers or names), lists of equal length; in ``.csv`` they are
+            separated by spaces.
+        max_length: longest sentence in tokens, special tokens included; words beyond are dropped.
+        max_train_examples: use only this many rows of the train split, drawn once for all runs; parallel
+            languages get the same rows. None uses all.
+        max_eval_examples: the same for the validation and test splits.
+        batch_size: rows in a training batch, per process.
+        tokens_per_batch: instead of ``batch_size``, the most tokens in a padded training batch, per process.
+        eval_tokens_per_batch: the most tokens in a padded batch of validation, test and prediction, per process.
+        num_workers: loader processes; 0 loads in the main process, which is enough as nothing is tokenised then.
+        seed: seed of the order of training batches.
+        pad_to_multiple_of: round padded lengths up to a multiple of this; 8 suits tensor cores and gives
+            ``torch.compile`` fewer shapes.
+
+    Raises:
+        UserError: an argument is out of range. What is wrong with the data is said when it is first read.
+    """
+
+    columns = ("tokens", "ner_tags")
+
+    def __init__(
+        self,
+        language: str,
+        tokenizer: str,
+        dataset: str = "unimelb-nlp/wikiann",
+        max_length: int = 128,
+        max_train_examples: int | None = None,
+        max_eval_examples: int | None = None,
+        batch_size: int = 32,
+        tokens_per_batch: int | None = None,
+        eval_tokens_per_batch: int = 16384,
+        num_workers: int = 0,
+        seed: int = 0,
+        pad_to_multiple_of: int = 1,
+    ) -> None:
+        super().__init__(
+            language=language,
+            tokenizer=tokenizer,
+            dataset=dataset,
+            max_length=max_length,
+            max_train_examples=max_train_examples,
+            max_eval_examples=max_eval_examples,
+            batch_size=batch_size,
+            tokens_per_batch=tokens_per_batch,
+            eval_tokens_per_batch=eval_tokens_per_batch,
+            num_workers=num_workers,
+            seed=seed,
+            pad_to_multiple_of=pad_to_multiple_of,
+        )
+        self.task = WikiANNTask()
+
+    def encoder(self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features) -> Encoder:
+        """Returns the function that tokenises sentences and puts each word's tag on its first piece."""
+        read_tag = label_reader(TAGS, getattr(features["ner_tags"], "feature", None))
+
+        def encode(batch: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> Encoded:
+            sentences, tags = [], []
+            for number, tokens, tagged in zip(numbers, batch["tokens"], batch["ner_tags"], strict=True):
+                row = f"{where}, row {number} (counting from 0)"
+                sentences.append(_listed(tokens, "tokens", row))
+                tags.append([read_tag(tag, row) for tag in _listed(tagged, "ner_tags", row)])
+                if len(sentences[-1]) != len(tags[-1]):
+                    raise UserError(f"{row} has {len(sentences[-1])} tokens but {len(tags[-1])} tags.")
+            encoded = tokenizer(sentences, is_split_into_words=True, truncation=True, max_length=self.max_length)
+            labels = [first_pieces(encoded.word_ids(i), tags[i]) for i in range(len(numbers))]
+            labelled = [sum(label != IGNORED for label in row) for row in labels]
+            kept = [i for i, count in enumerate(labelled) if count]
+            if len(kept) < len(numbers):
+                report(f"{where}: skipped {len(numbers) - len(kept)} rows without any token.")
+            dropped = sum(len(tags[i]) - labelled[i] for i in kept)
+            if dropped:
+                report(f"{where}: dropped {dropped} words beyond {self.max_length} tokens, or without any token.")
+            columns = {
+                key: [encoded[key][i] for i in kept] for key in ("input_ids", "token_type_ids") if key in encoded
+            }
+            return {
+                **columns,
+                "labels": [labels[i] for i in kept],
+                "length": [len(labels[i]) for i in kept],
+                "index": [numbers[i] for i in kept],
+            }
+
+        return encode
+
+    def encoded_features(self, tokenizer: PreTrainedTokenizerBase) -> datasets.Features:
+        """Returns the types of the tokenised columns; ``labels`` are as long as ``input_ids``."""
+        return datasets.Features(
+            {**self.input_features(tokenizer), "labels": datasets.List(datasets.Value("int8"))}
+        )
+
+
+def first_pieces(word_ids: Sequence[int | None], tags: Sequence[int]) -> list[int]:
+    """Puts each word's tag on its first piece.
+
+    Args:
+        word_ids: the word that each token is a piece of; None for special tokens.
+        tags: the words' tags.
+
+    Returns:
+        One label a token; :data:`~lnsub.tasks.batching.IGNORED` for special tokens and further pieces.
+    """
+    before: Sequence[int | None] = [None, *word_ids[:-1]]
+    return [
+        IGNORED if word is None or word == last else tags[word] for word, last in zip(word_ids, before, strict=True)
+    ]
+
+
+def _listed(value: Any, column: str, row: str) -> list[Any]:
+    if isinstance(value, str):
+        return value.split()
+    if not isinstance(value, list) or any(item is None for item in value):
+        raise UserError(f"{row}: {column} is not a list.")
+    return value

@@ -1,0 +1,246 @@
+"""`lnsub fit`, `validate`, `test` and `predict`: LightningCLI, with a run's folder, its loggers and its progress."""
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger, WandbLogger
+from rich.console import Console
+from rich.logging import RichHandler
+
+from lnsub import imp
+from lnsub.errors import UserError
+from lnsub.loggers import RunCSVLogger, wandb_logger
+from lnsub.module import SubnetModule
+from lnsub.progress import RoundProgress
+from lnsub.runs import RunFolder
+from lnsub.summary import print_rounds
+from lnsub.tasks import LanguageDataModule
+
+log = logging.getLogger(__name__)
+
+HARMLESS = frozenset(
+    "accelerator devices num_nodes strategy logger log_every_n_steps enable_progress_bar enable_model_summary "
+    "profiler detect_anomaly inference_mode plugins default_root_dir".split()
+)
+"""Trainer settings that may differ when a run is gone on with: they do not change what is computed."""
+
+
+@dataclass
+class WandbSettings:
+    """Where on Weights & Biases a run is logged.
+
+    Attributes:
+        project: the project.
+        entity: the team or user; None: your default.
+        group: the group that runs are compared in; None: the task's name.
+        tags: tags of the run.
+    """
+
+    project: str = "lnsub"
+    entity: str | None = None
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+class TrainingCLI(LightningCLI):
+    """One training command, parsed and run.
+
+    Args:
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        args: the command line, from the command on.
+    """
+
+    def __init__(self, command: str, args: ArgsType, *, run: bool = True) -> None:
+        self._command = command
+        self._run = run
+        super().__init__(
+            SubnetModule,
+            LanguageDataModule,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            trainer_defaults={
+                "num_sanity_val_steps": 0,
+                "enable_model_summary": False,
+                "enable_checkpointing": False,
+                "use_distributed_sampler": False,
+                "log_every_n_steps": 20,
+            },
+            seed_everything_default=57,
+            parser_kwargs={"exit_on_error": False, command: {"exit_on_error": False}},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=args,
+        )
+
+    # How the command line is made -----------------------------------------------------------------------------------
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Only the command at hand, as each costs seconds to set up; `fit` resumes by itself, without a path."""
+        found = LightningCLI.subcommands()[self._command]
+        return {self._command: found | ({"ckpt_path", "weights_only"} if self._command == "fit" else set())}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the tree of runs and W&B, and ties together what must agree."""
+        parser.add_argument(
+            "--output",
+            default="runs",
+            help="Tree of runs; this run's folder is OUTPUT/<task>/<language>/seed<seed_everything>.",
+        )
+        parser.add_argument(
+            "--wandb",
+            type=WandbSettings | None,
+            default=None,
+            help="Log to Weights & Biases too; offline where there is no API key. Null: CSV only.",
+        )
+        parser.link_arguments("seed_everything", "model.seed")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+        parser.link_arguments("model.base_model", "data.init_args.tokenizer")
+        parser.link_arguments("data", "model.task", compute_fn=_task_of, apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses without LightningCLI's warning about arguments that are passed on."""
+        self.config = parser.parse_args(args)  # type: ignore[arg-type]
+
+    # What is made from it -------------------------------------------------------------------------------------------
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder."""
+        output = self._get(self.config_init, "output")
+        return RunFolder.of(output, self.datamodule.task.name, self.datamodule.language, self.model.seed)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Makes the trainer: the run's folder as its root, CSV always, W&B as configured, one progress display."""
+        given = self._get(self.config_init, "trainer")
+        kwargs["default_root_dir"] = str(self.folder.path)
+        kwargs["logger"] = self._loggers(given.get("logger")) if self._command == "fit" else False
+        if given.get("enable_progress_bar") is not False and self._command == "fit":
+            kwargs["callbacks"] = [*(given.get("callbacks") or []), RoundProgress()]
+        return super().instantiate_trainer(**kwargs)
+
+    def _loggers(self, configured: Any) -> list[Logger] | bool:
+        if configured is False:
+            return False
+        loggers: list[Logger] = [RunCSVLogger(self.folder)]
+        if isinstance(configured, Logger):
+            loggers.append(configured)
+        elif isinstance(configured, Sequence):
+            loggers.extend(configured)
+        settings = self._get(self.config_init, "wandb")
+        if settings is not None:
+            loggers.append(wandb_logger(settings, self.folder, self.resolved_config()))
+        return loggers
+
+    def resolved_config(self) -> dict[str, Any]:
+        """The configuration as parsed, defaults included; as YAML it repeats the run."""
+        config = self.config[self._command].clone()
+        config.pop("config", None)
+        text = self._parser(self._command).dump(config, skip_none=False)
+        return yaml.safe_load(text)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        if self._run:
+            super()._run_subcommand(subcommand)
+
+    # The commands ---------------------------------------------------------------------------------------------------
+
+    def fit(self, model: SubnetModule, datamodule: LanguageDataModule) -> None:
+        """Runs all rounds of IMP, or one fine-tuning, and prints what came of it."""
+        self._keep_config()
+        weights = model.subnet.weights
+        log.info(
+            f"{model.base_model}: {len(weights)} prunable matrices, {sum(w.numel() for w in weights.values()):,} weights"
+        )
+        try:
+            imp.fit(self.trainer, model, datamodule)
+        finally:
+            for callback in self.trainer.callbacks:
+                if isinstance(callback, RoundProgress):
+                    callback.close()
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish()
+        if self.trainer.is_global_zero:
+            print_rounds(self.folder, model.task.metric)
+
+    def predict(self, model: SubnetModule, datamodule: LanguageDataModule, **kwargs: Any) -> None:
+        """Writes one JSON line an example, in the split's order, into the run's folder."""
+        batches = self.trainer.predict(model, datamodule=datamodule, return_predictions=True, **kwargs)
+        rows = [row for batch in batches or [] for row in batch]
+        if self.trainer.world_size > 1:
+            parts: list[Any] = [None] * self.trainer.world_size
+            import torch.distributed as dist
+
+            dist.all_gather_object(parts, rows)
+            rows = [row for part in parts for row in part]
+        if self.trainer.is_global_zero:
+            path = self.folder.path / "predictions.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = (json.dumps(row, ensure_ascii=False) for row in sorted(rows, key=lambda row: row["index"]))
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            log.info(f"{len(rows):,} predictions: {path}")
+
+    def _keep_config(self) -> None:
+        """Writes the run's configuration, or checks that a run that is there already was begun with the same one."""
+        if not self.trainer.is_global_zero:
+            return
+        path, config = self.folder.config, self.resolved_config()
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            return
+        try:
+            there = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise UserError(f"{path} is not readable as YAML any more; mend it, or choose another --output.") from error
+        differing = sorted(key for key in _flat(there).items() ^ _flat(config).items())
+        if differing:
+            key = differing[0][0]
+            raise UserError(
+                f"{path.parent} holds a run with other settings: {key} was {_flat(there).get(key)}, "
+                f"now it is {_flat(config).get(key)}. Choose another --output, or delete that folder."
+            )
+
+
+def _task_of(datamodule: LanguageDataModule) -> Any:
+    return datamodule.task
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, str]:
+    """The settings that decide what is computed, as text by dotted key."""
+    if not isinstance(config, dict):
+        return {prefix: json.dumps(config, default=str)}
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        if name in {"output", "wandb", "data.init_args.num_workers"} or name in {f"trainer.{k}" for k in HARMLESS}:
+            continue
+        flat |= _flat(value, name)
+    return flat
+
+
+def quiet() -> None:
+    """Shows lnsub's own remarks, on the first process only, and keeps the libraries' routine ones off the screen."""
+    own = logging.getLogger("lnsub")
+    first = os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", "0")) == "0"
+    own.setLevel(logging.INFO if first else logging.WARNING)
+    if not own.handlers:
+        handler = RichHandler(console=Console(stderr=True), show_time=False, show_level=False, show_path=False)
+        own.addHandler(handler)
+        own.propagate = False
+    for name in ("lightning.pytorch", "lightning.fabric", "datasets", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR if name == "transformers" else logging.WARNING)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*is deprecated, use `isinstance.*")
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
