@@ -13,7 +13,7 @@ import numpy as np
 from lnsub.errors import UserError
 from lnsub.tickets import Ticket
 
-_BLOCK = 64 * 1024
+BLOCK = 64 * 1024
 """Bytes of one ticket's mask that are looked at together: ten tickets' blocks stay in the second-level cache."""
 
 
@@ -101,19 +101,20 @@ def count(tickets: Sequence[Ticket]) -> Counts:
     return counts
 
 
-def count_rows(rows: Sequence[np.ndarray]) -> BitCounts:
+def count_rows(rows: Sequence[np.ndarray], block_bytes: int = BLOCK) -> BitCounts:
     """Counts the bits set in each of T packed rows of one length, in each pair of them, in all and in any.
 
     Args:
         rows: uint8 arrays of the same length.
+        block_bytes: how much of each row is looked at together; a multiple of 8.
 
     Returns:
         The counts.
     """
     tickets, size = len(rows), rows[0].size
-    words = min(_BLOCK, size + 7) // 8
+    words = min(block_bytes, size + 7) // 8
     block = np.zeros((tickets, words), dtype=np.uint64)
-    block_bytes = block.view(np.uint8)
+    targets = block.view(np.uint8)
     joined = np.empty_like(block)
     ones = np.empty(block.shape, dtype=np.uint8)
     kept = np.zeros(tickets, dtype=np.int64)
@@ -130,7 +131,7 @@ def count_rows(rows: Sequence[np.ndarray]) -> BitCounts:
         used = -(-(stop - start) // 8)
         # Copying makes words of any length and alignment of bytes; the copy stays in the cache for all pairs.
         block[:, used - 1] = 0
-        for row, target in zip(rows, block_bytes, strict=True):
+        for row, target in zip(rows, targets, strict=True):
             target[: stop - start] = row[start:stop]
         part, scratch = block[:, :used], joined[:, :used]
         kept += bits(part)

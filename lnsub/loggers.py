@@ -3,6 +3,7 @@
 import csv
 import logging
 import os
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ def wandb_logger(settings: "WandbSettings", folder: RunFolder, config: dict[str,
 
     mode = os.environ.get("WANDB_MODE", "")
     offline = mode in {"offline", "dryrun"}
-    if not mode and not wandb.api.api_key:
+    if not mode and not wandb.login(prompt=False, verify=False):
         offline = True
         _say_offline()
     task, language, seed = folder.path.parts[-3:]
@@ -76,6 +77,8 @@ def wandb_logger(settings: "WandbSettings", folder: RunFolder, config: dict[str,
         id=_run_id(folder),
         save_dir=folder.path,
         offline=offline,
+        # Given again, as `offline` sets an environment variable that a wandb already set up does not read.
+        mode="offline" if offline else "online",
         config=config,
     )
 
@@ -87,12 +90,10 @@ def _say_offline() -> None:
 
 def _run_id(folder: RunFolder) -> str:
     """The id under which this folder's run is known to W&B."""
-    import wandb
-
     path = folder.path / "wandb" / "run-id"
     if path.exists():
         return path.read_text(encoding="utf-8").strip()
-    found = wandb.util.generate_id()
+    found = secrets.token_hex(4)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(found, encoding="utf-8")
     return found

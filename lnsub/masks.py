@@ -108,7 +108,7 @@ class Mask(Mapping[str, Tensor]):
     @property
     def kept(self) -> int:
         """How many weights are kept."""
-        return sum(kept_counts(self))
+        return int(torch.stack([torch.count_nonzero(bits) for bits in self._tensors.values()]).sum())
 
     @property
     def density(self) -> float:
@@ -163,11 +163,6 @@ class Mask(Mapping[str, Tensor]):
     def _combined(self, other: "Mask", operation: Callable[[Tensor, Tensor], Tensor]) -> "Mask":
         require_same_shapes("the first mask", self, "the second mask", other)
         return Mask({name: operation(bits, other[name]) for name, bits in self._tensors.items()})
-
-
-def kept_counts(mask: Mask) -> list[int]:
-    """Counts the kept weights of each parameter, in name order, with one transfer from the device for all."""
-    return torch.stack([torch.count_nonzero(bits) for bits in mask.values()]).tolist()
 
 
 def shuffled(mask: Mask, seed: int) -> Mask:

@@ -156,6 +156,27 @@ class SubnetModule(LightningModule):
         """Masks the gradients; Lightning clips after this."""
         self.subnet.mask_gradients()
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips the masked gradients.
+
+        Lightning refuses to clip for any fused optimizer under mixed precision, although only a gradient scaler stands
+        in the way, which 16-bit floats need and bfloat16 does not.
+        """
+        if self._scaled or gradient_clip_algorithm == "value" or not gradient_clip_val:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
+    @property
+    def _scaled(self) -> bool:
+        """Whether a gradient scaler is in use; the fused AdamW would unscale by itself, after clipping."""
+        return self.trainer.precision == "16-mixed"
+
     def on_train_start(self) -> None:
         """Looks at the masks, which a checkpoint may have filled."""
         self.subnet.sync()
@@ -194,13 +215,11 @@ class SubnetModule(LightningModule):
         """AdamW without weight decay on biases and norms; linear warm-up and decay over this fit's own steps."""
         decayed = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
         plain = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
-        # A gradient scaler and clipping do not go together with the fused kernel.
-        fused = self.trainer.precision != "16-mixed"
         optimizer = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}],
             lr=self.learning_rate,
             eps=self.adam_epsilon,
-            fused=fused,
+            fused=not self._scaled,
         )
         budget = self.budget or Budget(self.trainer.max_epochs or -1, self.trainer.max_steps)
         steps = self.fit_steps(budget)

@@ -1,31 +1,35 @@
 """Exact selection: scores, a mask and a sparsity give a smaller mask.
 
-Weights are ranked by the bit pattern of their score's absolute value, which as an integer grows with the value, so that
-counting replaces sorting. A sample of the scores guesses a narrow range of patterns that holds the threshold; one pass
-over the scores counts those below it and makes a histogram of those inside. A wrong guess shows in the counts and costs
-another pass, never a wrong mask. Scores are read in place and in blocks: nothing of the model's size is made but the new
-mask.
+Weights are ranked by the bit pattern of their score's absolute value, which as an integer grows with the value, so
+counting takes the place of sorting. A sample of the scores guesses a narrow range of patterns that holds the threshold;
+one pass over all scores counts those below the range and makes a histogram of those inside. A wrong guess shows in the
+counts and costs another pass, never a wrong mask. Scores are read in place and in blocks: nothing of the model's size is
+made but the new mask.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
+from threading import Lock
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from lnsub.choices import choose
 from lnsub.errors import UserError
-from lnsub.masks import Mask, kept_counts, require_same_shapes
+from lnsub.masks import Mask, require_same_shapes
 from lnsub.names import layer_of, stack_of
 
 SCOPES: Mapping[str, Callable[[str], str]] = {
-    "global": lambda name: "all weights",
+    "global": lambda name: "all parameters together",
     "layer": lambda name: f"layer {layer_of(name)}",
     "matrix": lambda name: name,
     "stack": lambda name: f"the {stack_of(name)}",
 }
-"""What is ranked together: parameters for which the function gives the same word."""
+"""What is ranked together: the parameters for which the function says the same."""
 
 _INTEGER = {
     torch.float16: torch.int16,
@@ -39,29 +43,32 @@ _BLOCK_CPU, _BLOCK_GPU = 1 << 18, 1 << 21
 _HISTOGRAM_BITS = 20  # 8 MB of counts, so that the guessed range mostly needs one pass
 _SAMPLE = 1 << 17  # weights that guess the range
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 
 @torch.no_grad()
 def select(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str = "global") -> Mask:
     """Prunes the least important weights of ``mask`` until its sparsity is exactly ``sparsity``.
 
-    The pruning step of iterative magnitude pruning (Frankle & Carbin, 2019, https://arxiv.org/abs/1803.03635, section 1)
-    where the scores are the weights. On equal terms its masks are those of ``torch.nn.utils.prune.global_unstructured``
-    (scope ``global``) and ``l1_unstructured`` (scope ``matrix``), bit for bit but for ties.
+    The pruning step of iterative magnitude pruning (Frankle & Carbin, 2019, https://arxiv.org/abs/1803.03635,
+    section 1), where the scores are the weights. But for ties, its masks are bit for bit those of
+    ``torch.nn.utils.prune``: ``global_unstructured`` (scope ``global``) and ``l1_unstructured`` (scope ``matrix``).
 
     Args:
         scores: importance by parameter name; a weight counts by its absolute value. float16, bfloat16, float32 or
-            float64, and not all need be of one dtype; any shape and strides; on the device of their masks. Read in
-            place, never written. What a pruned weight scores is of no account.
-        mask: what is kept now; the names and shapes of ``scores``.
+            float64, and not all need be of one dtype; any shape and strides. Read in place, never written. What a
+            pruned weight scores is of no account.
+        mask: what is kept now; the names and shapes of ``scores``, all on one device.
         sparsity: the share to be pruned afterwards, of *all* weights and not of the kept ones, in [0, 1).
-        scope: what is ranked together, a key of :data:`SCOPES`: ``global`` all weights, ``layer`` each layer, ``matrix``
-            each parameter, ``stack`` the encoder and the decoder.
+        scope: what is ranked together, a key of :data:`SCOPES`: ``global`` all weights, ``layer`` each layer,
+            ``matrix`` each parameter, ``stack`` the encoder and the decoder.
 
     Returns:
-        A new mask, a subset of ``mask``, on the same device. In each group of N weights that are ranked together exactly
-        ``round(sparsity * N)`` are pruned, counting those that were so already: those of the smallest scores. Of equal
-        scores the first in sorted name order and then row-major order are pruned first. So the same input gives the
-        same mask, on any device and any number of threads.
+        A new mask, a subset of ``mask``, on the same device. In each group of N weights that are ranked together,
+        exactly ``round(sparsity * N)`` are pruned, counting those that were so already: those of the smallest scores.
+        Of equal scores, the first in sorted name order and then row-major order are pruned first. So the same input
+        gives the same mask, on any device and any number of threads.
 
     Raises:
         UserError: ``sparsity`` is out of range, or less than what is pruned already in some group; there is no such
@@ -69,32 +76,38 @@ def select(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str
             infinite. The message names the parameter.
     """
     if not 0 <= sparsity < 1:
-        raise UserError(f"A sparsity is a share in [0, 1): {sparsity} is not.")
+        raise UserError(f"A sparsity is a share of the weights in [0, 1): {sparsity} is not.")
     group_of = choose("scope", scope, SCOPES)
-    _check(scores, mask)
-    kept = dict(zip(mask, kept_counts(mask), strict=True))
+    device = _check_layout(scores, mask)
     groups: dict[str, list[str]] = {}
     for name in mask:
         groups.setdefault(group_of(name), []).append(name)
-    quotas, spent = {}, []
-    for group, names in groups.items():
-        total = sum(mask[name].numel() for name in names)
-        pruned = total - sum(kept[name] for name in names)
-        quotas[group] = round(sparsity * total)
-        if pruned > quotas[group]:
-            raise UserError(
-                f"Sparsity {sparsity:g} asks for {quotas[group]:,} of {total:,} weights pruned in {group}, but "
-                f"{pruned:,} are pruned already and none is ever revived (scope {scope}): ask for more, or keep to the "
-                "scope of the earlier rounds."
-            )
-        if pruned == quotas[group]:
-            spent.append(group)
-    result = {name: bits.clone() for name, bits in mask.items()}
-    for group, names in groups.items():
-        if group not in spent:
+    result: dict[str, Tensor] = {}
+    with _parallel(device) as each:
+        _check_values(scores, mask, each)
+        kept = dict(zip(mask, torch.stack(list(each(torch.count_nonzero, mask.values()))).tolist(), strict=True))
+        unfinished: list[tuple[list[str], int]] = []
+        for group, names in groups.items():
+            total = sum(mask[name].numel() for name in names)
+            pruned = total - sum(kept[name] for name in names)
+            quota = round(sparsity * total)
+            if pruned > quota:
+                raise UserError(
+                    f"Sparsity {sparsity:g} asks for {quota:,} of {total:,} weights pruned in {group}, but {pruned:,} are "
+                    f"pruned already and none is ever revived (scope {scope}): ask for more, or keep to the scope of "
+                    "the earlier rounds."
+                )
+            if pruned == quota:
+                result |= {name: mask[name].clone() for name in names}
+            else:
+                unfinished.append((names, quota))
+        for names, quota in unfinished:
             dtype = reduce(torch.promote_types, (scores[name].dtype for name in names))
-            parts = (_blocks(scores[name], mask[name], result[name], dtype) for name in names)
-            _prune([block for part in parts for block in part], quotas[group])
+            blocks = []
+            for name in names:
+                result[name] = torch.empty(mask[name].shape, dtype=torch.bool, device=device)
+                blocks += _blocks(scores[name].detach(), mask[name], result[name], dtype)
+            _prune(blocks, quota, each)
     return Mask(result)
 
 
@@ -107,7 +120,7 @@ class _Block:
     result: Tensor
     """Where the new mask goes; one-dimensional."""
     dtype: torch.dtype
-    """In which scores are compared: one for all blocks of a group."""
+    """In which scores are compared: the same for all that are ranked together."""
 
     def keys(self, stride: int = 1) -> Tensor:
         """Integers that rank every ``stride``-th weight: 0 if pruned, else above 0 and in the order of |score|."""
@@ -127,35 +140,62 @@ def _blocks(score: Tensor, kept: Tensor, result: Tensor, dtype: torch.dtype) -> 
     return [_Block(*part, dtype) for part in parts]
 
 
-def _prune(blocks: Sequence[_Block], quota: int) -> None:
-    """Writes the results: ``quota`` weights False, more than are pruned so far."""
-    threshold, ties_to_prune = _threshold(blocks, quota)
-    ties = []
-    for block in blocks:
+class _Each(Protocol):
+    """The built-in ``map``, or one that works on several threads at once."""
+
+    def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterator[R]: ...
+
+
+@contextmanager
+def _parallel(device: torch.device) -> Iterator[_Each]:
+    """Gives a ``map`` that uses the CPU threads torch may use, and leaves torch's settings as they were.
+
+    Each operation runs on one thread, and several run at once. The other way round, torch's threads would wait for one
+    another thousands of times: much slower as soon as another process wants the same cores.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield map
+        return
+    # The setting is the calling thread's, and threads that are made later start with it.
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool.map
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _prune(blocks: Sequence[_Block], quota: int, each: _Each) -> None:
+    """Writes the results: ``quota`` weights False, which is more than are pruned so far."""
+    threshold, ties_to_prune = _threshold(blocks, quota, each)
+
+    def write(block: _Block) -> Tensor:
         above = block.keys().sub_(threshold)
         torch.gt(above, 0, out=block.result)
-        ties.append(above.numel() - torch.count_nonzero(above))
-    for block, tied in zip(blocks, torch.stack(ties).tolist(), strict=True):
+        return above.numel() - torch.count_nonzero(above)
+
+    ties = torch.stack(list(each(write, blocks))).tolist()
+    for block, tied in zip(blocks, ties, strict=True):
         if tied > ties_to_prune:
             spared = (block.keys() == threshold).nonzero()[ties_to_prune:, 0]
             block.result[spared] = True
         ties_to_prune = max(0, ties_to_prune - tied)
 
 
-def _threshold(blocks: Sequence[_Block], quota: int) -> tuple[int, int]:
+def _threshold(blocks: Sequence[_Block], quota: int, each: _Each) -> tuple[int, int]:
     """Finds the ``quota``-th smallest key, and how many weights with exactly this key are among the first ``quota``."""
     total = sum(block.score.numel() for block in blocks)
     bits = min(_HISTOGRAM_BITS, max(8, total.bit_length() - 4))
-    # One more than any key: that of infinity is smaller, and no score is infinite.
-    top = torch.iinfo(_INTEGER[blocks[0].dtype]).max
-    low, high = _guess(blocks, quota / total, top)
+    top = torch.iinfo(_INTEGER[blocks[0].dtype]).max  # above all keys: even infinity's would be less
+    low, high = _guess(blocks, quota / total, top, each)
     while True:
         span = (high - low - 1).bit_length()
         shift = max(0, span - bits)
         bins = 1 << (span - shift)
-        below = _histogram(blocks, low, shift, bins).cumsum(
+        below = _histogram(blocks, low, shift, bins, each).cumsum(
             0
-        )  # below[i]: how many keys are less than low + (i << shift)
+        )  # [i]: how many keys are less than low + (i << shift)
         i = int(torch.searchsorted(below, quota))
         if i == 0:
             low, high = 1, low
@@ -167,12 +207,12 @@ def _threshold(blocks: Sequence[_Block], quota: int) -> tuple[int, int]:
             return low + i - 1, quota - int(below[i - 1])
 
 
-def _guess(blocks: Sequence[_Block], share: float, top: int) -> tuple[int, int]:
+def _guess(blocks: Sequence[_Block], share: float, top: int, each: _Each) -> tuple[int, int]:
     """Guesses low and high with low <= key < high for the key that ``share`` of the keys do not exceed."""
     total = sum(block.score.numel() for block in blocks)
     # Odd, as a stride that divides the length of the rows would see a few columns only.
     stride = max(64, total // _SAMPLE) | 1
-    sample = torch.cat([block.keys(stride) for block in blocks]).sort().values
+    sample = torch.cat(list(each(lambda block: block.keys(stride), blocks))).sort().values
     rank = int(share * len(sample))
     margin = 1 + int(1.5 * len(sample) ** 0.5)  # three standard deviations of the rank, or more
     low = max(1, int(sample[rank - margin])) if rank >= margin else 1
@@ -180,7 +220,7 @@ def _guess(blocks: Sequence[_Block], share: float, top: int) -> tuple[int, int]:
     return low, max(high, low + 1)
 
 
-def _histogram(blocks: Sequence[_Block], low: int, shift: int, bins: int) -> Tensor:
+def _histogram(blocks: Sequence[_Block], low: int, shift: int, bins: int, each: _Each) -> Tensor:
     """Counts the keys below ``low``, and those in each of ``bins`` ranges of ``2**shift`` keys from ``low`` on.
 
     ``bins`` is a power of two. The counts are int64, of shape (1 + bins,), on the blocks' device. Histograms of parts of
@@ -188,16 +228,21 @@ def _histogram(blocks: Sequence[_Block], low: int, shift: int, bins: int) -> Ten
     """
     counts = torch.zeros(1 + bins, dtype=torch.int64, device=blocks[0].score.device)
     one = torch.ones(1, dtype=torch.int64, device=counts.device)
-    for block in blocks:
+    lock = Lock()
+
+    def add(block: _Block) -> Tensor:
         digits = block.keys().sub_(low).bitwise_right_shift_(shift)  # negative below low
-        counts[0] -= digits.clamp(-1, 0).sum(dtype=torch.int32)
         inside = digits[(digits & -bins) == 0].long()  # 0 <= digit < bins
-        counts[1:].index_add_(0, inside, one.expand(len(inside)))
+        with lock:
+            counts[1:].index_add_(0, inside, one.expand(len(inside)))
+        return -digits.clamp_(-1, 0).sum(dtype=torch.int32)
+
+    counts[0] = torch.stack(list(each(add, blocks))).sum()
     return counts
 
 
-def _check(scores: Mapping[str, Tensor], mask: Mask) -> None:
-    """Refuses scores that cannot be ranked under ``mask``, with a message that names the parameter."""
+def _check_layout(scores: Mapping[str, Tensor], mask: Mask) -> torch.device:
+    """Refuses scores that do not fit ``mask``, by what can be told without reading them; returns the device of all."""
     require_same_shapes("the scores", scores, "the mask", mask)
     device = next(iter(mask.values())).device
     for name, bits in mask.items():
@@ -207,14 +252,20 @@ def _check(scores: Mapping[str, Tensor], mask: Mask) -> None:
             )
         for what, tensor in (("score", scores[name]), ("mask", bits)):
             if tensor.device != device:
-                raise UserError(
-                    f"The {what} of {name!r} is on {tensor.device}, other masks on {device}: use one device."
-                )
-    # NaN and infinity show in the extremes: one quick pass, and a closer look only at what that finds.
-    finite = torch.stack([torch.stack(torch.aminmax(scores[name])).isfinite().all() for name in mask]).tolist()
-    for name, clean in zip(mask, finite, strict=True):
+                raise UserError(f"The {what} of {name!r} is on {tensor.device}, other masks are on {device}.")
+    return device
+
+
+def _check_values(scores: Mapping[str, Tensor], mask: Mask, each: _Each) -> None:
+    """Refuses scores that are NaN or infinite where ``mask`` keeps the weight."""
+
+    def finite(name: str) -> Tensor:
+        # Both show in the extremes, so that one quick pass clears a parameter; else it gets a closer look.
+        return torch.stack(torch.aminmax(scores[name].detach())).isfinite().all()
+
+    for name, clean in zip(mask, torch.stack(list(each(finite, mask))).tolist(), strict=True):
         if not clean and (bad := int(torch.count_nonzero(~scores[name].isfinite() & mask[name]))):
             raise UserError(
-                f"The score of {name!r} is NaN or infinite at {bad:,} of its kept weights: nothing can be pruned by it. "
+                f"The score of {name!r} is NaN or infinite at {bad:,} of its kept weights, so they cannot be ranked. "
                 "Has the training diverged?"
             )

@@ -75,8 +75,8 @@ def score(name: str, inputs: ScoreInputs) -> Mapping[str, Tensor]:
         inputs: what it is made from.
 
     Returns:
-        One tensor per entry of ``inputs.weights``, of its shape and on its device. The larger a number's absolute value,
-        the more important the weight. The tensors may be the weights themselves: do not write to them.
+        One tensor per entry of ``inputs.weights``, of its shape and on its device. The larger a number's absolute
+        value, the more important the weight. The tensors may be the weights themselves: do not write to them.
 
     Raises:
         UserError: there is no score of that name.
@@ -98,8 +98,8 @@ def magnitude_init(inputs: ScoreInputs) -> Mapping[str, Tensor]:
 def taylor(inputs: ScoreInputs) -> Mapping[str, Tensor]:
     """Weight times gradient: to first order, by how much the loss changes without the weight.
 
-    Molchanov et al. (2019, https://arxiv.org/abs/1906.10771, equation 7, whose square ranks alike); Michel et al. (2019,
-    https://arxiv.org/abs/1905.10650, section 4.1) for attention heads.
+    Molchanov et al. (2019, https://arxiv.org/abs/1906.10771), whose square of it ranks alike; Michel et al. (2019,
+    https://arxiv.org/abs/1905.10650) for attention heads.
     """
     gradients = inputs.beside_weights("gradients")
     return {name: weight.detach() * gradients[name] for name, weight in inputs.weights.items()}

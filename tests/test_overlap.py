@@ -3,11 +3,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from lnsub import counts as counts_module
 from lnsub.counts import count, count_rows
 from lnsub.errors import UserError
 from lnsub.names import kind_of, layer_of
-from lnsub.overlap import chance_level, comparable, corrected_share, labels, pairwise, relation_of, summary
+from lnsub.overlap import chance_level, comparable, corrected_share, coverage, labels, pairwise, relation_of, summary
 from tests.ticket_factory import SHAPES, kept_set, random_masks, random_ticket, ticket
 
 DENSITIES = (0.3, 0.5, 0.8, 0.5)
@@ -55,12 +54,11 @@ def test_every_number_is_what_plain_sets_give(by: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 63, 64, 65, 128, 200, 1023])
 @pytest.mark.parametrize("block", [8, 64, 1 << 16])
-def test_counts_are_right_across_block_and_word_borders(size: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts_module, "_BLOCK", block)
+def test_counts_are_right_across_block_and_word_borders(size: int, block: int) -> None:
     rng = np.random.default_rng(size)
     rows = [rng.integers(0, 256, size, dtype=np.uint8) for _ in range(4)]
     bits = [set(np.flatnonzero(np.unpackbits(row)).tolist()) for row in rows]
-    counted = count_rows(rows)
+    counted = count_rows(rows, block)
     assert counted.kept.tolist() == [len(b) for b in bits]
     assert counted.both.tolist() == [len(a & b) for a, b in combinations(bits, 2)]
     assert counted.every == len(set.intersection(*bits))
@@ -105,6 +103,10 @@ def test_a_pair_is_compared_over_the_parameters_that_both_have() -> None:
     assert both["overlap"] == jaccard(*(kept_set(m) for m in masks[:2]))
     assert (with_ner["matrices"], with_ner["left_out"], with_ner["weights"]) == (5, POOLER, weights_of(set(small)))
     assert with_ner["overlap"] == jaccard(*(kept_set(m, set(small)) for m in (masks[0], masks[2])))
+    assert coverage([both]) == "compared over 343 weights in 6 matrices"
+    assert coverage([both, with_ner]) == (
+        f"compared over 307 to 343 weights in 5 to 6 matrices; left out where only one of two tickets has it: {POOLER}"
+    )
     by_layer = pairwise([ticket(masks[0]), ticket(masks[2])], ("layer",))
     assert [row["layer"] for row in by_layer] == ["0", "1", "10"]
 

@@ -16,7 +16,7 @@ from tests.ticket_factory import SHAPES, provenance, random_masks, random_ticket
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    return random_ticket(0.4, seed=1).save(tmp_path / "s0.50.safetensors")
+    return random_ticket(0.4, 1).save(tmp_path / "s0.50.safetensors")
 
 
 def rewritten(path: Path, change) -> Path:

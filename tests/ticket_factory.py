@@ -43,8 +43,10 @@ def random_masks(density: float, seed: int, shapes: dict[str, tuple[int, ...]] =
     return {name: rng.random(shape) < density for name, shape in shapes.items()}
 
 
-def random_ticket(density: float, seed: int, shapes: dict[str, tuple[int, ...]] = SHAPES, **changes: object) -> Ticket:
-    return ticket(random_masks(density, seed, shapes), **changes)
+def random_ticket(
+    density: float, number: int, shapes: dict[str, tuple[int, ...]] = SHAPES, /, **changes: object
+) -> Ticket:
+    return ticket(random_masks(density, number, shapes), **changes)
 
 
 def kept_set(masks: dict[str, np.ndarray], names: set[str] | None = None) -> set[tuple[str, int]]:

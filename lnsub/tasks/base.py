@@ -1,13 +1,10 @@
-"""What a task is, and how its data gets from rows to batches.
-
-A new task is one file with two classes: a :class:`Task` (head, forward, metrics) and a :class:`LanguageDataModule`
-(which columns, how a row becomes token ids). Tasks know nothing of pruning.
-"""
+"""How the data of a task gets from rows to batches: read, tokenised once into the cache, grouped by length."""
 
 import hashlib
 import json
 import logging
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,17 +13,15 @@ import datasets
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader
-from torchmetrics import MetricCollection
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from lnsub.errors import UserError
 from lnsub.tasks.batching import BatchedRows, Collator, LengthGroupedBatches, ResumableLoader
-from lnsub.tasks.pretrained import Init, load_tokenizer, tokenizer_fingerprint
+from lnsub.tasks.pretrained import load_tokenizer, tokenizer_fingerprint
 from lnsub.tasks.rows import RowSource, open_rows, quiet_bars
+from lnsub.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -39,71 +34,8 @@ SUBSET_SEED = 20220
 _LONG = 100_000
 """Rows from which tokenising takes long enough for a progress bar."""
 
-MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-
 Encoded = dict[str, Sequence[Any] | NDArray[Any]]
 Encoder = Callable[[Mapping[str, Sequence[Any]], Sequence[int]], Encoded]
-
-
-class Task(ABC):
-    """What a task asks of a model. Small and picklable: it holds no data and no weights."""
-
-    name: ClassVar[str]
-    """Name in run folders and records."""
-    metric: ClassVar[str]
-    """Key of the main metric in :meth:`metrics`; higher is better."""
-
-    @abstractmethod
-    def build(
-        self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa"
-    ) -> tuple[PreTrainedModel, frozenset[str]]:
-        """Loads the base model in float32, with this task's head.
-
-        Args:
-            base_model: folder or name on the Hub.
-            init: ``pretrained``, or ``random`` for fresh weights throughout.
-            attention: transformers' name of an attention implementation.
-
-        Returns:
-            The model, and the names of its parameters that the checkpoint lacked. Those were drawn from torch's
-            global random state: seed it first.
-
-        Raises:
-            UserError: there is no such model, or it cannot have this head.
-        """
-
-    @abstractmethod
-    def forward(self, model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
-        """Runs the model.
-
-        Args:
-            model: what :meth:`build` returned.
-            batch: one batch of the task's data module.
-
-        Returns:
-            Logits [..., classes], aligned with ``batch["labels"]`` [...].
-        """
-
-    @abstractmethod
-    def metrics(self) -> MetricCollection:
-        """Returns fresh metrics; each takes ``update(logits, labels)`` and is exact when summed over processes."""
-
-    @abstractmethod
-    def decode(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
-        """Reads predictions off the logits.
-
-        Args:
-            logits: what :meth:`forward` returned.
-            batch: the same batch.
-
-        Returns:
-            One JSON-able dict per example, with its ``index`` (row number in the split).
-        """
-
-
-def model_inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the entries of a batch that are a model's keyword arguments."""
-    return {key: batch[key] for key in MODEL_INPUTS if key in batch}
 
 
 class LanguageDataModule(LightningDataModule, ABC):
@@ -187,13 +119,16 @@ class LanguageDataModule(LightningDataModule, ABC):
     # What a task defines
 
     @abstractmethod
-    def encoder(self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features) -> Encoder:
+    def encoder(
+        self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features, left_out: Counter[str]
+    ) -> Encoder:
         """Returns the function that tokenises rows.
 
         Args:
             tokenizer: the tokenizer.
             where: names the split in messages.
             features: types of the source's columns.
+            left_out: to be counted up by what the function leaves out, for the log.
 
         Returns:
             A function of a batch of rows (values by column) and their numbers in the split, which returns the
@@ -294,7 +229,8 @@ class LanguageDataModule(LightningDataModule, ABC):
         if len(numbers) < len(rows):
             rows = rows.select(numbers, keep_in_memory=True, new_fingerprint=path.stem)
         where = self.source.where(origin)
-        encode = self.encoder(tokenizer, where, rows.features)
+        left_out: Counter[str] = Counter()
+        encode = self.encoder(tokenizer, where, rows.features, left_out)
         path.parent.mkdir(parents=True, exist_ok=True)
         with quiet_bars(len(rows) < _LONG):
             # datasets writes to a temporary file and renames it, so other processes never see half a table. Its own
@@ -309,6 +245,8 @@ class LanguageDataModule(LightningDataModule, ABC):
                 new_fingerprint=path.stem,
                 desc=f"Tokenising {self.language} {split}",
             )
+        for what, count in left_out.items():
+            log.info("%s: left out %d %s", where, count, what)
         if len(table) == 0:
             path.unlink(missing_ok=True)
             raise UserError(f"{where} has no row from which the tokenizer of '{self.tokenizer}' makes any token.")
@@ -394,16 +332,10 @@ def label_reader(names: Sequence[str], feature: Any) -> Callable[[Any, str], int
         numbers |= {key: number for number in range(len(names)) for key in (number, str(number))}
 
     def read(label: Any, row: str) -> int:
-        number = numbers.get(label)
+        number = numbers.get(label) if isinstance(label, (str, int, float)) else None
         if number is None:
             expected = ", ".join(f"{number} {name}" for number, name in enumerate(names))
             raise UserError(f"{row} has the label {label!r}: it must be one of {expected}.")
         return number
 
     return read
-
-
-@rank_zero_only
-def report(message: str) -> None:
-    """Logs a message once over all processes."""
-    log.info(message)

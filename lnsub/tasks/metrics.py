@@ -7,8 +7,7 @@ Every ``update`` takes ``(logits, labels)``, logits [..., classes] and int64 lab
 from typing import Literal
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lnsub.tasks.batching import IGNORED
@@ -60,7 +59,7 @@ class CrossEntropy(Metric):
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Counts one batch."""
         logits, labels = logits.flatten(0, -2).float(), labels.flatten()
-        self.nats += F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum").double()
+        self.nats += nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum").double()
         self.positions += (labels != IGNORED).sum()
 
     def compute(self) -> Tensor:
@@ -104,10 +103,10 @@ class EntityScore(Metric):
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Counts the entities of one batch."""
         # A column of O after each sentence ends its last entity, so that sentences can be laid end to end.
-        labels = F.pad(labels, (0, 1), value=0)
+        labels = nn.functional.pad(labels, (0, 1), value=0)
         counted = labels != IGNORED
         gold = labels[counted]
-        predicted = F.pad(logits.argmax(-1), (0, 1), value=0)[counted]
+        predicted = nn.functional.pad(logits.argmax(-1), (0, 1), value=0)[counted]
         starts, ends = _entities(gold)
         starts_predicted, ends_predicted = _entities(predicted)
         same = starts & starts_predicted & (gold == predicted) & (ends == ends_predicted)
@@ -136,10 +135,10 @@ def _entities(tags: Tensor) -> tuple[Tensor, Tensor]:
         not continue an entity, int64 [n].
     """
     starts = tags % 2 == 1
-    before = F.pad(tags[:-1], (1, 0), value=0)
+    before = nn.functional.pad(tags[:-1], (1, 0), value=0)
     continues = (tags > 0) & ~starts & ((before == tags) | (before == tags - 1))
     positions = torch.arange(len(tags), device=tags.device)
     stops = torch.where(continues, len(tags), positions)
     # The smallest stop after a position: a running minimum from the right, moved one place to the left.
-    ends = F.pad(stops.flip(0).cummin(0).values.flip(0)[1:], (0, 1), value=len(tags))
+    ends = nn.functional.pad(stops.flip(0).cummin(0).values.flip(0)[1:], (0, 1), value=len(tags))
     return starts, ends

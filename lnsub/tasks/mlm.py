@@ -1,29 +1,26 @@
-"""Masked language modelling on running text (Wikipedia in the paper).
-
-The masking is that of BERT (Devlin et al., 2019, https://arxiv.org/abs/1810.04805, section 3.1 and appendix A.1).
-"""
+"""Masked language modelling on running text: Wikipedia, as in Foroutan et al. (2022)."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, ClassVar
 
 import datasets
 import numpy as np
-import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from lnsub.errors import UserError
-from lnsub.tasks.base import SUBSET_SEED, Encoded, Encoder, LanguageDataModule, Task, model_inputs
-from lnsub.tasks.batching import BatchRows, Collator, pad, ragged
+from lnsub.tasks.base import SUBSET_SEED, Encoded, Encoder, LanguageDataModule
+from lnsub.tasks.batching import IGNORED
+from lnsub.tasks.masking import MaskingCollator, cut_into_blocks
 from lnsub.tasks.metrics import Accuracy, CrossEntropy, Perplexity
 from lnsub.tasks.pretrained import Init, load_model, load_tokenizer, refuse_encoder_decoder
 from lnsub.tasks.rows import RowSource, open_rows
+from lnsub.tasks.task import Task, model_inputs
 
 EVAL_MASK_SEED = 1810_04805
 """Seed of the masks of validation and test, the same in every run, so that their losses compare."""
@@ -63,7 +60,7 @@ class MLMTask(Task):
         """
         positions = batch["positions"]
 
-        def pick(projection: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        def pick(projection: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
             return (inputs[0].flatten(0, 1)[positions],)
 
         hook = model.get_output_embeddings().register_forward_pre_hook(pick)
@@ -74,19 +71,23 @@ class MLMTask(Task):
 
     def metrics(self) -> MetricCollection:
         """Returns the accuracy, the loss (nats) and the perplexity per masked token."""
-        return MetricCollection({"accuracy": Accuracy(), "loss": CrossEntropy(), "perplexity": Perplexity()})
+        scores = {"accuracy": Accuracy(), "loss": CrossEntropy(), "perplexity": Perplexity()}
+        return MetricCollection(scores, compute_groups=[["accuracy"], ["loss", "perplexity"]])
 
     def decode(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
         """Returns for each block the masked positions, the tokens that stood there and the tokens predicted."""
         tokenizer = load_tokenizer(self.tokenizer)
         width = batch["input_ids"].shape[1]
         positions = batch["positions"].tolist()
-        tokens = tokenizer.convert_ids_to_tokens(batch["labels"].tolist())
+        labels = batch["labels"].tolist()
+        tokens = [None if label == IGNORED else tokenizer.convert_ids_to_tokens(label) for label in labels]
         predicted = tokenizer.convert_ids_to_tokens(logits.argmax(-1).tolist())
         examples: list[dict[str, Any]] = [
             {"index": index, "positions": [], "tokens": [], "predictions": []} for index in batch["index"].tolist()
         ]
         for position, token, prediction in zip(positions, tokens, predicted, strict=True):
+            if token is None:
+                continue
             example = examples[position // width]
             example["positions"].append(position % width)
             example["tokens"].append(token)
@@ -174,7 +175,9 @@ class WikipediaMLM(LanguageDataModule):
         source.require("train")
         return "train", lambda count: held_out(count, validation=split == "validation")
 
-    def encoder(self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features) -> Encoder:
+    def encoder(
+        self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features, left_out: Counter[str]
+    ) -> Encoder:
         """Returns the function that cuts documents into blocks."""
         prefix, suffix = special_frame(tokenizer)
         separator = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
@@ -199,10 +202,12 @@ class WikipediaMLM(LanguageDataModule):
             {"input_ids": datasets.List(datasets.Value("int32")), "length": datasets.Value("int32")}
         )
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> "MaskingCollator":
+    def collator(self, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> MaskingCollator:
         """Returns what masks the blocks of a batch: anew in each epoch of training, else always alike."""
         if tokenizer.mask_token_id is None:
-            raise UserError(f"The tokenizer of '{self.tokenizer}' has no mask token: the mlm task needs a BERT-like model.")
+            raise UserError(
+                f"The tokenizer of '{self.tokenizer}' has no mask token: the mlm task needs a BERT-like model."
+            )
         return MaskingCollator(
             pad_id=tokenizer.pad_token_id,
             multiple=self.pad_to_multiple_of,
@@ -213,104 +218,6 @@ class WikipediaMLM(LanguageDataModule):
             seed=self.seed if training else EVAL_MASK_SEED,
             fixed=not training,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskingCollator(Collator):
-    """Masks blocks as BERT does and turns them into a batch of int64 tensors.
-
-    In each block ``max(1, round(probability * n))`` of its n tokens that are not special are chosen; of those, 80 % become the
-    mask token, 10 % a random token, 10 % stay. The draw is a function of (seed, epoch, number of the block) alone,
-    so it is the same in whatever batch, process or worker the block is.
-
-    The batch has ``input_ids`` and ``attention_mask`` [batch, length], ``index`` [batch], ``positions`` [n], the
-    chosen positions in the flattened [batch * length], and ``labels`` [n], the tokens that stood there.
-
-    Args:
-        mask_id: the mask token.
-        vocabulary: size of the vocabulary that random tokens are drawn from.
-        special: tokens that are never chosen.
-        probability: share of tokens to choose.
-        seed: seed of the masks.
-        fixed: True takes the masks of epoch 0 in every epoch.
-    """
-
-    mask_id: int
-    vocabulary: int
-    special: tuple[int, ...]
-    probability: float
-    seed: int
-    fixed: bool
-
-    def __call__(self, columns: pa.Table, batch: BatchRows) -> dict[str, Tensor]:
-        """Returns the batch made of ``columns``, the blocks that ``batch`` names."""
-        ids, lengths = ragged(columns["input_ids"])
-        ids = ids.astype(np.int64)
-        starts = np.cumsum(lengths) - lengths
-        candidates = np.split(np.flatnonzero(~np.isin(ids, self.special)), self._ends(ids, starts))
-        chosen, masked = [], ids.copy()
-        for number, positions in zip(batch.rows.tolist(), candidates, strict=True):
-            picked, tokens = self._mask(ids, positions, number, 0 if self.fixed else batch.epoch)
-            masked[picked] = tokens
-            chosen.append(picked)
-        picked = np.concatenate(chosen)
-        input_ids = pad(masked, lengths, self.pad_id, self.multiple)
-        row = np.repeat(np.arange(len(lengths)), [len(part) for part in chosen])
-        return {
-            "input_ids": input_ids,
-            "attention_mask": pad(np.ones_like(ids), lengths, 0, self.multiple),
-            "index": torch.from_numpy(batch.rows.astype(np.int64)),
-            "positions": torch.from_numpy(row * input_ids.shape[1] + picked - starts[row]),
-            "labels": torch.from_numpy(ids[picked]),
-        }
-
-    def _ends(self, ids: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Returns how many candidates come before each block but the first."""
-        return np.cumsum(~np.isin(ids, self.special))[starts[1:] - 1]
-
-    def _mask(
-        self, ids: NDArray[np.int64], candidates: NDArray[np.int64], number: int, epoch: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Chooses positions of one block, in order, and the tokens to put there."""
-        rng = np.random.default_rng([self.seed, epoch, number])
-        count = max(1, round(self.probability * len(candidates)))
-        picked = np.sort(rng.permutation(candidates)[:count])
-        action = rng.random(count)
-        random_tokens = rng.integers(self.vocabulary, size=count)
-        tokens = np.where(action < 0.8, self.mask_id, np.where(action < 0.9, random_tokens, ids[picked]))
-        return picked, tokens
-
-
-def cut_into_blocks(
-    documents: Sequence[Sequence[int]],
-    max_length: int,
-    prefix: Sequence[int],
-    suffix: Sequence[int],
-    between: Sequence[int],
-    special: Sequence[int],
-) -> list[NDArray[np.int32]]:
-    """Joins documents and cuts them into blocks.
-
-    Args:
-        documents: token ids of each document, without special tokens.
-        max_length: tokens in a block; the last may be shorter.
-        prefix: special tokens at the start of each block.
-        suffix: special tokens at the end of each block.
-        between: separator between two documents.
-        special: tokens that are never masked; a block of nothing else is left out.
-
-    Returns:
-        The blocks, in order, int32.
-    """
-    joined = chain.from_iterable(chain(between if i else (), tokens) for i, tokens in enumerate(filter(None, documents)))
-    stream = np.fromiter(joined, dtype=np.int32)
-    room = max_length - len(prefix) - len(suffix)
-    pieces = (stream[start : start + room] for start in range(0, len(stream), room))
-    return [
-        np.concatenate([np.asarray(prefix, np.int32), piece, np.asarray(suffix, np.int32)])
-        for piece in pieces
-        if not np.isin(piece, special).all()
-    ]
 
 
 def special_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

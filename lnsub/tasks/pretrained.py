@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -53,7 +54,7 @@ def _refusing(what: str, name: str) -> Iterator[None]:
             yield
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, ImportError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         if path.is_dir():
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f"The {what} in '{name}' cannot be loaded: {reason}") from error
@@ -89,6 +90,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """
     # The library warns at every fork of a loader's workers unless this is set, though they never tokenise.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    load_config(name)  # a name that is no model's at all is refused here, with one round of retries instead of two
     with _refusing("tokenizer", name):
         tokenizer = AutoTokenizer.from_pretrained(_place(name))
     if not tokenizer.is_fast:

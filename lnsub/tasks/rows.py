@@ -20,7 +20,26 @@ from lnsub.errors import UserError
 from lnsub.tasks.pretrained import looks_local
 
 SPLITS = ("train", "validation", "test")
-_SUFFIXES = (".parquet", ".jsonl", ".csv")
+
+
+def _read_parquet(path: Path, columns: Sequence[str]) -> pa.Table:
+    return pa.parquet.read_table(path)
+
+
+def _read_jsonl(path: Path, columns: Sequence[str]) -> pa.Table:
+    return pa.json.read_json(path)
+
+
+def _read_csv(path: Path, columns: Sequence[str]) -> pa.Table:
+    return pa.csv.read_csv(
+        path,
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        # All text, or a premise "1984" would become a number and "null" no premise at all.
+        convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string())),
+    )
+
+
+_READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".csv": _read_csv}
 
 
 class RowSource(ABC):
@@ -68,7 +87,7 @@ class RowSource(ABC):
             )
         if len(rows) == 0:
             raise UserError(f"{self.where(split)} has no rows.")
-        return rows.select_columns(self.columns)
+        return rows.select_columns(self.columns, new_fingerprint=self.fingerprint(split)[:32])
 
     def require(self, split: str) -> None:
         """Raises a :class:`UserError` if there is no such split."""
@@ -95,7 +114,7 @@ class LocalRows(RowSource):
             )
         self._files: dict[str, Path] = {}
         for split in SPLITS:
-            found = [path for suffix in _SUFFIXES if (path := self.folder / f"{split}{suffix}").is_file()]
+            found = [path for suffix in _READERS if (path := self.folder / f"{split}{suffix}").is_file()]
             if len(found) > 1:
                 names = " and ".join(path.name for path in found)
                 raise UserError(f"The folder '{self.folder}' has both {names}: keep one of them.")
@@ -121,22 +140,10 @@ class LocalRows(RowSource):
     def _read(self, split: str) -> datasets.Dataset:
         path = self._files[split]
         try:
-            if path.suffix == ".parquet":
-                return datasets.Dataset(pa.parquet.read_table(path))
-            if path.suffix == ".jsonl":
-                return datasets.Dataset(pa.json.read_json(path) if path.stat().st_size else pa.table({}))
-            return datasets.Dataset(
-                pa.csv.read_csv(
-                    path,
-                    parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-                    # All text, or a premise "1984" would become a number and "null" no premise at all.
-                    convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(self.columns, pa.string())),
-                )
-                if path.stat().st_size
-                else pa.table({})
-            )
+            table = _READERS[path.suffix](path, self.columns) if path.stat().st_size else pa.table({})
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise UserError(f"{self.where(split)} cannot be read: {str(error).splitlines()[0]}") from error
+        return datasets.Dataset(table, fingerprint=self.fingerprint(split)[:32])
 
 
 class HubRows(RowSource):
@@ -164,7 +171,8 @@ class HubRows(RowSource):
         try:
             return datasets.load_dataset(self.dataset, f"{self.prefix}{self.language}")
         except (ValueError, OSError, RuntimeError) as error:
-            languages = self._languages()
+            # datasets raises a plain ValueError for an unknown configuration; after others the Hub need not be asked.
+            languages = self._languages() if isinstance(error, ValueError) else []
             if languages and self.language not in languages:
                 raise UserError(
                     f"The data set '{self.dataset}' has no language '{self.language}': it has {_listed(languages)}."

@@ -1,5 +1,6 @@
 """Named entities on WikiANN (Pan et al., 2017; splits of Rahimi et al., 2019, https://arxiv.org/abs/1902.00193)."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,13 +11,14 @@ from torchmetrics import MetricCollection
 from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from lnsub.errors import UserError
-from lnsub.tasks.base import Encoded, Encoder, LanguageDataModule, Task, label_reader, model_inputs, report
+from lnsub.tasks.base import Encoded, Encoder, LanguageDataModule, label_reader
 from lnsub.tasks.batching import IGNORED
 from lnsub.tasks.metrics import EntityScore
 from lnsub.tasks.pretrained import Init, load_model, refuse_encoder_decoder
+from lnsub.tasks.task import Task, model_inputs
 
 TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
-"""The tags in the order of their numbers: after O, the B- tag of each type has an odd number and its I- tag the next."""
+"""The tags in the order of their numbers: after O, each type has an odd number for B- and the next for I-."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,12 @@ class WikiANNTask(Task):
         return model(**model_inputs(batch)).logits
 
     def metrics(self) -> MetricCollection:
-        """Returns the entity-level F1, precision and recall, micro-averaged, as seqeval computes them in strict IOB2."""
+        """Returns the entity-level F1, precision and recall (micro), as seqeval computes them in strict IOB2."""
         scores = {score: EntityScore(score) for score in ("f1", "precision", "recall")}
         return MetricCollection(scores, compute_groups=[list(scores)])
 
     def decode(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
-        """Returns for each sentence the tag of each word, and the one predicted; words beyond the length are missing."""
+        """Returns each sentence's tags, and those predicted, one a word; words beyond the length are missing."""
         examples = zip(batch["index"].tolist(), batch["labels"].tolist(), logits.argmax(-1).tolist(), strict=True)
         return [
             {
@@ -122,7 +124,9 @@ class WikiANN(LanguageDataModule):
         )
         self.task = WikiANNTask()
 
-    def encoder(self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features) -> Encoder:
+    def encoder(
+        self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features, left_out: Counter[str]
+    ) -> Encoder:
         """Returns the function that tokenises sentences and puts each word's tag on its first piece."""
         read_tag = label_reader(TAGS, getattr(features["ner_tags"], "feature", None))
 
@@ -139,10 +143,9 @@ class WikiANN(LanguageDataModule):
             labelled = [sum(label != IGNORED for label in row) for row in labels]
             kept = [i for i, count in enumerate(labelled) if count]
             if len(kept) < len(numbers):
-                report(f"{where}: skipped {len(numbers) - len(kept)} rows without any token.")
-            dropped = sum(len(tags[i]) - labelled[i] for i in kept)
-            if dropped:
-                report(f"{where}: dropped {dropped} words beyond {self.max_length} tokens, or without any token.")
+                left_out["rows without any token"] += len(numbers) - len(kept)
+            if dropped := sum(len(tags[i]) - labelled[i] for i in kept):
+                left_out[f"words beyond {self.max_length} tokens, or without any token"] += dropped
             columns = {
                 key: [encoded[key][i] for i in kept] for key in ("input_ids", "token_type_ids") if key in encoded
             }
@@ -157,9 +160,7 @@ class WikiANN(LanguageDataModule):
 
     def encoded_features(self, tokenizer: PreTrainedTokenizerBase) -> datasets.Features:
         """Returns the types of the tokenised columns; ``labels`` are as long as ``input_ids``."""
-        return datasets.Features(
-            {**self.input_features(tokenizer), "labels": datasets.List(datasets.Value("int8"))}
-        )
+        return datasets.Features({**self.input_features(tokenizer), "labels": datasets.List(datasets.Value("int8"))})
 
 
 def first_pieces(word_ids: Sequence[int | None], tags: Sequence[int]) -> list[int]:

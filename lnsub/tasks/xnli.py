@@ -1,15 +1,15 @@
 """Natural language inference on XNLI (Conneau et al., 2018, https://arxiv.org/abs/1809.05053).
 
-An encoder classifies the pair. An encoder-decoder (mT5) writes the label's word, as in Foroutan et al. (2022), who follow
-the text-to-text format of Raffel et al. (2020, https://arxiv.org/abs/1910.10683, appendix D).
+An encoder classifies the pair. An encoder-decoder (mT5) writes the label's word, as in Foroutan et al. (2022), who
+follow the text-to-text format of Raffel et al. (2020, https://arxiv.org/abs/1910.10683, appendix D).
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import datasets
-import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 from transformers import (
@@ -20,10 +20,11 @@ from transformers import (
 )
 
 from lnsub.errors import UserError
-from lnsub.tasks.base import Encoded, Encoder, LanguageDataModule, Task, label_reader, model_inputs, report
+from lnsub.tasks.base import Encoded, Encoder, LanguageDataModule, label_reader
 from lnsub.tasks.batching import IGNORED
 from lnsub.tasks.metrics import Accuracy
 from lnsub.tasks.pretrained import Init, load_config, load_model, load_tokenizer
+from lnsub.tasks.task import Task, model_inputs
 
 LABELS = ("entailment", "neutral", "contradiction")
 """The labels in the order of their numbers; also the words that an encoder-decoder writes."""
@@ -44,7 +45,7 @@ class XNLITask(Task):
     def build(
         self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa"
     ) -> tuple[PreTrainedModel, frozenset[str]]:
-        """Loads an encoder with a classifier over three labels, or an encoder-decoder as it is; see :meth:`Task.build`."""
+        """Loads an encoder with a classifier of 3 labels, or an encoder-decoder as it is; see :meth:`Task.build`."""
         if load_config(base_model).is_encoder_decoder:
             return load_model(AutoModelForSeq2SeqLM, base_model, init=init, attention=attention)
         return load_model(
@@ -82,7 +83,8 @@ class XNLITask(Task):
         labels = batch["labels"].tolist()
         predicted = logits.argmax(-1).tolist()
         if logits.dim() == 2:
-            pairs = [(LABELS[label], LABELS[prediction]) for label, prediction in zip(labels, predicted, strict=True)]
+            named = zip(labels, predicted, strict=True)
+            pairs: list[tuple[str, str | None]] = [(LABELS[label], LABELS[guess]) for label, guess in named]
         else:
             words = label_words(load_tokenizer(self.tokenizer))
             pairs = [_read_label(words, *row) for row in zip(labels, predicted, strict=True)]
@@ -158,7 +160,9 @@ class XNLI(LanguageDataModule):
         """Returns the length and the format."""
         return {**super().settings(), "text_to_text": self.text_to_text}
 
-    def encoder(self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features) -> Encoder:
+    def encoder(
+        self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features, left_out: Counter[str]
+    ) -> Encoder:
         """Returns the function that tokenises pairs."""
         read_label = label_reader(LABELS, features["label"])
         words = label_words(tokenizer) if self.text_to_text else None
@@ -178,7 +182,7 @@ class XNLI(LanguageDataModule):
                 encoded = tokenizer([source_text(*pair) for pair in pairs], truncation=True, max_length=self.max_length)
             kept = [i for i in range(len(numbers)) if premises[i].strip() or hypotheses[i].strip()]
             if len(kept) < len(numbers):
-                report(f"{where}: skipped {len(numbers) - len(kept)} rows without any text.")
+                left_out["rows without any text"] += len(numbers) - len(kept)
             columns = {
                 key: [encoded[key][i] for i in kept] for key in ("input_ids", "token_type_ids") if key in encoded
             }

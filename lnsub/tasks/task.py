@@ -1,0 +1,78 @@
+"""What a task asks of a model.
+
+A new task is one file with two classes: a :class:`Task` (head, forward, metrics) and a
+:class:`~lnsub.tasks.base.LanguageDataModule` (which columns, how a row becomes token ids). Tasks know nothing of
+pruning.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torchmetrics import MetricCollection
+from transformers import PreTrainedModel
+
+from lnsub.tasks.pretrained import Init
+
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+class Task(ABC):
+    """What a task asks of a model. Small and picklable: it holds no data and no weights."""
+
+    name: ClassVar[str]
+    """Name in run folders and records."""
+    metric: ClassVar[str]
+    """Key of the main metric in :meth:`metrics`; higher is better."""
+
+    @abstractmethod
+    def build(
+        self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa"
+    ) -> tuple[PreTrainedModel, frozenset[str]]:
+        """Loads the base model in float32, with this task's head.
+
+        Args:
+            base_model: folder or name on the Hub.
+            init: ``pretrained``, or ``random`` for fresh weights throughout.
+            attention: transformers' name of an attention implementation.
+
+        Returns:
+            The model, and the names of its parameters that the checkpoint lacked. Those were drawn from torch's
+            global random state: seed it first.
+
+        Raises:
+            UserError: there is no such model, or it cannot have this head.
+        """
+
+    @abstractmethod
+    def forward(self, model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+        """Runs the model.
+
+        Args:
+            model: what :meth:`build` returned.
+            batch: one batch of the task's data module.
+
+        Returns:
+            Logits [..., classes], aligned with ``batch["labels"]`` [...].
+        """
+
+    @abstractmethod
+    def metrics(self) -> MetricCollection:
+        """Returns fresh metrics; each takes ``update(logits, labels)`` and is exact when summed over processes."""
+
+    @abstractmethod
+    def decode(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
+        """Reads predictions off the logits.
+
+        Args:
+            logits: what :meth:`forward` returned.
+            batch: the same batch.
+
+        Returns:
+            One JSON-able dict per example, with its ``index`` (row number in the split).
+        """
+
+
+def model_inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the entries of a batch that are a model's keyword arguments."""
+    return {key: batch[key] for key in MODEL_INPUTS if key in batch}
