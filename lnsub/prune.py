@@ -1,10 +1,10 @@
 """Exact selection: scores, a mask and a sparsity give a smaller mask.
 
 Weights are ranked by the bit pattern of their score's absolute value, which as an integer grows with the value, so
-counting takes the place of sorting. A sample of the scores guesses a narrow range of patterns that holds the threshold;
-one pass over all scores counts those below the range and makes a histogram of those inside. A wrong guess shows in the
-counts and costs another pass, never a wrong mask. Scores are read in place and in blocks: nothing of the model's size is
-made but the new mask.
+counting takes the place of sorting. A sample of the scores guesses a narrow range of patterns that holds the
+threshold; one pass over all scores counts those below the range and makes a histogram of those inside. A wrong guess
+shows in the counts and costs another pass, never a wrong mask. Scores are read in place and in blocks: nothing of the
+model's size is made but the new mask.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,6 +42,7 @@ _INTEGER = {
 _BLOCK_CPU, _BLOCK_GPU = 1 << 18, 1 << 21
 _HISTOGRAM_BITS = 20  # 8 MB of counts, so that the guessed range mostly needs one pass
 _SAMPLE = 1 << 17  # weights that guess the range
+_MOST_THREADS = 8  # each needs memory for a block, and memory's speed is the limit soon
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -93,9 +94,9 @@ def select(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str
             quota = round(sparsity * total)
             if pruned > quota:
                 raise UserError(
-                    f"Sparsity {sparsity:g} asks for {quota:,} of {total:,} weights pruned in {group}, but {pruned:,} are "
-                    f"pruned already and none is ever revived (scope {scope}): ask for more, or keep to the scope of "
-                    "the earlier rounds."
+                    f"Sparsity {sparsity:g} with scope {scope} prunes {quota:,} of {total:,} weights in {group}, but "
+                    f"{pruned:,} are pruned already and none is ever revived: ask for a higher sparsity, or keep to "
+                    "the scope of the earlier rounds."
                 )
             if pruned == quota:
                 result |= {name: mask[name].clone() for name in names}
@@ -160,7 +161,7 @@ def _parallel(device: torch.device) -> Iterator[_Each]:
     # The setting is the calling thread's, and threads that are made later start with it.
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(min(threads, _MOST_THREADS), initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield pool.map
     finally:
         torch.set_num_threads(threads)
@@ -193,9 +194,8 @@ def _threshold(blocks: Sequence[_Block], quota: int, each: _Each) -> tuple[int, 
         span = (high - low - 1).bit_length()
         shift = max(0, span - bits)
         bins = 1 << (span - shift)
-        below = _histogram(blocks, low, shift, bins, each).cumsum(
-            0
-        )  # [i]: how many keys are less than low + (i << shift)
+        # below[i]: how many keys are less than low + i * 2**shift
+        below = _histogram(blocks, low, shift, bins, each).cumsum(0)
         i = int(torch.searchsorted(below, quota))
         if i == 0:
             low, high = 1, low
@@ -223,8 +223,8 @@ def _guess(blocks: Sequence[_Block], share: float, top: int, each: _Each) -> tup
 def _histogram(blocks: Sequence[_Block], low: int, shift: int, bins: int, each: _Each) -> Tensor:
     """Counts the keys below ``low``, and those in each of ``bins`` ranges of ``2**shift`` keys from ``low`` on.
 
-    ``bins`` is a power of two. The counts are int64, of shape (1 + bins,), on the blocks' device. Histograms of parts of
-    the weights, one per rank say, add up to that of the whole.
+    ``bins`` is a power of two. The counts are int64, of shape (1 + bins,), on the blocks' device. Histograms of parts
+    of the weights, one per rank say, add up to that of the whole.
     """
     counts = torch.zeros(1 + bins, dtype=torch.int64, device=blocks[0].score.device)
     one = torch.ones(1, dtype=torch.int64, device=counts.device)

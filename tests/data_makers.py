@@ -44,7 +44,9 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     names = dict(zip(["pad_token", "unk_token", "cls_token", "sep_token", "mask_token"], SPECIAL, strict=True))
     _save_tokenizer(backend, folder, model_input_names=["input_ids", "token_type_ids", "attention_mask"], **names)
     torch.manual_seed(0)
-    BertModel(bert_config(len(vocabulary))).save_pretrained(folder)
+    config = bert_config(len(vocabulary))
+    config.max_position_embeddings = 128
+    BertModel(config).save_pretrained(folder)
     return str(folder)
 
 
@@ -113,4 +115,4 @@ def _wordpiece(vocabulary: list[str], unknown: str) -> Tokenizer:
 
 
 def _save_tokenizer(backend: Tokenizer, folder: Path, **settings: Any) -> None:
-    PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=64, **settings).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=128, **settings).save_pretrained(folder)

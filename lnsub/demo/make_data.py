@@ -43,7 +43,7 @@ TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
 SEED = 0
 
 _FEATURES = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=list(TAGS)))})
-_SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
+_SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 _DRAWS, _MOST = 2_500, 700
 _CHOICE = re.compile(r"\(([^()]*\|[^()]*)\)")
 _SLOT = re.compile(r"\{(\w+)\}")

@@ -36,8 +36,8 @@ class Accuracy(Metric):
         counted = labels != IGNORED
         right = (logits.argmax(-1) == labels) | ~counted
         examples = counted.reshape(len(labels), -1).any(1)
-        self.correct += (right.reshape(len(labels), -1).all(1) & examples).sum()
-        self.total += examples.sum()
+        self.correct = self.correct + (right.reshape(len(labels), -1).all(1) & examples).sum()
+        self.total = self.total + examples.sum()
 
     def compute(self) -> Tensor:
         """Returns the share, float64; 0 if nothing was counted."""
@@ -59,8 +59,8 @@ class CrossEntropy(Metric):
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Counts one batch."""
         logits, labels = logits.flatten(0, -2).float(), labels.flatten()
-        self.nats += nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum").double()
-        self.positions += (labels != IGNORED).sum()
+        self.nats = self.nats + nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum").double()
+        self.positions = self.positions + (labels != IGNORED).sum()
 
     def compute(self) -> Tensor:
         """Returns nats per position, float64; 0 if nothing was counted."""
@@ -110,9 +110,9 @@ class EntityScore(Metric):
         starts, ends = _entities(gold)
         starts_predicted, ends_predicted = _entities(predicted)
         same = starts & starts_predicted & (gold == predicted) & (ends == ends_predicted)
-        self.true_positives += same.sum()
-        self.predicted += starts_predicted.sum()
-        self.gold += starts.sum()
+        self.true_positives = self.true_positives + same.sum()
+        self.predicted = self.predicted + starts_predicted.sum()
+        self.gold = self.gold + starts.sum()
 
     def compute(self) -> Tensor:
         """Returns the score, float64, in seqeval's order of operations."""

@@ -1,0 +1,29 @@
+"""What a module's import may not bring in, each tried in an interpreter of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+LIGHTNING = ("lightning", "pytorch_lightning", "transformers", "datasets", "torchmetrics", "wandb")
+
+
+def brought_in(modules: str, packages: tuple[str, ...]) -> set[str]:
+    """Which of ``packages`` are imported once ``modules`` are."""
+    code = f"import sys, {modules}; print(*({set(packages)!r} & sys.modules.keys()))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
+def test_a_forbidden_import_would_be_seen():
+    assert brought_in("json", ("json", "lightning")) == {"json"}
+
+
+def test_the_pruning_mathematics_needs_neither_lightning_nor_transformers():
+    # All in one, as each interpreter that imports torch takes seconds.
+    assert brought_in("lnsub.masks, lnsub.scores, lnsub.prune, lnsub.schedules", LIGHTNING) == set()
+
+
+@pytest.mark.parametrize("module", ["lnsub", "lnsub.tickets", "lnsub.overlap", "lnsub.cli"])
+def test_what_must_answer_at_once_needs_no_torch(module):
+    assert brought_in(module, ("torch", *LIGHTNING)) == set()
