@@ -114,10 +114,9 @@ class _Page:
         return cells | {"languages": row["languages"], "runs": row["runs"]}
 
     def _set_cells(self, row: Row) -> Row:
-        """Task and sparsity, and score and scope where not all tickets have the same."""
+        """What a set of comparable tickets has in common, where not all tickets have it."""
         provenances = [t.provenance for t in self.comparison.tickets]
-        several = [c for c in ("score", "scope") if len({getattr(p, c) for p in provenances}) > 1]
-        return {column: row[column] for column in COMPARABLE if column in ("task", "sparsity", *several)}
+        return {column: row[column] for column in COMPARABLE if len({getattr(p, column) for p in provenances}) > 1}
 
     def _tables(self, title: str, rows: Rows, cells: Callable[[Row], Row], optional: Sequence[tuple[str, ...]]) -> None:
         """Adds a table for each grouping, without the first of ``optional`` columns where it would be too wide."""

@@ -15,19 +15,23 @@ def departure_words(comparison: Comparison) -> list[str]:
         comparison: made with inherited masks.
 
     Returns:
-        Sentences: on each set of comparable tickets and each relation of its pairs, then on what is missing.
+        Sentences: on each set of comparable tickets and each relation of its pairs, then on what is missing. None
+        without inherited masks.
     """
+    if not comparison.inheritance and not comparison.aside:
+        return []
     found = []
     named = dict(zip(map(id, comparison.tickets), labels(comparison.tickets), strict=True))
     alone, together = (comparison.by(rows, ()) for rows in (comparison.inheritance, comparison.pairs))
     for key, members in comparable(comparison.tickets).items():
         inside = {named[id(t)] for t in members}
         tickets = [row for row in alone if row["ticket"] in inside]
-        pairs = [row for row in together if {row["a"], row["b"]} <= inside and row["departure_overlap"] is not None]
+        pairs = [row for row in together if {row["a"], row["b"]} <= inside and row.get("departure_overlap") is not None]
         if tickets:
             found.append(
                 f"{_set_name(key)}: the tickets overlap {_span(tickets, 'overlap', '{:.4f}')} with the mask that they "
-                f"inherit from theta_0, and depart from it in {_span(tickets, 'departure_share', '{:.2%}')} of the weights."
+                f"inherit from theta_0, and depart from it in {_span(tickets, 'departure_share', '{:.2%}')} of the "
+                "weights."
             )
         for relation in RELATIONS:
             of_it = [row for row in pairs if row["relation"] == relation]
@@ -58,8 +62,8 @@ def neutrality_words(comparison: Comparison) -> list[str]:
     sets = comparable(comparison.tickets)
     if not sets:
         return [
-            "No neutrality index: it takes tickets of one task, score, scope and sparsity, of two languages or more, and "
-            "in at least one language of two seeds; no two of these tickets are such."
+            "No neutrality index: it takes tickets of one task, score, scope and sparsity, of two languages or more, "
+            "and of two seeds of at least one language; no two of these tickets are such."
         ]
     found = []
     indices = comparison.by(comparison.indices, ())
@@ -114,8 +118,8 @@ def _departure_index(row: dict[str, Any]) -> str:
     if row["index"] is None:
         return "Of the departures alone, the index is not defined: no departure is shared by two seeds of a language."
     text = (
-        f"Of the departures alone, what theta_0 does not give: {row['cross']:.4f} across languages, {row['ceiling']:.4f} "
-        f"within one; index {row['index']:.4f}"
+        f"Of the departures alone, which theta_0 does not give: {row['cross']:.4f} across languages, "
+        f"{row['ceiling']:.4f} within one; index {row['index']:.4f}"
     )
     low, high = row["index_low"], row["index_high"]
     return f"{text}." if low is None else f"{text}, {low:.4f} to {high:.4f}. {_against_one(low, high)}"
@@ -125,7 +129,7 @@ def _against_one(low: float, high: float) -> str:
     if high < 1:
         return "It lies below 1: another language changes a ticket more than another seed does."
     if low > 1:
-        return "It lies above 1: languages differ less than seeds do, which hints at too few runs of some language."
+        return "It lies above 1: languages differ less than seeds of one, for which there may be too few runs."
     return "The interval holds 1: these runs do not show that another language changes a ticket more than a seed does."
 
 

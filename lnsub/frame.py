@@ -1,7 +1,7 @@
 """A tree of runs as one data frame, and what is computed from it: transfer cells, relative drop, correlations.
 
-The words are those of the package: a *cell* is a ticket of a source language fine-tuned on a target language; m(s, t) is
-its metric. Runs of several seeds are averaged cell by cell first, so that each cell counts once.
+A *cell* is a ticket of a source language s fine-tuned on a target language t, and m(s, t) is its metric. Runs of several
+seeds are averaged cell by cell first, so that each cell counts once.
 """
 
 from collections.abc import Sequence
@@ -71,9 +71,9 @@ def transfer_cells(frame: pd.DataFrame, kind: str = "transfer") -> pd.DataFrame:
 
     Returns:
         One row for each model, task, score (scope, where the frame has that column), metric, sparsity, source and
-        target: ``value`` = m(s, t), the mean over ``seeds`` seeds, between ``lowest`` and ``highest``; ``n`` (examples);
-        ``own`` = m(t, t); ``change`` = m(s, t) - m(t, t), in the metric's units; ``relative`` = change / m(t, t). The
-        last three are NaN where m(t, t) was not measured, ``relative`` also where it is 0.
+        target: ``value`` = m(s, t), the mean over ``seeds`` seeds, between ``lowest`` and ``highest``; ``n``
+        (examples); ``own`` = m(t, t); ``change`` = m(s, t) - m(t, t), in the metric's units; ``relative`` = change /
+        m(t, t). The last three are NaN where m(t, t) was not measured, ``relative`` also where it is 0.
     """
     study = [column for column in _STUDY if column in frame.columns]
     records = frame[(frame["kind"] == kind) & frame["source"].notna()]
@@ -111,13 +111,13 @@ def relative_drop(cells: pd.DataFrame) -> pd.DataFrame:
         One row for each study (model, task, score, ...), sparsity and ``source``: ``drop``, a share of m(t, t);
         ``lowest`` and ``highest`` term of its sum; ``targets`` = |L| - 1, the languages that it is the mean over; and
         ``missing``, those of L for which m(s, t) or m(t, t) was not measured or m(t, t) is 0, by ``;``: the sum is
-        then over the others. L holds the sources and targets of the study at that sparsity. A source without any
-        target has no row.
+        then over the others. L holds the targets of the study at that sparsity. A source without a target but itself
+        has no row.
     """
     study = [column for column in _STUDY if column in cells.columns]
     rows: list[dict[str, Any]] = []
     for key, group in cells.groupby(study, dropna=False):
-        languages = sorted({*group["source"], *group["target"]})
+        languages = sorted(set(group["target"]))
         for source, of_source in group.groupby("source"):
             terms = of_source[(of_source["target"] != source) & of_source["relative"].notna()]
             if terms.empty:

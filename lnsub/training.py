@@ -32,6 +32,8 @@ HARMLESS = frozenset(
 )
 """Trainer settings that may differ when a run is gone on with: they do not change what is computed."""
 
+_STRICT = {"exit_on_error": False, "allow_abbrev": False}
+
 
 @dataclass
 class WandbSettings:
@@ -74,7 +76,8 @@ class TrainingCLI(LightningCLI):
                 "log_every_n_steps": 20,
             },
             seed_everything_default=57,
-            parser_kwargs={"exit_on_error": False, command: {"exit_on_error": False}},
+            # Without abbreviations, which would take `--model.learning_rat` for a setting that is spelled otherwise.
+            parser_kwargs={**_STRICT, command: dict(_STRICT)},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=args,
@@ -85,7 +88,8 @@ class TrainingCLI(LightningCLI):
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Only the command at hand, as each costs seconds to set up; `fit` resumes by itself, without a path."""
         found = LightningCLI.subcommands()[self._command]
-        return {self._command: found | ({"ckpt_path", "weights_only"} if self._command == "fit" else set())}
+        own = {"fit": {"ckpt_path", "weights_only"}, "predict": {"return_predictions"}}
+        return {self._command: found | own.get(self._command, set())}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the tree of runs and W&B, and ties together what must agree."""

@@ -14,9 +14,9 @@ HOW = {
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
+    ways = "\n".join(f"  {how:<14}{what}" for how, what in HOW.items())
     parser.description = (
-        "Makes one ticket of several tickets of one base model; it is a ticket like any other.\n"
-        + "\n".join(f"  {how:<14}{what}" for how, what in HOW.items())
+        f"Makes one ticket of several tickets of one base model; it is a ticket like any other.\n{ways}"
     )
     parser.add_argument("how", choices=HOW, metavar="|".join(HOW))
     parser.add_argument("tickets", nargs="+", type=Path, metavar="TICKET")
