@@ -58,7 +58,7 @@ class Comparison:
         return [row for row in rows or () if columns & row.keys() == set(grouping)]
 
     def rows(self) -> Rows:
-        """All rows as one table, whose column ``table`` says what a row is: ``pair``, ``ticket``, ``mean``, ``index``."""
+        """All rows as one; the column ``table`` says what a row is of: ``pair``, ``ticket``, ``mean`` or ``index``."""
         tables = {"pair": self.pairs, "ticket": self.inheritance, "mean": self.means, "index": self.indices}
         return [{"table": name} | row for name, rows in tables.items() for row in rows or ()]
 

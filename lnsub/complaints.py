@@ -6,9 +6,13 @@ from difflib import get_close_matches
 
 from lnsub.errors import UserError
 
-_UNKNOWN = re.compile(r"[Oo]ption '([\w.]+)' is not accepted|accept option '([\w.]+)'|unrecognized arguments: --([\w.+-]+)")
+_UNKNOWN = re.compile(
+    r"[Oo]ption '([\w.]+)' is not accepted|accept option '([\w.]+)'|unrecognized arguments: --([\w.+-]+)"
+)
 _VALUE = re.compile(r'Parser key "([\w.]+)":\s+(?!\s|Does not validate|Problem with)([^\n]+)')
-_UNION = re.compile(r'Parser key "([\w.]+)":\s+Does not validate.*?Errors:\n(.*?)\n\s*Given value type:.*?Given value: ([^\n]+)', re.S)
+_UNION = re.compile(
+    r'Parser key "([\w.]+)":\s+Does not validate.*?Errors:\n(.*?)\n\s*Given value type:.*?Given value: ([^\n]+)', re.S
+)
 _CLASS = re.compile(r"Problem with given class_path '([\w.]+)':\s+([^\n]+)")
 
 

@@ -40,5 +40,5 @@ def script(shell: str) -> str:
     for name, text in {**TRAINING, **OTHERS}.items():
         made = training_parser(name) if name in TRAINING else commands.parser_of(name)
         parsers.add_parser(name, help=text)
-        parsers.choices[name] = made  # type: ignore[index]
+        parsers.choices[name] = made
     return shtab.complete(whole, shell)

@@ -6,7 +6,6 @@ one run, and the process group stays up.
 """
 
 import logging
-import os
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -39,8 +38,8 @@ class IMPCallback(Callback):
     """All that iterative magnitude pruning needs: with it among the trainer's callbacks, :func:`fit` runs IMP.
 
     Between the fits it records the round's metric, prunes to the next sparsity, writes the ticket, rewinds the kept
-    weights and starts the next round with a fresh optimizer. Everything goes to the trainer's ``default_root_dir``, laid
-    out as :mod:`lnsub.runs` says.
+    weights and starts the next round with a fresh optimizer. Everything goes to the trainer's ``default_root_dir``,
+    laid out as :mod:`lnsub.runs` says.
 
     Args:
         schedule: ``linear`` takes the sparsities as listed; ``geometric`` prunes the share ``rate`` of what is left in
@@ -51,13 +50,13 @@ class IMPCallback(Callback):
         score: what makes a weight important: ``magnitude``, ``random``, ``magnitude_init`` (of theta_0) or ``taylor``
             (weight times gradient).
         scope: what is ranked together: ``global``, ``layer``, ``matrix`` or ``stack`` (encoder and decoder apart).
-        rewind: where the kept weights go after pruning: ``init`` (theta_0), ``step`` (their values after ``rewind_step``
-            steps of round 0; late rewinding, Frankle et al. 2019) or ``none`` (they stay as trained).
+        rewind: where the kept weights go after pruning: ``init`` (theta_0), ``step`` (their values after
+            ``rewind_step`` steps of round 0; late rewinding, Frankle et al. 2019) or ``none`` (they stay as trained).
         rewind_step: for ``rewind: step``: the optimizer step of round 0.
         rewind_lr: each round has a learning-rate schedule of its own. With ``rewind: none`` that is learning-rate
             rewinding (Renda et al. 2020); False there lets one schedule run over all rounds.
-        head: ``reinit`` rewinds the task head too, ``keep`` carries it on through the rounds, as the code of Foroutan et
-            al. does.
+        head: ``reinit`` rewinds the task head too, ``keep`` carries it on through the rounds, as the code of Foroutan
+            et al. does.
         score_batches: for ``score: taylor``: training batches that the gradient is summed over.
         keep_checkpoint: keep ``checkpoints/last.ckpt``, with the last round's trained weights, once all is done.
 
@@ -87,7 +86,7 @@ class IMPCallback(Callback):
         if rewind_step is not None and rewind_step < 1:
             raise UserError(f"rewind_step counts optimizer steps from 1, so {rewind_step} is too small.")
         if not rewind_lr and rewind != "none":
-            raise UserError("`rewind_lr: false` goes with `rewind: none`; a rewind of the weights rewinds the schedule too.")
+            raise UserError("`rewind_lr: false` goes with `rewind: none`; rewound weights begin a new schedule.")
         if score_batches < 1:
             raise UserError(f"score_batches must be at least 1, not {score_batches}.")
         self.schedule = schedule
@@ -337,7 +336,7 @@ class IMPCallback(Callback):
         partial = folder.checkpoint.with_suffix(".partial")
         trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
-            os.replace(partial, folder.checkpoint)
+            partial.replace(folder.checkpoint)
         trainer.strategy.barrier()
 
 

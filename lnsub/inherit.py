@@ -3,7 +3,8 @@
 What they are for is said in :mod:`lnsub.departure`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,18 +28,20 @@ SCORE = "magnitude_init"
 class Theta0(Mapping[str, np.ndarray]):
     """The prunable weights that a base model's checkpoint holds: float32 arrays by name in the bare base model.
 
-    A pooler that the checkpoint lacks is not among them: the library would draw it at random.
-
     Args:
         base_model: a Hub id or a folder with a Hugging Face checkpoint.
         fingerprint: the model's base fingerprint.
-        weights: the weights by name; the arrays are views of them.
+        weights: the weights by name; the mapping's arrays are views of them.
+        drawn: prunable weights that the checkpoint lacks, a pooler say, drawn as the library does. Not in the mapping.
     """
 
-    def __init__(self, base_model: str, fingerprint: str, weights: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, base_model: str, fingerprint: str, weights: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
+    ) -> None:
         self.base_model = base_model
         self.fingerprint = fingerprint
         self.weights = dict(sorted(weights.items()))
+        self.drawn = dict(sorted(drawn.items()))
 
     @classmethod
     def load(cls, base_model: str) -> "Theta0":
@@ -50,11 +53,13 @@ class Theta0(Mapping[str, np.ndarray]):
         Raises:
             UserError: there is no such model, or nothing of it can be pruned.
         """
-        with torch.random.fork_rng(devices=[]):  # what the checkpoint lacks is drawn, and thrown away here
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
             model, missing = load_model(AutoModel, base_model, init="pretrained", attention="eager")
         subnet = Subnet(model)
-        weights = {name: weight.detach() for name, weight in subnet.weights.items() if name not in missing}
-        return cls(base_model, subnet.fingerprint(), weights)
+        weights = {name: weight.detach() for name, weight in subnet.weights.items()}
+        drawn = {name: weights.pop(name) for name in missing & weights.keys()}
+        return cls(base_model, subnet.fingerprint(), weights, drawn)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.weights[name].numpy()
@@ -69,8 +74,10 @@ class Theta0(Mapping[str, np.ndarray]):
 def inherited_masks(theta_0: Theta0, tickets: Sequence[Ticket], ready: Sequence[Ticket] = ()) -> list[Ticket]:
     """Makes the inherited masks that tickets are to be held against.
 
-    There is one for each sparsity, scope and set of parameters: a pooler among the parameters moves the threshold of
-    all others. Parameters that the checkpoint lacks are left out.
+    There is one for each sparsity, scope and set of parameters, because a pooler among the parameters moves the
+    threshold of all others. A pooler that the checkpoint lacks is ranked with the rest, as it was in the ticket's run,
+    but is not in the mask: its values were drawn at random there and here, so nothing of it is inherited. (How large
+    they are is what moves the threshold, and that does not depend on the seed.)
 
     Args:
         theta_0: the base model's weights.
@@ -78,27 +85,25 @@ def inherited_masks(theta_0: Theta0, tickets: Sequence[Ticket], ready: Sequence[
         ready: inherited masks that are there already; those that serve a ticket are not made again.
 
     Returns:
-        The masks of ``ready`` and those made, as tickets of task and language ``inherited`` and score
-        ``magnitude_init``: what IMP with this score finds at the same sparsity and scope.
+        The masks of ``ready`` and those made: tickets of task and language ``inherited`` and score ``magnitude_init``,
+        of what IMP with this score finds at this sparsity and scope. ``sources`` is JSON and names as ``left_out`` the
+        parameters that were ranked but are not in the mask; it is empty where there are none.
 
     Raises:
-        UserError: a ticket is of another base model, of a scope that weights cannot be ranked by (``mixed``), or of
+        UserError: a ticket is of another base model, of a scope by which weights cannot be ranked (``mixed``), or of
             sparsity 1.
     """
-    found = {_key(mask.provenance, mask.shapes): mask for mask in ready}
+    found = {_key(mask.provenance, served_by(mask)): mask for mask in ready}
     for ticket in tickets:
         ticket.check_base(theta_0.fingerprint, theta_0.base_model)
-        shapes = {name: shape for name, shape in ticket.shapes.items() if name in theta_0}
-        if not shapes:
-            raise UserError(f"ticket {ticket.where} has no parameter that the checkpoint of {theta_0.base_model} has")
-        key = _key(ticket.provenance, shapes)
+        key = _key(ticket.provenance, ticket.masks)
         if key not in found:
-            found[key] = _inherited_mask(theta_0, list(shapes), ticket.provenance)
+            found[key] = _inherited_mask(theta_0, ticket)
     return list(found.values())
 
 
 def save_inherited(masks: Sequence[Ticket], folder: str | Path) -> list[Path]:
-    """Writes inherited masks to a folder, each named for its scope, its number of matrices and its sparsity.
+    """Writes inherited masks to a folder, each named for its scope, the matrices that were ranked and its sparsity.
 
     Args:
         masks: inherited masks.
@@ -111,20 +116,38 @@ def save_inherited(masks: Sequence[Ticket], folder: str | Path) -> list[Path]:
         UserError: one cannot be written.
     """
     names = [
-        f"inherited-{m.provenance.scope}-{len(m.masks)}matrices-{ticket_filename(m.provenance.sparsity)}" for m in masks
+        f"inherited-{m.provenance.scope}-{len(served_by(m))}matrices-{ticket_filename(m.provenance.sparsity)}"
+        for m in masks
     ]
     return [mask.save(Path(folder) / name) for mask, name in zip(masks, names, strict=True)]
 
 
-def _key(provenance: Provenance, names: Mapping[str, object]) -> tuple[float, str, frozenset[str]]:
+def served_by(mask: Ticket) -> frozenset[str]:
+    """The parameters of the tickets that an inherited mask serves: its own, and those that it leaves out."""
+    left_out = json.loads(mask.provenance.sources)["left_out"] if mask.provenance.sources else []
+    return frozenset(mask.masks) | frozenset(left_out)
+
+
+def _key(provenance: Provenance, names: Iterable[str]) -> tuple[float, str, frozenset[str]]:
     return round(provenance.sparsity, 6), provenance.scope, frozenset(names)
 
 
-def _inherited_mask(theta_0: Theta0, names: list[str], served: Provenance) -> Ticket:
-    """The magnitude mask of some parameters of theta_0, at the sparsity and scope of the ticket that it serves."""
-    weights = {name: theta_0.weights[name] for name in names}
+def _inherited_mask(theta_0: Theta0, ticket: Ticket) -> Ticket:
+    """The magnitude mask of theta_0 at a ticket's sparsity and scope, ranked over the ticket's parameters."""
+    every = theta_0.weights | theta_0.drawn
+    unknown = ticket.masks.keys() - every.keys()
+    kept = theta_0.weights.keys() & ticket.masks.keys()
+    if unknown or not kept:
+        raise UserError(
+            f"ticket {ticket.where} has {min(unknown or ticket.masks)}, which the checkpoint of {theta_0.base_model} "
+            "has not: use the base model that the ticket was found in"
+        )
+    served = ticket.provenance
+    weights = {name: every[name] for name in ticket.masks}
     dense = Mask.dense({name: weight.shape for name, weight in weights.items()})
     mask = select(score(SCORE, ScoreInputs(weights=weights, init=weights)), dense, served.sparsity, served.scope)
+    mask = mask.restricted(kept)
+    left_out = sorted(ticket.masks.keys() - kept)
     provenance = Provenance(
         base_model=theta_0.base_model,
         base_fingerprint=theta_0.fingerprint,
@@ -136,5 +159,6 @@ def _inherited_mask(theta_0: Theta0, names: list[str], served: Provenance) -> Ti
         score=SCORE,
         scope=served.scope,
         schedule="one-shot",
+        sources=json.dumps({"left_out": left_out}) if left_out else "",
     )
     return Ticket(mask.to_packed(), mask.shapes, provenance)

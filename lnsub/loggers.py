@@ -40,6 +40,8 @@ class RunCSVLogger(CSVLogger):
     def __init__(self, folder: RunFolder) -> None:
         super().__init__(save_dir=folder.path, name="", version="")
 
+    _experiment: _AppendingWriter | None
+
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:

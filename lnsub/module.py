@@ -53,10 +53,11 @@ class SubnetModule(LightningModule):
             (a re-initialised ticket).
         learning_rate: AdamW's peak learning rate.
         weight_decay: decoupled weight decay; biases and norms have none.
-        warmup: share of a round's steps in which the learning rate rises from 0, in [0, 1); it then falls linearly to 0.
+        warmup: share of a round's steps in which the learning rate rises from 0, in [0, 1); then it falls linearly
+            to 0.
         adam_epsilon: AdamW's epsilon.
         attention: attention implementation of transformers: ``sdpa`` or ``eager``.
-        seed: seed of the weights that the checkpoint lacks (the task head) and of dropout; given by ``seed_everything``.
+        seed: of the weights that the checkpoint lacks (the task head) and of dropout; given by ``seed_everything``.
 
     Raises:
         UserError: a value is outside its range, or the base model or the ticket cannot be used.
@@ -225,7 +226,7 @@ class SubnetModule(LightningModule):
         steps = self.fit_steps(budget)
         total, done = steps * budget.parts, steps * budget.part
         warmup = round(total * self.warmup)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: linear_schedule(step + done, total, warmup))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: linear_schedule(at + done, total, warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def fit_steps(self, budget: Budget) -> int:

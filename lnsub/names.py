@@ -69,7 +69,7 @@ def kind_of(name: str) -> str:
 
 
 def layer_key(layer: str) -> tuple[int, int, str]:
-    """A sort key that puts encoder layers first, then decoder layers, each by number, then the pooler, then the rest."""
+    """A sort key: encoder layers, then decoder layers, each by number, then the pooler, then the rest."""
     stack, _, index = layer.rpartition(".")
     if index.isdigit():
         return (1 if stack == "decoder" else 0, int(index), layer)

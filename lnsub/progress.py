@@ -59,7 +59,8 @@ class RoundProgress(ProgressBar):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Moves the line on."""
-        step = trainer.global_step - (_imp(trainer).first_step if _imp(trainer) else 0)
+        imp = _imp(trainer)
+        step = trainer.global_step - (imp.first_step if imp else 0)
         self._steps_here += step - self._fit_step
         self._fit_step = step
         if self._display is not None:

@@ -7,7 +7,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Record:
         n: examples measured on.
         wall_s: seconds that the fine-tuning took.
         ticket: the checksum of the mask that was trained under; None where dense.
+        layer: for ``retrieval``: the hidden state that was compared, 0 the embeddings.
         lnsub_version: the version that measured.
         time: when, in UTC, ISO 8601.
     """
@@ -59,6 +60,7 @@ class Record:
     n: int
     wall_s: float
     ticket: str | None
+    layer: int | None = None
     lnsub_version: str = __version__
     time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
@@ -84,10 +86,11 @@ def read(path: Path) -> list[Record]:
     """Reads a file of records; none where there is no file.
 
     Tolerant, as a run may be writing: a line that is not a whole record is skipped with a warning. Fields that a newer
-    version added are dropped.
+    version added are dropped, those that an older one lacked have their default.
     """
     known = {f.name for f in fields(Record)}
-    return [Record(**{k: v for k, v in row.items() if k in known}) for row in _rows(path, known)]
+    needed = {f.name for f in fields(Record) if f.default is MISSING and f.default_factory is MISSING}
+    return [Record(**{k: v for k, v in row.items() if k in known}) for row in _rows(path, needed)]
 
 
 def read_tree(root: Path) -> list[Record]:
@@ -95,7 +98,7 @@ def read_tree(root: Path) -> list[Record]:
     return [record for path in sorted(root.rglob(FILE_NAME)) for record in read(path)]
 
 
-def _rows(path: Path, known: set[str]) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, needed: set[str]) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
@@ -105,7 +108,7 @@ def _rows(path: Path, known: set[str]) -> Iterator[dict[str, Any]]:
             row = json.loads(line)
         except json.JSONDecodeError:
             row = None
-        if isinstance(row, dict) and known <= row.keys():
+        if isinstance(row, dict) and needed <= row.keys():
             yield row
         else:
             warnings.warn(f"{path}, line {number} is not a whole record and is skipped.", stacklevel=3)

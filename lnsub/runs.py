@@ -62,4 +62,4 @@ class RunFolder:
 
 
 def _key(record: Record) -> tuple[object, ...]:
-    return (record.kind, record.round, record.target, record.split, record.metric, record.ticket)
+    return (record.kind, record.round, record.target, record.split, record.metric, record.ticket, record.layer)

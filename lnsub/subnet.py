@@ -7,6 +7,7 @@ The only file that touches a live model's weights. A mask lives in the model as 
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +94,7 @@ class Subnet:
     @property
     def weights(self) -> dict[str, nn.Parameter]:
         """The prunable weights by name in the bare base model; each ``[out_features, in_features]``."""
-        return {name: linear.weight for name, linear in self._linears.items()}
+        return {name: cast(nn.Parameter, linear.weight) for name, linear in self._linears.items()}
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -188,8 +189,8 @@ class Subnet:
     def fingerprint(self) -> str:
         """SHA-256 over the prunable weights inside the blocks, by name, shape and float32 value.
 
-        Two runs that start from one checkpoint agree on it whatever their task and seed. So the pooler is left out: some
-        tasks' models have none, and some checkpoints lack it, in which case the seed sets its values.
+        Two runs that start from one checkpoint agree on it whatever their task and seed. So the pooler is left out:
+        some tasks' models have none, and some checkpoints lack it, in which case the seed sets its values.
         """
         digest = hashlib.sha256()
         for name, linear in self._linears.items():

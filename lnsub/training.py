@@ -27,8 +27,10 @@ from lnsub.tasks import LanguageDataModule
 log = logging.getLogger(__name__)
 
 HARMLESS = frozenset(
-    "accelerator devices num_nodes strategy logger log_every_n_steps enable_progress_bar enable_model_summary "
-    "profiler detect_anomaly inference_mode plugins default_root_dir".split()
+    (
+        *("accelerator", "devices", "num_nodes", "strategy", "plugins", "default_root_dir", "inference_mode"),
+        *("logger", "log_every_n_steps", "enable_progress_bar", "enable_model_summary", "profiler", "detect_anomaly"),
+    )
 )
 """Trainer settings that may differ when a run is gone on with: they do not change what is computed."""
 
@@ -85,7 +87,7 @@ class TrainingCLI(LightningCLI):
 
     # How the command line is made -----------------------------------------------------------------------------------
 
-    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+    def subcommands(self) -> dict[str, set[str]]:
         """Only the command at hand, as each costs seconds to set up; `fit` resumes by itself, without a path."""
         found = LightningCLI.subcommands()[self._command]
         own = {"fit": {"ckpt_path", "weights_only"}, "predict": {"return_predictions"}}
@@ -111,7 +113,7 @@ class TrainingCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses without LightningCLI's warning about arguments that are passed on."""
-        self.config = parser.parse_args(args)  # type: ignore[arg-type]
+        self.config = parser.parse_args(args)
 
     # What is made from it -------------------------------------------------------------------------------------------
 
@@ -159,10 +161,8 @@ class TrainingCLI(LightningCLI):
     def fit(self, model: SubnetModule, datamodule: LanguageDataModule) -> None:
         """Runs all rounds of IMP, or one fine-tuning, and prints what came of it."""
         self._keep_config()
-        weights = model.subnet.weights
-        log.info(
-            f"{model.base_model}: {len(weights)} prunable matrices, {sum(w.numel() for w in weights.values()):,} weights"
-        )
+        count = sum(weight.numel() for weight in model.subnet.weights.values())
+        log.info(f"{model.base_model}: {len(model.subnet.weights)} prunable matrices, {count:,} weights")
         try:
             imp.fit(self.trainer, model, datamodule)
         finally:

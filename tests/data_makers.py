@@ -34,7 +34,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A BERT checkpoint without any head, with token types; its tokenizer is a WordPiece."""
     folder = tmp_path_factory.mktemp("bert")
-    vocabulary = [*SPECIAL, *WORDS, *PIECES, *"abcdefghijklmnopqrstuvwxyz:", *(f"##{c}" for c in "abcdefghijklmnopqrs")]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    vocabulary = list(dict.fromkeys([*SPECIAL, *WORDS, *PIECES, ":", *letters, *(f"##{letter}" for letter in letters)]))
     backend = _wordpiece(vocabulary, "[UNK]")
     backend.post_processor = TemplateProcessing(
         single="[CLS] $A [SEP]",

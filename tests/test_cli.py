@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from lnsub.cli import OTHERS, TRAINING, main
 from lnsub.complaints import one_line
 from lnsub.errors import UserError
@@ -28,7 +29,8 @@ def data(tmp_path: Path, cache: Path) -> Path:  # noqa: F811
             with path.open("w") as file:
                 for i in range(rows):
                     tokens = [WORDS[(i + k) % 13] for k in range(2 + i % 4)] + ["Paris"]
-                    file.write(json.dumps({"tokens": tokens, "ner_tags": ["O"] * (len(tokens) - 1) + ["B-LOC"]}) + "\n")
+                    tags = ["O"] * (len(tokens) - 1) + ["B-LOC"]
+                    file.write(json.dumps({"tokens": tokens, "ner_tags": tags}) + "\n")
     return tmp_path / "ner"
 
 
@@ -59,7 +61,7 @@ def said(capsys: pytest.CaptureFixture[str], args: list[str]) -> str:
     return err[0]
 
 
-def test_fit_finds_tickets_repeats_itself_from_its_saved_config_and_knows_when_it_is_done(bert, data, tmp_path, capsys):  # noqa: F811
+def test_fit_finds_tickets_repeats_itself_from_its_config_and_knows_when_it_is_done(bert, data, tmp_path, capsys):  # noqa: F811
     assert main(arguments(bert, data, tmp_path / "a", wandb="null", **{"trainer.log_every_n_steps": 1})) == 0
     folder = tmp_path / "a" / "wikiann" / "en" / "seed57"
     assert sorted(path.name for path in (folder / "tickets").iterdir()) == ["s0.30.safetensors", "s0.60.safetensors"]
@@ -106,7 +108,7 @@ def test_validate_test_and_predict_work_on_a_fine_tuned_model(bert, data, tmp_pa
     assert [row["index"] for row in rows] == list(range(8))
 
 
-def test_another_setting_in_the_same_folder_is_refused_and_nothing_is_written_over(bert, data, tmp_path, capsys):  # noqa: F811
+def test_another_setting_in_the_same_folder_is_refused(bert, data, tmp_path, capsys):  # noqa: F811
     assert main(arguments(bert, data, tmp_path / "a", wandb="null")) == 0
     folder = tmp_path / "a" / "wikiann" / "en" / "seed57"
     before = (folder / "config.yaml").read_bytes()
@@ -149,7 +151,7 @@ def test_the_authors_hyper_parameters_are_those_of_the_configs():
 def _parsed(args: list[str]) -> dict:
     """The parsed configuration, nothing instantiated."""
 
-    class Parsed(Exception):
+    class Parsed(Exception):  # noqa: N818
         pass
 
     class Only(TrainingCLI):

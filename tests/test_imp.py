@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from torch.optim.optimizer import Optimizer
+from transformers import get_linear_schedule_with_warmup
+
 from lnsub.errors import UserError
 from lnsub.imp import IMPCallback, fit
 from lnsub.masks import Mask
@@ -17,8 +20,6 @@ from lnsub.runs import RunFolder
 from lnsub.tasks import XNLI
 from lnsub.tickets import Ticket
 from tests.data_makers import WORDS, bert, cache  # noqa: F401 (fixtures)
-from torch.optim.optimizer import Optimizer
-from transformers import get_linear_schedule_with_warmup
 
 LEVELS = [0.2, 0.5, 0.7]
 STEPS = 2 * 5  # two epochs of five batches
@@ -196,7 +197,7 @@ def test_without_a_rewind_weights_stay_trained_and_the_head_does_as_told(head, b
 )
 @pytest.mark.parametrize("stop_at", [STEPS + 3, 3 * STEPS])
 def test_an_interrupted_run_ends_with_the_same_tickets_and_results(stop_at, variant, bert, data, tmp_path):  # noqa: F811
-    whole, module, _ = run(bert, data, tmp_path / "whole", IMPCallback(sparsities=LEVELS, **variant))
+    _, module, _ = run(bert, data, tmp_path / "whole", IMPCallback(sparsities=LEVELS, **variant))
     with pytest.raises(KeyError, match="pulled the plug"):
         run(bert, data, tmp_path / "cut", IMPCallback(sparsities=LEVELS, **variant), Watch(stop_at))
     done = {r.round for r in RunFolder(tmp_path / "cut").records("imp")}
@@ -231,7 +232,7 @@ def test_a_run_is_not_gone_on_with_from_another_base_model(bert, data, tmp_path)
     other.save_pretrained(tmp_path / "other")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / "other" / name).write_bytes((Path(bert) / name).read_bytes())
-    with pytest.raises(UserError, match="is not the base model that .* was begun with"):
+    with pytest.raises(UserError, match=r"is not the base model that .* was begun with"):
         run(str(tmp_path / "other"), data, tmp_path / "run", IMPCallback(sparsities=LEVELS))
 
 
@@ -262,7 +263,7 @@ def test_other_scores_prune_exactly_too(score, bert, data, tmp_path):  # noqa: F
 def test_a_ticket_is_fine_tuned_under_its_mask_and_recorded_once(bert, data, tmp_path):  # noqa: F811
     run(bert, data, tmp_path / "run", IMPCallback(sparsities=[0.5]))
     path = RunFolder(tmp_path / "run").ticket(0.5)
-    watch, module, _ = run(bert, data, tmp_path / "transfer", None, ticket=str(path))
+    watch, _, _ = run(bert, data, tmp_path / "transfer", None, ticket=str(path))
     ticket = Ticket.load(path)
     for name, kept in Mask.from_packed(ticket.masks, ticket.shapes).items():
         assert not watch.ended[0][f"bert.{name}"][~kept].any()
@@ -296,7 +297,7 @@ def test_settings_that_cannot_work_are_refused_before_training(bert, data, tmp_p
         IMPCallback(rewind_lr=False)
     with pytest.raises(UserError, match="rewind_step is 99, but a round has only 10"):
         run(bert, data, tmp_path / "a", IMPCallback(rewind="step", rewind_step=99))
-    with pytest.raises(UserError, match="max_epochs or trainer.max_steps"):
+    with pytest.raises(UserError, match=r"max_epochs or trainer\.max_steps"):
         run(bert, data, tmp_path / "b", IMPCallback(), max_epochs=-1)
     run(bert, data, tmp_path / "c", IMPCallback(sparsities=[0.5]))
     with pytest.raises(UserError, match="exclude each other"):

@@ -153,11 +153,6 @@ def test_the_number_of_positions_depends_on_the_shape_of_a_batch_alone(data, ber
     assert counts[4, 32] == 4 * round(0.15 * 32)
 
 
-def small(kind: type, config: type, **names: int) -> torch.nn.Module:
-    torch.manual_seed(0)
-    return kind(config(vocab_size=60, pad_token_id=0, **names)).eval()
-
-
 @pytest.mark.parametrize("pad_to", [1, 8])
 @pytest.mark.parametrize("architecture", ["bert", "xlm-roberta", "distilbert", "electra"])
 def test_the_loss_at_the_masked_positions_is_that_of_the_whole_model(data, bert, architecture, pad_to):  # noqa: F811

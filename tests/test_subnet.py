@@ -4,11 +4,6 @@ import copy
 
 import pytest
 import torch
-from lnsub.errors import UserError
-from lnsub.masks import Mask
-from lnsub.prune import select
-from lnsub.subnet import Subnet, prunable
-from tests.models import bert_classifier, bert_config
 from torch import nn
 from torch.nn.utils import prune
 from transformers import (
@@ -23,6 +18,12 @@ from transformers import (
     XLMRobertaConfig,
     XLMRobertaForSequenceClassification,
 )
+
+from lnsub.errors import UserError
+from lnsub.masks import Mask
+from lnsub.prune import select
+from lnsub.subnet import Subnet, prunable
+from tests.models import bert_classifier, bert_config
 
 
 def magnitude_mask(subnet: Subnet, sparsity: float) -> Mask:
@@ -55,7 +56,8 @@ def test_embeddings_norms_biases_and_heads_are_never_prunable():
     small = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 50}
     xlmr = XLMRobertaForSequenceClassification(XLMRobertaConfig(num_hidden_layers=2, **small))
     assert len(prunable(xlmr)) == 2 * 6
-    distil = DistilBertForSequenceClassification(DistilBertConfig(vocab_size=50, dim=16, hidden_dim=32, n_layers=2, n_heads=2))
+    config = DistilBertConfig(vocab_size=50, dim=16, hidden_dim=32, n_layers=2, n_heads=2)
+    distil = DistilBertForSequenceClassification(config)
     assert len(prunable(distil)) == 2 * 6
     mt5 = MT5ForConditionalGeneration(
         MT5Config(vocab_size=50, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_decoder_layers=2, num_heads=2)

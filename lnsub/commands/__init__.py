@@ -1,7 +1,7 @@
 """The commands beside training, one file each: its options, and the call that it is.
 
-A file ``<command>.py`` has ``add_options(parser)``, which sets ``call`` among the parser's defaults: a function from the
-parsed options to the exit status. Files import only the standard library at the top; whatever takes long to import
+A file ``<command>.py`` has ``add_options(parser)``, which sets ``call`` among the parser's defaults: a function from
+the parsed options to the exit status. Files import only the standard library at the top; whatever takes long to import
 waits until the command is really run, so that ``--help`` answers at once.
 """
 

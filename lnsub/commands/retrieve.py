@@ -16,8 +16,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
         "Finds each sentence's translation among all sentences of the other language, by the states of every layer of\n"
-        "the dense base model and of tickets applied to its pre-trained weights; nothing is trained. Shows the share that\n"
-        "is found from English, to English, and on average, beside the share that guessing finds. Scores are\n"
+        "the dense base model and of tickets applied to its pre-trained weights; nothing is trained. Shows the share\n"
+        "that is found from English, to English, and on average, beside the share that guessing finds. Scores are\n"
         "margin-based (Artetxe & Schwenk, 2019): a cosine, held against its mean over the nearest neighbours."
     )
     parser.add_argument("--base-model", required=True, metavar="M", help="Hub id or folder of the base model")
@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
             record(options.record, retrieved)
     rows = [row for retrieved in done for row in retrieved.rows()]
     if options.format == "table":
-        text = "\n".join([to_table(rows, columns=COLUMNS), "", *_notes(done)]) + "\n"
+        text = "\n".join([to_table(rows, columns=COLUMNS, title=f"retrieval, {settings.name}"), *_notes(done)]) + "\n"
     else:
         text = to_csv(rows) if options.format == "csv" else to_json(rows)
     if options.output:
@@ -123,7 +123,7 @@ def _shown(retrieval: "Retrieval") -> "Iterator[Retrieved]":
             if not console.is_terminal:
                 best = retrieved.best
                 console.print(
-                    f"{number}/{len(retrieval.cells)} {name}: {best.accuracy:.4f} at layer {best.layer}, the best · "
+                    f"{number}/{len(retrieval.cells)} {name}: best layer {best.layer}, accuracy {best.accuracy:.4f} · "
                     f"{retrieved.wall_s:.1f} s",
                     soft_wrap=True,
                 )

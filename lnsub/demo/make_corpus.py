@@ -1,7 +1,7 @@
 """Joins the languages of an MLM data set into one, `multi`, that the embedded model is pre-trained on.
 
-``python -m lnsub.demo.make_corpus --texts ../shared/data/mlm --output corpus`` writes ``corpus/multi/train.parquet`` and
-``validation.parquet``, rows of all languages in one seeded order.
+``python -m lnsub.demo.make_corpus --texts ../shared/data/mlm --output corpus`` writes ``corpus/multi/train.parquet``
+and ``validation.parquet``, rows of all languages in one seeded order.
 """
 
 import argparse

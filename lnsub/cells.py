@@ -1,0 +1,321 @@
+"""The cells of a transfer: which fine-tunings there are, in which order, and what each is called.
+
+A cell is one fine-tuning from theta_0 of a ticket, or of a baseline, on one language with one seed. Which cells there
+are, and their numbers, follow from the arguments and the ticket files alone, so every process of a SLURM array counts
+alike. Nothing here needs torch.
+"""
+
+import glob
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from safetensors import safe_open
+
+from lnsub.choices import choose
+from lnsub.errors import UserError
+from lnsub.provenance import INHERITED, Provenance
+from lnsub.tickets import read_provenance, ticket_filename
+
+BASELINES = {
+    "random": "a random mask of the ticket's sparsity",
+    "shuffled": "the ticket, its kept weights moved to random other places of the same matrix",
+    "reinit": "the ticket, on freshly drawn weights",
+    "oneshot": "the magnitude mask, at the ticket's sparsity, of one dense fine-tuning on the source",
+    "dense": "the whole model",
+}
+"""What a ticket can be compared with."""
+
+# Dense first: the one-shot masks are made of it.
+_ORDER = {name: place for place, name in enumerate(["dense", "ticket", "reinit", "shuffled", "oneshot", "random"])}
+
+
+@dataclass(frozen=True)
+class FoundTicket:
+    """A ticket file, as far as its header tells.
+
+    Attributes:
+        path: the file.
+        provenance: where the ticket comes from.
+        checksum: SHA-256 of its masks, as the header says; checked when the masks are read.
+        shapes: its parameters' shapes, as JSON.
+    """
+
+    path: Path
+    provenance: Provenance
+    checksum: str
+    shapes: str
+
+    @classmethod
+    def read(cls, path: Path) -> "FoundTicket":
+        """Reads a ticket file's header; raises UserError where it is no ticket."""
+        provenance = read_provenance(path)
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata()
+        missing = {"checksum", "shapes"} - metadata.keys()
+        if missing:
+            raise UserError(f"ticket {path} has been changed or damaged: its metadata has no {min(missing)!r}")
+        return cls(path, provenance, metadata["checksum"], metadata["shapes"])
+
+    @property
+    def has_one_source(self) -> bool:
+        """Whether it was found on one language, as an inherited mask and a union of two languages were not."""
+        return self.provenance.language != INHERITED and "+" not in self.provenance.language
+
+    @cached_property
+    def name(self) -> str:
+        """A name for files, no two tickets alike: ``xnli-fr-seed57-s0.50-1a2b3c4d``."""
+        p = self.provenance
+        return f"{_slug(p.task)}-{_slug(p.language)}-seed{p.seed}-{_at(p.sparsity)}-{self.checksum[:8]}"
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """A one-shot mask: of one dense fine-tuning, in one pruning step.
+
+    Attributes:
+        sparsity: its sparsity.
+        scope: what is ranked together, a key of :data:`lnsub.prune.SCOPES`.
+    """
+
+    sparsity: float
+    scope: str
+
+    def mask_name(self, task: str, language: str, seed: int) -> str:
+        """Names its ticket file."""
+        scope = "" if self.scope == "global" else f"-{_slug(self.scope)}"
+        return f"oneshot-{_slug(task)}-{_slug(language)}-seed{seed}-{_at(self.sparsity)}{scope}.safetensors"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fine-tuning and what is measured after it.
+
+    Attributes:
+        kind: of its records: ``transfer``, or ``zero_shot`` (trained on the source, measured on the targets).
+        variant: ``ticket``, or a key of :data:`BASELINES`.
+        task: the task that it is trained on.
+        language: the language that it is trained on.
+        targets: the languages that it is measured on.
+        seed: the seed of the fine-tuning, and of a random mask.
+        found: the ticket that it is, or is compared with; None for ``dense``.
+        prunes: for ``dense``: the one-shot masks to make of the trained weights.
+    """
+
+    kind: str
+    variant: str
+    task: str
+    language: str
+    targets: tuple[str, ...]
+    seed: int
+    found: FoundTicket | None = None
+    prunes: tuple[OneShot, ...] = ()
+
+    @cached_property
+    def id(self) -> str:
+        """The name of its folder: ``xnli-ur-seed57-from-xnli-fr-seed57-s0.50-1a2b3c4d``."""
+        zero_shot = "zero_shot-" if self.kind == "zero_shot" else ""
+        return f"{_slug(self.task)}-{zero_shot}{_slug(self.language)}-seed{self.seed}-{self._what}"
+
+    @property
+    def _what(self) -> str:
+        if self.found is None:
+            return "dense"
+        if self.variant == "random":
+            return f"random-{_at(self.sparsity)}-{hashlib.sha256(self.found.shapes.encode()).hexdigest()[:8]}"
+        if self.variant == "oneshot":
+            scope = "" if self.one_shot.scope == "global" else f"-{_slug(self.one_shot.scope)}"
+            return f"oneshot-from-{_slug(self.found.provenance.language)}-{_at(self.sparsity)}{scope}"
+        return f"{'' if self.variant == 'ticket' else f'{self.variant}-'}from-{self.found.name}"
+
+    @property
+    def sparsity(self) -> float:
+        """The sparsity asked for, 0 for ``dense``."""
+        return self.found.provenance.sparsity if self.found else 0.0
+
+    @property
+    def source(self) -> str | None:
+        """The language that the mask owes something to; None where it owes nothing to any."""
+        if self.kind == "zero_shot":
+            return self.language
+        return self.found.provenance.language if self.found and self.variant != "random" else None
+
+    @property
+    def one_shot(self) -> OneShot:
+        """For ``oneshot``: which mask of the dense fine-tuning it is."""
+        assert self.found is not None
+        return OneShot(self.sparsity, self.found.provenance.scope)
+
+    @property
+    def mask_name(self) -> str | None:
+        """The file of a mask that is made for this cell, and for others like it; None where it needs no such mask."""
+        if self.found is None or self.variant in {"ticket", "reinit"}:
+            return None
+        if self.variant == "shuffled":
+            return f"shuffled-{self.found.name}-seed{self.seed}.safetensors"
+        if self.variant == "oneshot":
+            return self.one_shot.mask_name(self.task, self.found.provenance.language, self.seed)
+        shapes = hashlib.sha256(self.found.shapes.encode()).hexdigest()[:8]
+        return f"random-{_at(self.sparsity)}-seed{self.seed}-{shapes}.safetensors"
+
+    @cached_property
+    def row(self) -> str:
+        """What it is called in tables, whatever the target, sparsity and seed: ``fr``, ``fr shuffled``, ``random``."""
+        if self.found is None or self.variant == "random":
+            return self.variant if self.kind == "transfer" else f"{self.language} {self.variant}"
+        p = self.found.provenance
+        usual = {p.task: self.task, p.score: "magnitude", p.scope: "global"}
+        odd = [name for name, expected in usual.items() if name != expected and self.variant != "oneshot"]
+        words = [p.language, *([f"({', '.join(odd)})"] if odd else [])]
+        return " ".join([*words, *([] if self.variant == "ticket" else [self.variant])])
+
+    @property
+    def title(self) -> str:
+        """One line for a person: ``fr → ur · sparsity 0.50 · seed 57``."""
+        arrow = "⇢" if self.kind == "zero_shot" else "→"
+        sparsity = f" · sparsity {self.sparsity:.2f}" if self.found else ""
+        return f"{self.row} {arrow} {','.join(self.targets)}{sparsity} · seed {self.seed}"
+
+
+def find_tickets(patterns: Sequence[str], sparsities: Sequence[float] | None = None) -> list[FoundTicket]:
+    """Finds ticket files.
+
+    Args:
+        patterns: glob patterns, ``**`` for any depth of folders, or paths.
+        sparsities: keep only tickets of these.
+
+    Returns:
+        The tickets, in an order that depends on them alone; of two files with one ticket, the first.
+
+    Raises:
+        UserError: a pattern matches no file, or a sparsity no ticket; a file is not a ticket; the tickets are of several
+            base models.
+    """
+    paths: set[str] = set()
+    for pattern in patterns:
+        matched = [path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()]
+        if not matched:
+            raise UserError(
+                f"No ticket matches --tickets '{pattern}': `lnsub fit` writes them to "
+                "OUTPUT/<task>/<language>/seed<k>/tickets/s*.safetensors."
+            )
+        paths |= set(matched)
+    found = {ticket.name: ticket for ticket in (FoundTicket.read(Path(path)) for path in sorted(paths, reverse=True))}
+    tickets = sorted(found.values(), key=_ticket_key)
+    by_base = {ticket.provenance.base_fingerprint: ticket for ticket in tickets}
+    if len(by_base) > 1:
+        one, other = list(by_base.values())[:2]
+        raise UserError(
+            f"The tickets are of several base models: {one.path} was found in {one.provenance.base_model}, {other.path} "
+            f"in {other.provenance.base_model}, whose weights differ. Name those of one base model."
+        )
+    if sparsities is None:
+        return tickets
+    there = sorted({ticket.provenance.sparsity for ticket in tickets})
+    for wanted in sparsities:
+        if not any(_same(wanted, sparsity) for sparsity in there):
+            raise UserError(f"No ticket has sparsity {wanted:g}: there are {', '.join(f'{s:g}' for s in there)}.")
+    return [t for t in tickets if any(_same(wanted, t.provenance.sparsity) for wanted in sparsities)]
+
+
+def plan(
+    tickets: Sequence[FoundTicket],
+    task: str,
+    languages: Sequence[str],
+    seeds: Sequence[int],
+    baselines: Iterable[str] = (),
+    *,
+    zero_shot: bool = False,
+) -> list[Cell]:
+    """Lists the cells.
+
+    A transfer trains each ticket on each language; a zero-shot transfer trains it on its own language only and measures
+    it on each. A baseline that does not depend on the ticket is one cell for all tickets. ``oneshot`` brings the dense
+    cells that its masks are made of.
+
+    Args:
+        tickets: see :func:`find_tickets`.
+        task: the task to train on.
+        languages: the targets.
+        seeds: each cell once for each.
+        baselines: some of :data:`BASELINES`.
+        zero_shot: list the cells of the zero-shot transfer.
+
+    Returns:
+        The cells, in an order that depends on the set of them alone.
+
+    Raises:
+        UserError: there is no such baseline; ``zero_shot`` and a ticket was not found on one language; ``oneshot`` and
+            no ticket was found on one language of this task.
+    """
+    baselines = list(baselines)
+    for name in baselines:
+        choose("baseline", name, BASELINES)
+    if zero_shot and (homeless := next((t for t in tickets if not t.has_one_source), None)):
+        raise UserError(
+            f"Ticket {homeless.path} was not found on one language but on {homeless.provenance.language}, so there is "
+            "no source to fine-tune it on: leave it out, or --zero-shot."
+        )
+    prunes: dict[str, set[OneShot]] = {}
+    if "oneshot" in baselines:
+        for ticket in tickets:
+            if ticket.has_one_source and ticket.provenance.task == task:
+                one_shot = OneShot(ticket.provenance.sparsity, ticket.provenance.scope)
+                prunes.setdefault(ticket.provenance.language, set()).add(one_shot)
+        if not prunes:
+            raise UserError(
+                f"--baselines oneshot needs tickets that were found on one language of this task ({task}), as it prunes "
+                "after a dense fine-tuning on that: none of these was."
+            )
+    kind = "zero_shot" if zero_shot else "transfer"
+    targets = tuple(dict.fromkeys(languages))
+    cells: dict[str, Cell] = {}
+
+    def add(variant: str, language: str, seed: int, **of: object) -> None:
+        measured = targets if zero_shot else (language,)
+        cell = Cell(kind, variant, task, language, measured, seed, **of)  # type: ignore[arg-type]
+        cells.setdefault(cell.id, cell)
+
+    trained: set[str] = set()
+    for seed in seeds:
+        for ticket in tickets:
+            for language in [ticket.provenance.language] if zero_shot else targets:
+                trained.add(language)
+                add("ticket", language, seed, found=ticket)
+                for variant in baselines:
+                    if variant == "dense" or (variant == "oneshot" and not _prunes(prunes, ticket, task)):
+                        continue
+                    add(variant, language, seed, found=ticket)
+        for language in (trained if "dense" in baselines else set()) | prunes.keys():
+            made = tuple(sorted(prunes.get(language, ()), key=lambda one_shot: (one_shot.sparsity, one_shot.scope)))
+            add("dense", language, seed, prunes=made)
+    return sorted(cells.values(), key=_cell_key)
+
+
+def _prunes(prunes: dict[str, set[OneShot]], ticket: FoundTicket, task: str) -> bool:
+    return ticket.provenance.task == task and ticket.provenance.language in prunes
+
+
+def _ticket_key(ticket: FoundTicket) -> tuple[str | int | float, ...]:
+    p = ticket.provenance
+    return (p.task, p.language, p.seed, p.sparsity, p.score, p.scope, ticket.checksum)
+
+
+def _cell_key(cell: Cell) -> tuple[object, ...]:
+    return (_ORDER[cell.variant], _ticket_key(cell.found) if cell.found else (), cell.language, cell.seed)
+
+
+def _same(one: float, other: float) -> bool:
+    return abs(one - other) < 1e-6
+
+
+def _at(sparsity: float) -> str:
+    return ticket_filename(sparsity).removesuffix(".safetensors")
+
+
+def _slug(text: str) -> str:
+    """Makes a text fit for the name of a file; what tells two tickets apart is their checksum."""
+    return re.sub(r"[^\w.+-]", "_", text)[:60]

@@ -1,0 +1,107 @@
+"""What a figure of the report is, and what all figures have in common."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a reader of the report may choose.
+
+    Attributes:
+        sparsities: those that heat maps and bars show; of each study the nearest that it has.
+        tolerance: by how much of the metric a ticket may stay below the dense model and still match it; None for one
+            standard error of a proportion.
+    """
+
+    sparsities: tuple[float, ...] = (0.5, 0.8)
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One drawing: its title as plain text, and an ``svg`` element."""
+
+    title: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure with all that the page says of it.
+
+    Attributes:
+        name: of the anchor and of the CSV file.
+        title: as plain text.
+        reading: what is drawn and how to read it, as plain text.
+        panels: the drawings.
+        key: the legend, as markup.
+        data: what is drawn, for the CSV file.
+        findings: what the numbers say: sentences, for the summary.
+        table: markup that follows the drawings.
+    """
+
+    name: str
+    title: str
+    reading: str
+    panels: tuple[Panel, ...]
+    key: str
+    data: pd.DataFrame
+    findings: tuple[str, ...] = ()
+    table: str = ""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A figure that has no data: what it would be, and what it would take."""
+
+    title: str
+    reason: str
+
+
+METRICS: dict[str, str] = {"accuracy": "accuracy", "f1": "F1"}
+"""What metrics are called."""
+
+
+def metric_name(metric: str) -> str:
+    """What a metric is called: ``F1`` for ``f1``."""
+    return METRICS.get(metric, metric)
+
+
+def nearest(available: Iterable[float], asked: Sequence[float]) -> list[float]:
+    """Picks of the sparsities that there are the nearest to each one that was asked for.
+
+    Args:
+        available: sparsities; 0, the dense model, is left aside.
+        asked: sparsities.
+
+    Returns:
+        Each at most once, ascending.
+    """
+    there = sorted({float(s) for s in available if s > 0})
+    return sorted({min(there, key=lambda s: (round(abs(s - a), 9), s)) for a in asked}) if there else []
+
+
+def percent(share: float, decimals: int = 1) -> str:
+    """Writes a share in percent, with a true minus sign: ``94.7 %``."""
+    written = f"{100 * share:.{decimals}f}"
+    if not float(written):
+        written = written.removeprefix("-")
+    return written.replace("-", "\u2212") + "\u00a0%"
+
+
+def sparsity_name(sparsity: float) -> str:
+    """A sparsity in percent with as many decimals as it needs: ``50 %``, ``87.5 %``."""
+    return f"{100 * sparsity:g}\u00a0%"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Joins words: ``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def joined(data: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Puts frames under each other; an empty frame where there is none."""
+    return pd.concat([part for part in data if not part.empty], ignore_index=True) if data else pd.DataFrame()
