@@ -82,7 +82,7 @@ class _Page:
             self._say(*neutrality_words(self.comparison))
 
     def _pair_cells(self, row: Row) -> Row:
-        cells = {"a": self.short[row["a"]], "b": self.short[row["b"]]} | _group_cells(row)
+        cells: Row = {"a": self.short[row["a"]], "b": self.short[row["b"]]} | _group_cells(row)
         cells |= {share: row[share] for share in ("overlap", "chance", "corrected")}
         if "departure_overlap" in row:
             cells |= {"departures": row["departure_overlap"]}

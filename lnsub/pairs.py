@@ -1,6 +1,7 @@
 """Parallel sentences: English and its translations, read from one file a language."""
 
 import csv
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,10 +125,13 @@ def read_pairs(path: Path, max_pairs: int | None = None) -> Pairs:
     if max_pairs is not None and max_pairs < 2:
         raise UserError(f"max_pairs is {max_pairs}: retrieval needs at least two pairs.")
     try:
-        table = _READERS[path.suffix](path)
+        with warnings.catch_warnings():
+            # pandas would cut off what an unquoted comma has made one field too many.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = _READERS[path.suffix](path)
     except pd.errors.EmptyDataError as error:
         raise UserError(f"'{path}' is empty.") from error
-    except (ValueError, OSError, pa.ArrowException, pd.errors.ParserError) as error:
+    except (ValueError, OSError, pa.ArrowException, pd.errors.ParserWarning) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"'{path}' cannot be read: {reason}") from error
     columns = table[list(_columns(path, list(map(str, table.columns))))].set_axis([PIVOT, "other"], axis="columns")

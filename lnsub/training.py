@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -193,25 +194,38 @@ class TrainingCLI(LightningCLI):
             log.info(f"{len(rows):,} predictions: {path}")
 
     def _keep_config(self) -> None:
-        """Writes the run's configuration, or checks that a run that is there already was begun with the same one."""
-        if not self.trainer.is_global_zero:
-            return
-        path, config = self.folder.config, self.resolved_config()
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-            return
-        try:
-            there = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise UserError(f"{path} is not readable as YAML any more; mend it, or choose another --output.") from error
-        differing = sorted(key for key in _flat(there).items() ^ _flat(config).items())
-        if differing:
-            key = differing[0][0]
-            raise UserError(
-                f"{path.parent} holds a run with other settings: {key} was {_flat(there).get(key)}, "
-                f"now it is {_flat(config).get(key)}. Choose another --output, or delete that folder."
-            )
+        if self.trainer.is_global_zero:
+            keep_settings(self.folder.config, self.resolved_config())
+
+
+def keep_settings(path: Path, config: dict[str, Any]) -> None:
+    """Writes the settings that a folder's runs have, or checks that those there already were begun with the same ones.
+
+    Args:
+        path: the file, in the folder.
+        config: the resolved configuration. Settings that do not change what is computed may differ.
+
+    Raises:
+        UserError: the file's settings are others, or it cannot be read.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Another process may read it meanwhile.
+        part = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        part.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        part.replace(path)
+        return
+    try:
+        there = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not readable as YAML any more; mend it, or choose another --output.") from error
+    differing = sorted(key for key in _flat(there).items() ^ _flat(config).items())
+    if differing:
+        key = differing[0][0]
+        raise UserError(
+            f"{path.parent} holds a run with other settings: {key} was {_flat(there).get(key)}, "
+            f"now it is {_flat(config).get(key)}. Choose another --output, or delete that folder."
+        )
 
 
 def _task_of(datamodule: LanguageDataModule) -> Any:

@@ -157,3 +157,14 @@ def test_a_score_of_nothing_is_zero(make: Callable[[], Metric]):
     metric = make()
     metric.update(torch.zeros(2, 3, 7), torch.full((2, 3), IGNORED))
     assert metric.compute() == 0
+
+
+@pytest.mark.parametrize("make", [Accuracy, CrossEntropy, *(lambda s=s: EntityScore(s) for s in SCORES)])
+def test_a_metric_that_was_reset_in_inference_mode_can_be_used_outside_it(make: Callable[[], Metric]):
+    metric, expected = make(), make()
+    logits, labels, *_ = tagging(1)
+    with torch.inference_mode():
+        metric.reset()
+    metric.update(logits, labels)
+    expected.update(logits, labels)
+    assert metric.compute() == expected.compute()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from lnsub.errors import UserError
 from lnsub.pairs import Pairs, find_files, read_pairs
 
@@ -133,3 +134,10 @@ def test_a_broken_or_empty_file_is_one_sentence(tmp_path, suffix):
     path.write_bytes(b"")
     with pytest.raises(UserError, match=r"fr\.\w+' "):
         read_pairs(path)
+
+
+@pytest.mark.parametrize("rows", ["Hi, you,Salut\n", "Hi,Salut\nHi, you,Salut\n"])
+def test_a_comma_outside_quotation_marks_is_an_error_and_no_other_sentence(tmp_path, rows):
+    (tmp_path / "fr.csv").write_text("en,other\n" + rows)
+    with pytest.raises(UserError, match=r"fr\.csv' cannot be read"):
+        read_pairs(tmp_path / "fr.csv")

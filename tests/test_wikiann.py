@@ -83,6 +83,8 @@ def test_sentences_without_words_are_skipped_and_counted(data, bert, caplog):  #
         ([["a"]], [[7]], r"row 0 .* has the label 7: it must be one of 0 O, 1 B-PER, .*, 6 I-LOC"),
         ([["a"]], [["B-MISC"]], "has the label 'B-MISC'"),
         ([["a", None]], [[0, 0]], "row 0 .*: tokens is not a list of strings"),
+        ([["a"]], [None], "row 0 .*: ner_tags is not a list"),
+        ([["a"]], [[None]], "row 0 .* has the label None"),
         ([["a"], None], [[0], [0]], "row 1 .*: tokens is not a list of strings"),
     ],
 )

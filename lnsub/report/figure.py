@@ -1,7 +1,7 @@
 """What a figure of the report is, and what all figures have in common."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -41,6 +41,7 @@ class Figure:
         data: what is drawn, for the CSV file.
         findings: what the numbers say: sentences, for the summary.
         table: markup that follows the drawings.
+        more: further tables, each a CSV file of its own, by name.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Figure:
     data: pd.DataFrame
     findings: tuple[str, ...] = ()
     table: str = ""
+    more: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,13 @@ def sparsity_name(sparsity: float) -> str:
 def listed(words: Sequence[str]) -> str:
     """Joins words: ``a, b and c``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def by_study(data: pd.DataFrame, studies: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
+    """Parts a frame by its column ``study``, in the order given; studies without rows are left out."""
+    if data.empty:
+        return []
+    return [(study, part) for study in studies if not (part := data[data["study"] == study]).empty]
 
 
 def joined(data: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -59,7 +59,8 @@ class CrossEntropy(Metric):
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Counts one batch."""
         logits, labels = logits.flatten(0, -2).float(), labels.flatten()
-        self.nats = self.nats + nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum").double()
+        nats = nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+        self.nats = self.nats + nats.double()
         self.positions = self.positions + (labels != IGNORED).sum()
 
     def compute(self) -> Tensor:

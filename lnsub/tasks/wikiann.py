@@ -182,6 +182,6 @@ def first_pieces(word_ids: Sequence[int | None], tags: Sequence[int]) -> list[in
 def _listed(value: Any, column: str, row: str) -> list[Any]:
     if isinstance(value, str):
         return value.split()
-    if not isinstance(value, list) or any(item is None for item in value):
-        raise UserError(f"{row}: {column} is not a list.")
+    if not isinstance(value, list) or (column == "tokens" and not all(isinstance(item, str) for item in value)):
+        raise UserError(f"{row}: {column} is not a list{' of strings' if column == 'tokens' else ''}.")
     return value

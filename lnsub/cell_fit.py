@@ -1,0 +1,308 @@
+"""One cell: a fine-tuning from theta_0 as `lnsub fit` would do it, without IMP, and what is measured after it."""
+
+import copy
+import dataclasses
+import gc
+import pkgutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+
+from lnsub.cell_folder import CellFolder
+from lnsub.cells import Cell
+from lnsub.complaints import one_line
+from lnsub.errors import UserError
+from lnsub.imp import IMPCallback
+from lnsub.masks import Mask, shuffled
+from lnsub.provenance import Provenance
+from lnsub.prune import select
+from lnsub.results import Record
+from lnsub.scores import ScoreInputs, score
+from lnsub.subnet import Subnet
+from lnsub.tasks import LanguageDataModule
+from lnsub.tickets import Ticket
+from lnsub.training import TrainingCLI
+
+_SET_BY_CELLS = ("--seed_everything", "--output", "--model.ticket", "--data.init_args.language", "--data.language")
+
+
+class CellFit(TrainingCLI):
+    """Fine-tunes one cell after another with the settings of a configuration; the parser is made once.
+
+    Args:
+        args: ``--config`` options and settings, as `lnsub fit` takes them.
+        language: any of the languages, as the configuration need not name one.
+
+    Raises:
+        UserError: the configuration does not parse, or has a setting that the cells set.
+    """
+
+    def __init__(self, args: Sequence[str], language: str) -> None:
+        self._folder = CellFolder(Path())
+        for arg in args:
+            if arg.split("=")[0] in _SET_BY_CELLS:
+                raise UserError(
+                    f"{arg.split('=')[0]} differs from cell to cell, so it cannot be given for all of them."
+                )
+        try:
+            super().__init__("fit", ["fit", *args, f"--data.init_args.language={language}"], run=False)
+        except Exception as error:
+            if isinstance(error, UserError) or (line := one_line(error, ["fit"])) is None:
+                raise
+            raise UserError(line) from error
+        self.settings = self._parsed_settings()
+        self.task = self.data(language).task
+        self.metrics = tuple(self.task.metrics())
+
+    # Settings -------------------------------------------------------------------------------------------------------
+
+    def _parsed_settings(self) -> dict[str, Any]:
+        """The settings of all cells, as parsed: without IMP, and without what a cell sets."""
+        settings = self.resolved_config()
+        if settings["model"]["ticket"] is not None:
+            raise UserError(
+                "The configuration has a model.ticket, but the tickets are named by --tickets: take it out."
+            )
+        trainer = settings["trainer"]
+        if (trainer["max_epochs"] or -1) < 1 and trainer["max_steps"] < 1:
+            raise UserError("Say how long a fine-tuning is: set trainer.max_epochs or trainer.max_steps.")
+        callbacks = trainer["callbacks"] or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        trainer["callbacks"] = [
+            c for c in callbacks if not issubclass(pkgutil.resolve_name(c["class_path"]), IMPCallback)
+        ]
+        del settings["data"]["init_args"]["language"]
+        return settings
+
+    @property
+    def seed(self) -> int:
+        """The configuration's seed."""
+        return int(self.settings["seed_everything"])
+
+    def shared_settings(self) -> dict[str, Any]:
+        """What must not differ between the cells of a folder."""
+        return {key: value for key, value in self.settings.items() if key not in {"seed_everything", "output", "wandb"}}
+
+    def data(self, language: str) -> LanguageDataModule:
+        """Makes the data module of one language, with the configuration's settings."""
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_subclass_arguments(LanguageDataModule, "data")
+        given = self._get(self.config, "data").as_dict()
+        given["init_args"]["language"] = language
+        return parser.instantiate_classes(parser.parse_object({"data": given})).data
+
+    def check_base(self, ticket: Ticket) -> None:
+        """Refuses a ticket of another base model than the configuration's; raises UserError."""
+        model = self.settings["model"]
+        if model["init"] == "pretrained":
+            built, _ = self.task.build(model["base_model"], attention=model["attention"])
+            ticket.check_base(Subnet(built).fingerprint(), model["base_model"])
+
+    # One cell -------------------------------------------------------------------------------------------------------
+
+    @property
+    def folder(self) -> CellFolder:
+        """The folder of the cell at hand."""
+        return self._folder
+
+    def instantiate_classes(self) -> None:
+        """Makes nothing: not before there is a cell."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Makes the trainer as `lnsub fit` does, but the progress display is that of all cells."""
+        self._get(self.config_init, "trainer")["enable_progress_bar"] = False
+        return super().instantiate_trainer(**kwargs)
+
+    def build(self, cell: Cell, folder: CellFolder, ticket: Path | None) -> None:
+        """Makes the model, the data module and the trainer of a cell.
+
+        Args:
+            cell: the cell.
+            folder: its folder, where its configuration is written to.
+            ticket: the mask to train under; None: dense.
+
+        Raises:
+            UserError: the ticket cannot be used.
+        """
+        settings = copy.deepcopy(self.settings)
+        settings["seed_everything"] = cell.seed
+        settings["data"]["init_args"]["language"] = cell.language
+        settings["model"]["ticket"] = str(ticket) if ticket else None
+        if cell.variant == "reinit":
+            settings["model"]["init"] = "random"
+        if settings["wandb"] is not None:
+            settings["wandb"]["group"] = settings["wandb"]["group"] or f"{cell.kind}-{cell.task}"
+            settings["wandb"]["tags"] = [*settings["wandb"]["tags"], cell.kind, cell.row, *cell.targets]
+        self._folder = folder
+        self.config = self.parser.parse_object({"subcommand": "fit", "fit": settings})
+        self._set_seed()
+        super().instantiate_classes()
+        if self.trainer.is_global_zero:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            text = yaml.safe_dump(self.resolved_config(), sort_keys=False, allow_unicode=True)
+            folder.config.write_text(text, encoding="utf-8")
+
+    def fit_and_measure(
+        self, cell: Cell, wanted: Sequence[tuple[str, str]], callbacks: Sequence[Callback] = ()
+    ) -> tuple[list[Record], dict[str, str]]:
+        """Trains the cell that was built, and measures it.
+
+        Args:
+            cell: the same cell.
+            wanted: what to measure on: pairs of a target and a split. A test split that is not there is left out.
+            callbacks: further callbacks of the trainer.
+
+        Returns:
+            The records, and for each target whose data cannot be used the reason.
+        """
+        # What is wrong with a target's data is better known before the training than after it.
+        data, unusable = {cell.language: self.datamodule}, {}
+        for target, split in wanted:
+            try:
+                if target not in data:
+                    data[target] = self.data(target)
+                if split == "validation" or split in data[target].source.splits():
+                    data[target].table(split)
+            except UserError as error:
+                if target == cell.language or len(cell.targets) == 1:
+                    raise
+                unusable[target] = str(error)
+        last = _LastValidation()
+        self.trainer.callbacks.extend([last, *callbacks])
+        start = time.perf_counter()
+        self.trainer.fit(self.model, datamodule=self.datamodule)
+        wall_s = round(time.perf_counter() - start, 3)
+        records = []
+        for target, split in wanted:
+            if target in unusable or (split == "test" and split not in data[target].source.splits()):
+                continue
+            if (target, split) == (cell.language, "validation") and last.step == self.trainer.global_step:
+                values = last.values
+            else:
+                evaluate = self.trainer.validate if split == "validation" else self.trainer.test
+                values = _metrics(evaluate(self.model, datamodule=data[target], verbose=False)[0])
+            records += self._records(cell, target, split, values, len(data[target].table(split)), wall_s)
+        self._log(records)
+        return records, unusable
+
+    def _records(
+        self, cell: Cell, target: str, split: str, values: dict[str, float], n: int, wall_s: float
+    ) -> list[Record]:
+        ticket = self.model.ticket
+        return [
+            Record(
+                kind=cell.kind,
+                task=self.task.name,
+                model=self.model.base_model,
+                source=cell.source,
+                target=target,
+                sparsity=cell.sparsity,
+                score=ticket.provenance.score if ticket else None,
+                init=self.model.init,
+                seed=cell.seed,
+                round=None,
+                split=split,
+                metric=name,
+                value=value,
+                n=n,
+                wall_s=wall_s,
+                ticket=ticket.checksum if ticket else None,
+            )
+            for name, value in values.items()
+        ]
+
+    def _log(self, records: Sequence[Record]) -> None:
+        """Sends the measurements to the loggers, beside the sparsity."""
+        row = {f"{r.kind}/{r.target}_{r.split}_{r.metric}": r.value for r in records}
+        for logger in self.trainer.loggers if records else ():
+            logger.log_metrics(
+                {f"{records[0].kind}/sparsity": records[0].sparsity, **row}, step=self.trainer.global_step
+            )
+            logger.save()
+
+    def prune_once(self, cell: Cell, masks: Path) -> None:
+        """Makes one-shot tickets of the trained weights.
+
+        Args:
+            cell: the dense cell that was trained.
+            masks: the folder for them.
+        """
+        weights = {name: weight.detach().cpu() for name, weight in self.model.subnet.weights.items()}
+        for one_shot in cell.prunes:
+            dense = Mask.dense(self.model.subnet.shapes)
+            scores = score("magnitude", ScoreInputs(weights=weights))
+            mask = select(scores, dense, one_shot.sparsity, one_shot.scope)
+            provenance = Provenance(
+                base_model=self.model.base_model,
+                base_fingerprint=self.model.fingerprint,
+                task=cell.task,
+                language=cell.language,
+                seed=cell.seed,
+                round=1,
+                sparsity=one_shot.sparsity,
+                score="oneshot",
+                scope=one_shot.scope,
+                schedule="oneshot",
+            )
+            name = one_shot.mask_name(cell.task, cell.language, cell.seed)
+            if self.trainer.is_global_zero:
+                Ticket(mask.to_packed(), mask.shapes, provenance).save(masks / name)
+        self.trainer.strategy.barrier()
+
+    def release(self) -> None:
+        """Ends the W&B run and lets go of the model, so that the next cell finds the memory free."""
+        for logger in getattr(self, "trainer", None) and self.trainer.loggers or ():
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish()
+        self.config_init = self.trainer = self.model = self.datamodule = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+class _LastValidation(Callback):
+    """Keeps the last validation's metrics, and the step that they belong to: the fit's own may be the one wanted."""
+
+    def __init__(self) -> None:
+        self.step = -1
+        self.values: dict[str, float] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.step = trainer.global_step
+        self.values = _metrics(trainer.callback_metrics)
+
+
+def _metrics(logged: Any) -> dict[str, float]:
+    """The metrics of an evaluation, without the split's prefix."""
+    return {name.split("_", 1)[1]: float(value) for name, value in logged.items() if name.startswith(("val_", "test_"))}
+
+
+def baseline_ticket(cell: Cell) -> Ticket:
+    """Makes the mask of a ``random`` or ``shuffled`` cell.
+
+    Args:
+        cell: the cell; its seed decides the places.
+
+    Returns:
+        The ticket, of the parameters that the ticket it is compared with has.
+    """
+    assert cell.found is not None
+    original = Ticket.load(cell.found.path)
+    if cell.variant == "shuffled":
+        mask = shuffled(Mask.from_packed(original.masks, original.shapes), cell.seed)
+        changes: dict[str, Any] = {}
+    else:
+        dense = Mask.dense(original.shapes)
+        mask = select(score("random", ScoreInputs(weights=dict(dense), seed=cell.seed)), dense, cell.sparsity)
+        changes = {"language": "random", "round": -1, "scope": "global", "schedule": "random"}
+    provenance = dataclasses.replace(
+        original.provenance, score=cell.variant, seed=cell.seed, metric="", sources="", **changes
+    )
+    return Ticket(mask.to_packed(), mask.shapes, provenance)

@@ -1,0 +1,105 @@
+"""A cell's folder: what is recorded there, why it failed, and whose it is while it runs.
+
+::
+
+    DIR/<task>.yaml               the settings that all cells of the task share
+    DIR/masks/                    tickets of baselines, each used by several cells
+    DIR/cells/<cell>/
+        config.yaml               the resolved configuration; `lnsub fit --config` of it repeats the fine-tuning
+        results.jsonl             one record a line, all written at the end
+        failed.json               instead, where the cell failed: the reason
+        metrics.csv, wandb/       the loggers' own
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lnsub.results import read
+from lnsub.runs import RunFolder
+
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class CellFolder(RunFolder):
+    """The folder of one cell."""
+
+    @property
+    def failure(self) -> Path:
+        """The file that says why the cell failed last time."""
+        return self.path / "failed.json"
+
+    def reason(self) -> str | None:
+        """Why the cell failed last time; None where it did not."""
+        try:
+            return str(json.loads(self.failure.read_text(encoding="utf-8"))["reason"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            return f"{self.failure} is not readable any more"
+
+    def fail(self, reason: str, traceback: str | None = None) -> None:
+        """Notes why the cell failed; the traceback too where it looks like a bug."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        text = json.dumps({"reason": reason, "traceback": traceback, "time": time}, ensure_ascii=False, indent=1)
+        part = self.failure.with_suffix(".partial")
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, self.failure)
+
+    def measured(self, kind: str, metrics: Collection[str]) -> set[tuple[str, str]]:
+        """Tells what is recorded whole.
+
+        Args:
+            kind: the kind of record.
+            metrics: the names that a whole measurement has; a crash may have left some of them.
+
+        Returns:
+            Pairs of a target and a split.
+        """
+        there: dict[tuple[str, str], set[str]] = {}
+        for record in read(self.results):
+            if record.kind == kind:
+                there.setdefault((record.target, record.split), set()).add(record.metric)
+        return {pair for pair, names in there.items() if names >= set(metrics)}
+
+    def clear(self) -> None:
+        """Removes what a fine-tuning that did not get to its end left behind; records stay."""
+        for path in self.path.iterdir() if self.path.is_dir() else ():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name not in {self.results.name, self.failure.name, _LOCK}:
+                path.unlink()
+
+
+@contextmanager
+def claimed(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Keeps other processes off a folder.
+
+    A claim ends with the process, however that ends. On a file system without locks every claim succeeds.
+
+    Args:
+        folder: made where it is missing.
+        wait: wait until another process lets go of it.
+
+    Yields:
+        Whether the folder is ours; False where another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("w") as file:
+        ours = True
+        try:
+            # A POSIX lock: unlike flock's, it is not passed on to a data loader's worker that outlives a killed run.
+            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except (BlockingIOError, PermissionError):
+            ours = False
+        except OSError:
+            pass
+        yield ours

@@ -1,0 +1,104 @@
+"""What a person sees while cells run: one line that moves in a terminal, one line a cell in a log file."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from lnsub.module import Budget, SubnetModule
+
+
+class CellProgress(Callback):
+    """Shows which cell runs, how far it is, and the time left over all cells.
+
+    It is a callback of each cell's trainer in turn.
+
+    Args:
+        cells: how many cells this process is to run.
+        console: where to; standard error by default.
+        enabled: False shows nothing: on every process of a cell but the first.
+    """
+
+    def __init__(self, cells: int, console: Console | None = None, *, enabled: bool = True) -> None:
+        self._cells = cells
+        self._console = console or Console(stderr=True)
+        self._enabled = enabled
+        self._begun = time.monotonic()
+        self._run = 0  # cells that were run to their end, or failed
+        self._skipped = 0
+        self._fraction = 0.0
+        self._fit_steps = 1
+        self._title = ""
+        self._display: Progress | None = None
+        if enabled and self._console.is_terminal:
+            self._display = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=30),
+                TextColumn("{task.fields[left]}"),
+                console=self._console,
+                transient=True,
+            )
+            self._display.add_task("", total=float(max(1, cells)), left="")
+            self._display.start()
+
+    def start(self, title: str) -> None:
+        """A cell begins."""
+        self._title, self._fraction = title, 0.0
+        self._show("")
+
+    def finish(self, outcome: str, *, run: bool = True) -> None:
+        """The cell that began last has ended.
+
+        Args:
+            outcome: what came of it, in a few words.
+            run: False where there was nothing to do, so that it says nothing on how long a cell takes.
+        """
+        self._run, self._skipped, self._fraction = self._run + run, self._skipped + (not run), 0.0
+        if self._enabled:
+            self._console.print(
+                f"cell {self._run + self._skipped}/{self._cells} · {self._title} · {outcome}{self._left()}",
+                highlight=False,
+                soft_wrap=True,
+                markup=False,
+            )
+        self._show("")
+
+    def close(self) -> None:
+        """Gives the terminal back."""
+        if self._display is not None:
+            self._display.stop()
+            self._display = None
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the last cell ends, at the speed so far; None before the first step."""
+        done = self._run + self._fraction
+        if not done:
+            return None
+        return (time.monotonic() - self._begun) / done * (self._cells - self._skipped - done)
+
+    def _left(self) -> str:
+        seconds = self.seconds_left()
+        return "" if seconds is None else f" · {timedelta(seconds=round(seconds))} left in all"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Learns how long this cell is."""
+        assert isinstance(pl_module, SubnetModule)
+        self._fit_steps = pl_module.fit_steps(Budget(trainer.max_epochs or -1, trainer.max_steps))
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Moves the line on."""
+        self._fraction = min(1.0, trainer.global_step / self._fit_steps)
+        self._show(f" · epoch {trainer.current_epoch + 1} · {self._fraction:.0%}")
+
+    def _show(self, where: str) -> None:
+        if self._display is not None:
+            ended = self._run + self._skipped
+            self._display.update(
+                self._display.task_ids[0],
+                description=f"cell {min(ended + 1, self._cells)}/{self._cells} · {self._title}{where}",
+                completed=ended + self._fraction,
+                left=self._left().removeprefix(" · "),
+            )

@@ -1,0 +1,282 @@
+"""Figures of overlap: by pair of languages with the departures beside it, by sparsity, and by layer."""
+
+import pandas as pd
+
+from lnsub.names import layer_key
+from lnsub.overlap import RELATIONS
+from lnsub.report.collect import Material
+from lnsub.report.figure import (
+    Figure,
+    Missing,
+    Options,
+    Panel,
+    by_study,
+    joined,
+    listed,
+    nearest,
+    percent,
+    sparsity_name,
+)
+from lnsub.report.heatmap import Shading, heat_map
+from lnsub.report.languages import label as language_label
+from lnsub.report.plots import Line, line_plot, plain_key, swatch
+
+CROSS_SAME, CROSS_OTHER, _, CEILING = RELATIONS
+
+_NO_TICKETS = "there are no two comparable tickets (tickets/*.safetensors) of different languages"
+_SHARES = ["overlap", "chance", "corrected", "departure_overlap", "null", "departure_corrected"]
+
+
+def equal_terms(pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Picks the pairs across languages, and those within a language that they may be held against.
+
+    Runs of one seed share the head's initial values and the order of the data, which alone makes tickets alike. So
+    where a language has tickets of several seeds, and languages have pairs of different seeds, these are taken.
+
+    Args:
+        pairs: rows with ``relation``, of one study and sparsity.
+
+    Returns:
+        Pairs across languages, of different seeds where there is a ceiling, else of any; and the pairs of one language
+        with different seeds, the ceiling; no rows where there is none.
+    """
+    cross = pairs[pairs["relation"].isin([CROSS_SAME, CROSS_OTHER])]
+    ceiling, different = pairs[pairs["relation"] == CEILING], cross[cross["relation"] == CROSS_OTHER]
+    return (different, ceiling) if len(ceiling) and len(different) else (cross, ceiling[:0])
+
+
+def language_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Averages pairs of tickets by pair of languages, on equal terms.
+
+    Args:
+        pairs: :attr:`lnsub.report.collect.Material.pairs`.
+
+    Returns:
+        A row a study, sparsity and ordered pair of languages, ``source`` and ``target``: the means of ``overlap``,
+        ``departure_overlap`` and the like, and ``tickets``, how many pairs they are over. A language beside itself
+        has the overlap of its seeds, where it has several.
+    """
+    if pairs.empty:
+        return pd.DataFrame()
+    found = []
+    shares = [column for column in _SHARES if column in pairs]
+    for (study, sparsity), rows in pairs.groupby(["study", "sparsity"]):
+        both = joined(list(equal_terms(rows)))
+        if both.empty:
+            continue
+        turned = both.rename(columns={"language_a": "language_b", "language_b": "language_a"})
+        ordered = pd.concat([both, turned[turned["language_a"] != turned["language_b"]]])
+        ordered[shares] = ordered[shares].astype(float)
+        groups = ordered.groupby(["language_a", "language_b"])
+        means = groups[shares].mean().assign(tickets=groups.size()).reset_index()
+        means = means.rename(columns={"language_a": "source", "language_b": "target"})
+        found.append(means.assign(study=study, sparsity=sparsity))
+    return joined(found)
+
+
+def overlap_figure(material: Material, options: Options) -> Figure | Missing:
+    """The overlap of each pair of languages, and that of their departures beside it."""
+    title = "Overlap of tickets, and of their departures"
+    means = language_pairs(material.pairs)
+    if means.empty or (means["source"] == means["target"]).all():
+        return Missing(title, _NO_TICKETS)
+    parts = [
+        (study, sparsity, rows[rows["sparsity"] == sparsity])
+        for study, rows in by_study(means, material.studies)
+        for sparsity in nearest(rows["sparsity"], options.sparsities)
+    ]
+    drawn = joined([rows for _, _, rows in parts])
+    departs = "departure_overlap" in drawn and bool(drawn["departure_overlap"].notna().any())
+    overlaps = Shading.of([100 * v for v in drawn["overlap"].dropna()])
+    departures = Shading.of([100 * v for v in drawn["departure_overlap"].dropna()]) if departs else overlaps
+    panels, findings = [], []
+    for study, sparsity, rows in parts:
+        at = f"{study}, {sparsity_name(sparsity)} pruned"
+        panels.append(Panel(f"{at}: overlap, %", _square(rows, "overlap", overlaps, f"{at}: overlap")))
+        if departs and rows["departure_overlap"].notna().any():
+            svg = _square(rows, "departure_overlap", departures, f"{at}: overlap of departures")
+            panels.append(Panel(f"{at}: departures, %", svg))
+        findings += _shared(material, study, sparsity)
+    reading = (
+        "Overlap is the Jaccard similarity of two masks, kept in both / kept in either. A departure is where a ticket "
+        "differs from the inherited mask: the magnitude mask of the untrained base model at the same sparsity."
+    )
+    if (drawn["source"] == drawn["target"]).any():
+        reading += (
+            " Pairs are of different seeds; the diagonal is two seeds of one language, the ceiling that noise allows."
+        )
+    else:
+        reading += " The diagonal, a ticket with itself, is left empty."
+    if not departs:
+        reading += (
+            " Departures are not drawn: the tree has no inherited masks (`lnsub report --inherited` makes them from the "
+            "base model)."
+        )
+    keys = overlaps.key("%: overlap") + (departures.key("%: overlap of departures") if departs else "")
+    return Figure(
+        "overlap", title, reading, tuple(panels), keys, _without_study_columns(material.pairs), tuple(findings)
+    )
+
+
+def _square(rows: pd.DataFrame, column: str, shading: Shading, label: str) -> str:
+    known = rows[rows[column].notna()]
+    places = zip(known["source"], known["target"], strict=True)
+    languages = sorted({*rows["source"], *rows["target"]})
+    return heat_map(
+        {place: 100 * v for place, v in zip(places, known[column], strict=True)},
+        languages,
+        languages,
+        shading,
+        label=label,
+        row_name="language",
+        column_name="language",
+        row_label=language_label,
+    )
+
+
+def _shared(material: Material, study: str, sparsity: float) -> list[str]:
+    """How far tickets of a study overlap, and how much of that is inherited, in words."""
+    pairs = material.pairs[(material.pairs["study"] == study) & (material.pairs["sparsity"] == sparsity)]
+    cross, ceiling = equal_terms(pairs)
+    if cross.empty:
+        return []
+    overlap = float(cross["overlap"].mean())
+    text = f"{study} at {sparsity_name(sparsity)}: tickets of two languages overlap {percent(overlap)} on average "
+    text += f"(random masks of these densities: {percent(float(cross['chance'].mean()))})"
+    if len(ceiling):
+        text += f", two seeds of one language {percent(float(ceiling['overlap'].mean()))}"
+    found = [text + "."]
+    alone = material.alone
+    if not alone.empty:
+        alone = alone[(alone["study"] == study) & (alone["sparsity"] == sparsity)]
+    if alone.empty or "departure_overlap" not in cross or cross["departure_overlap"].isna().all():
+        return found
+    inherited = float(alone["overlap"].mean())
+    least = "as much as with each other or more" if inherited >= overlap else "less than with each other"
+    text = (
+        f"{study} at {sparsity_name(sparsity)}: with the mask inherited from the base model tickets overlap "
+        f"{percent(inherited)}, {least}; they depart from it in {percent(float(alone['departure_share'].mean()))} of the "
+        f"weights, and the departures of two languages overlap {percent(float(cross['departure_overlap'].mean()))}"
+    )
+    if "null" in cross and cross["null"].notna().any():
+        text += f" (independent departures: {percent(float(cross['null'].astype(float).mean()))})"
+    if len(ceiling) and ceiling["departure_overlap"].notna().any():
+        text += f", those of two seeds {percent(float(ceiling['departure_overlap'].mean()))}"
+    return [*found, text + "."]
+
+
+def overlap_by_sparsity(material: Material, options: Options) -> Figure | Missing:
+    """The mean overlap over pairs of languages, a line a study, with the level that chance gives."""
+    del options  # it shows all sparsities
+    title = "Mean overlap against sparsity"
+    data = _means(material.pairs, [])
+    if data.empty:
+        return Missing(title, _NO_TICKETS)
+    lines, entries = _lines(data, material, "sparsity", 100.0)
+    svg = line_plot(lines, label="Mean overlap of tickets of two languages against sparsity", **_AXES)
+    panels = [Panel("All weights together", svg)]
+    if "departure_overlap" in data and data["departure_overlap"].notna().any():
+        lines, _ = _lines(data, material, "sparsity", 100.0, "departure_overlap", "null")
+        label = "Mean overlap of departures of two languages against sparsity"
+        panels.append(Panel("Departures", line_plot(lines, label=label, **_AXES)))
+    reading = (
+        "The mean over pairs of languages of their tickets’ overlap. Dashed: random masks of the same densities; for "
+        "departures, where shown, departures that are independent given the base model’s weights."
+    )
+    return Figure(
+        "overlap_by_sparsity", title, reading, tuple(panels), plain_key(entries), data, tuple(_ordered(data, material))
+    )
+
+
+_AXES = {"x_label": "sparsity, %", "y_label": "overlap, %"}
+
+
+def overlap_by_layer(material: Material, options: Options) -> Figure | Missing:
+    """The mean overlap over pairs of languages by layer, a line a study."""
+    title = "Overlap by layer"
+    data = _means(material.layers, ["layer"])
+    if data.empty:
+        return Missing(title, _NO_TICKETS)
+    panels, findings, entries = [], [], list[tuple[str, str]]()
+    for sparsity in nearest(data["sparsity"], options.sparsities):
+        rows = data[data["sparsity"] == sparsity].copy()
+        layers = sorted(set(rows["layer"]), key=layer_key)
+        rows["place"] = rows["layer"].map({layer: float(place) for place, layer in enumerate(layers)})
+        lines, entries = _lines(rows, material, "place", 1.0)
+        ticks = [(float(place), _short(layer)) for place, layer in enumerate(layers)]
+        label = f"Mean overlap by layer at {sparsity_name(sparsity)} sparsity"
+        svg = line_plot(lines, label=label, x_label="layer", y_label="overlap, %", x_ticks=ticks)
+        panels.append(Panel(f"{sparsity_name(sparsity)} pruned", svg))
+        findings += [_least(study, sparsity, part) for study, part in by_study(rows, material.studies)]
+    reading = "The mean over pairs of languages of their tickets’ overlap inside each layer. Dashed: what chance gives."
+    return Figure("overlap_by_layer", title, reading, tuple(panels), plain_key(entries), data, tuple(findings))
+
+
+def _means(pairs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """The means over pairs of languages, on equal terms, by study, sparsity and ``by``."""
+    if pairs.empty:
+        return pd.DataFrame()
+    shares = [column for column in _SHARES if column in pairs]
+    found = []
+    for (study, sparsity), rows in pairs.groupby(["study", "sparsity"]):
+        cross, _ = equal_terms(rows)
+        if cross.empty:
+            continue
+        cross = cross.assign(**{share: cross[share].astype(float) for share in shares})
+        groups = cross.groupby(by) if by else cross.groupby(lambda _: 0)
+        means = groups[shares].mean().assign(
+            lowest=groups["overlap"].min(), highest=groups["overlap"].max(), pairs=groups.size()
+        )
+        means = means.reset_index() if by else means.reset_index(drop=True)
+        found.append(means.assign(study=study, sparsity=sparsity, relation=listed(sorted(set(cross["relation"])))))
+    data = joined(found)
+    return data if data.empty else data[["study", "sparsity", *by, "relation", "pairs", *shares, "lowest", "highest"]]
+
+
+def _lines(
+    data: pd.DataFrame, material: Material, x: str, scale: float, column: str = "overlap", chance: str = "chance"
+) -> tuple[list[Line], list[tuple[str, str]]]:
+    lines, entries = [], []
+    for study, rows in by_study(data[data[column].notna()], material.studies):
+        rows = rows.sort_values(x)
+        style = material.studies.index(study)
+        places = [scale * value for value in rows[x]]
+        lines.append(Line(study, style, list(zip(places, 100 * rows[column], strict=True))))
+        if chance in rows and rows[chance].notna().all():
+            lines.append(Line("chance", style, list(zip(places, 100 * rows[chance], strict=True)), plain=True))
+        entries.append((swatch(style), study))
+    return lines, [*entries, (swatch(6, "plain"), "by chance, in the line’s colour")]
+
+
+def _ordered(data: pd.DataFrame, material: Material) -> list[str]:
+    """Which study's tickets overlap most, at each sparsity that several have, in words."""
+    found = []
+    for sparsity in nearest(data["sparsity"], (0.5,)):
+        rows = data[data["sparsity"] == sparsity].sort_values("overlap", ascending=False)
+        if len(rows) > 1:
+            ranked = " > ".join(f"{r.study} ({percent(r.overlap)})" for r in rows.itertuples())
+            found.append(f"Overlap at {sparsity_name(sparsity)} in order: {ranked}.")
+    return found
+
+
+def _least(study: str, sparsity: float, rows: pd.DataFrame) -> str:
+    low, high = rows.loc[rows["overlap"].idxmin()], rows.loc[rows["overlap"].idxmax()]
+    return (
+        f"{study} at {sparsity_name(sparsity)}: tickets differ most in {_layer_name(low['layer'])} (overlap "
+        f"{percent(low['overlap'])}) and least in {_layer_name(high['layer'])} ({percent(high['overlap'])})."
+    )
+
+
+def _layer_name(layer: str) -> str:
+    return f"layer {layer}" if layer.isdigit() else f"the {layer.replace('.', ' layer ')}"
+
+
+def _short(layer: str) -> str:
+    """A layer on an axis: ``3``, ``d3`` for the decoder's, ``pool``."""
+    stack, _, index = layer.rpartition(".")
+    return f"{stack[0]}{index}" if stack else "pool" if layer == "pooler" else layer
+
+
+def _without_study_columns(pairs: pd.DataFrame) -> pd.DataFrame:
+    first = ["study", "sparsity", "language_a", "language_b", "seed_a", "seed_b", "relation"]
+    return pairs[[*first, *(column for column in pairs.columns if column not in first)]]

@@ -1,0 +1,119 @@
+"""Where pruning took the weights from, and how near languages come to the ceiling that noise allows."""
+
+import pandas as pd
+
+from lnsub.names import KINDS, layer_key
+from lnsub.report.axes import number
+from lnsub.report.collect import Material
+from lnsub.report.figure import Figure, Missing, Options, Panel, by_study, nearest, percent, sparsity_name
+from lnsub.report.heatmap import Shading, heat_map
+from lnsub.report.tables import rows_table
+
+_HEADS = {
+    "attention output": "attn.\noutput",
+    "intermediate": "inter-\nmediate",
+}
+
+
+def pruned_where(material: Material, options: Options) -> Figure | Missing:
+    """The sparsity of each layer and kind of matrix, averaged over tickets."""
+    title = "Where pruning took the weights from"
+    if material.densities.empty:
+        return Missing(title, "there are no tickets (tickets/*.safetensors)")
+    by = ["study", "sparsity", "layer", "kind"]
+    groups = material.densities.assign(pruned=1 - material.densities["density"]).groupby(by, sort=False)
+    data = groups.agg(
+        pruned=("pruned", "mean"), lowest=("pruned", "min"), highest=("pruned", "max"), tickets=("pruned", "size")
+    ).reset_index()
+    parts = [
+        (study, sparsity, rows[rows["sparsity"] == sparsity])
+        for study, rows in by_study(data, material.studies)
+        for sparsity in nearest(rows["sparsity"], options.sparsities)
+    ]
+    shading = Shading.of([100 * v for _, _, rows in parts for v in rows["pruned"]])
+    panels, findings = [], []
+    for study, sparsity, rows in parts:
+        places = zip(rows["layer"], rows["kind"], strict=True)
+        at = f"{study}, {sparsity_name(sparsity)} pruned in all"
+        svg = heat_map(
+            {place: 100 * v for place, v in zip(places, rows["pruned"], strict=True)},
+            sorted(set(rows["layer"]), key=layer_key),
+            sorted(set(rows["kind"]), key=KINDS.index),
+            shading,
+            label=f"{at}: sparsity by layer and kind of matrix",
+            row_name="layer",
+            column_name="kind",
+            row_label=_row,
+            column_label=lambda kind: _HEADS.get(kind, kind),
+        )
+        panels.append(Panel(f"{at}: sparsity, %", svg))
+        findings.append(_extremes(study, sparsity, rows))
+    reading = (
+        "The pruned share of each layer’s matrices, a mean over the study’s tickets: darker cells (on a dark page, "
+        "brighter ones) lost more of their weights."
+    )
+    key = shading.key("%: pruned")
+    return Figure("pruned_where", title, reading, tuple(panels), key, data, tuple(f for f in findings if f))
+
+
+def _row(layer: str) -> str:
+    return layer.replace(".", " ")
+
+
+def _extremes(study: str, sparsity: float, rows: pd.DataFrame) -> str:
+    if len(rows) < 2:
+        return ""
+    most, least = rows.loc[rows["pruned"].idxmax()], rows.loc[rows["pruned"].idxmin()]
+
+    def place(row: "pd.Series[object]") -> str:
+        layer, kind = str(row["layer"]), str(row["kind"])
+        return f"the {kind}" if layer == kind else f"the {kind} matrix of layer {_row(layer)}"
+
+    return (
+        f"{study} at {sparsity_name(sparsity)}: pruning took most from {place(most)} ({percent(most['pruned'])}) and "
+        f"least from {place(least)} ({percent(least['pruned'])})."
+    )
+
+
+def neutrality_figure(material: Material, options: Options) -> Figure | Missing:
+    """The neutrality index of each study and sparsity, with its interval, as a table."""
+    del options  # the table has all sparsities
+    title = "Neutrality index"
+    data = material.indices
+    if data.empty:
+        return Missing(title, "it takes tickets of two languages or more and of two seeds of one of them")
+    head = ("study", "sparsity", "of", "index", "95 % interval", "across languages", "between seeds")
+    body = [
+        (
+            str(row["study"]),
+            sparsity_name(row["sparsity"]),
+            str(row["measure"]).replace("_", " "),
+            _fixed(row["index"]),
+            f"{_fixed(row['index_low'])} to {_fixed(row['index_high'])}" if row["index_low"] == row["index_low"] else "–",
+            _fixed(row["cross"]),
+            _fixed(row["ceiling"]),
+        )
+        for row in data.astype(object).where(data.notna(), float("nan")).to_dict("records")
+    ]
+    reading = (
+        "The overlap of tickets of two languages over that of two seeds of one language, both of different seeds: 1 where "
+        "another language changes a ticket no more than another seed does. The interval is a bootstrap over languages "
+        "and seeds. “corrected” takes off what chance gives."
+    )
+    findings = [
+        f"{row['study']} at {sparsity_name(row['sparsity'])}: the neutrality index is {_fixed(row['index'])}"
+        + (
+            f" (95 %: {_fixed(row['index_low'])} to {_fixed(row['index_high'])})."
+            if row["index_low"] is not None and row["index_low"] == row["index_low"]
+            else "."
+        )
+        for study, rows in by_study(data[data["measure"] == "overlap"], material.studies)
+        for sparsity in nearest(rows["sparsity"], (0.5,))
+        for row in rows[rows["sparsity"] == sparsity].to_dict("records")
+    ]
+    return Figure("neutrality", title, reading, (), "", data, tuple(findings), rows_table(head, body))
+
+
+def _fixed(value: object) -> str:
+    return number(value, 3) if isinstance(value, float) and value == value else "–"
+
