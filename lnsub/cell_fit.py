@@ -67,9 +67,7 @@ class CellFit(TrainingCLI):
         """The settings of all cells, as parsed: without IMP, and without what a cell sets."""
         settings = self.resolved_config()
         if settings["model"]["ticket"] is not None:
-            raise UserError(
-                "The configuration has a model.ticket, but the tickets are named by --tickets: take it out."
-            )
+            raise UserError("The configuration has a model.ticket; the tickets are named by --tickets: take it out.")
         trainer = settings["trainer"]
         if (trainer["max_epochs"] or -1) < 1 and trainer["max_steps"] < 1:
             raise UserError("Say how long a fine-tuning is: set trainer.max_epochs or trainer.max_steps.")
@@ -258,10 +256,13 @@ class CellFit(TrainingCLI):
 
     def release(self) -> None:
         """Ends the W&B run and lets go of the model, so that the next cell finds the memory free."""
-        for logger in getattr(self, "trainer", None) and self.trainer.loggers or ():
+        trainer = self.__dict__.get("trainer")
+        for logger in trainer.loggers if trainer else ():
             if isinstance(logger, WandbLogger):
                 logger.experiment.finish()
-        self.config_init = self.trainer = self.model = self.datamodule = None
+        for name in ("config_init", "trainer", "model", "datamodule"):
+            self.__dict__.pop(name, None)
+        del trainer
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

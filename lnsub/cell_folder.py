@@ -13,7 +13,6 @@
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -52,7 +51,7 @@ class CellFolder(RunFolder):
         text = json.dumps({"reason": reason, "traceback": traceback, "time": time}, ensure_ascii=False, indent=1)
         part = self.failure.with_suffix(".partial")
         part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, self.failure)
+        part.replace(self.failure)
 
     def measured(self, kind: str, metrics: Collection[str]) -> set[tuple[str, str]]:
         """Tells what is recorded whole.

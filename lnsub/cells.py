@@ -5,71 +5,18 @@ are, and their numbers, follow from the arguments and the ticket files alone, so
 alike. Nothing here needs torch.
 """
 
-import glob
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-from safetensors import safe_open
-
+from lnsub.baselines import BASELINES
 from lnsub.choices import choose
 from lnsub.errors import UserError
-from lnsub.provenance import INHERITED, Provenance
-from lnsub.tickets import read_provenance, ticket_filename
-
-BASELINES = {
-    "random": "a random mask of the ticket's sparsity",
-    "shuffled": "the ticket, its kept weights moved to random other places of the same matrix",
-    "reinit": "the ticket, on freshly drawn weights",
-    "oneshot": "the magnitude mask, at the ticket's sparsity, of one dense fine-tuning on the source",
-    "dense": "the whole model",
-}
-"""What a ticket can be compared with."""
+from lnsub.found_tickets import FoundTicket, at, slug
 
 # Dense first: the one-shot masks are made of it.
 _ORDER = {name: place for place, name in enumerate(["dense", "ticket", "reinit", "shuffled", "oneshot", "random"])}
-
-
-@dataclass(frozen=True)
-class FoundTicket:
-    """A ticket file, as far as its header tells.
-
-    Attributes:
-        path: the file.
-        provenance: where the ticket comes from.
-        checksum: SHA-256 of its masks, as the header says; checked when the masks are read.
-        shapes: its parameters' shapes, as JSON.
-    """
-
-    path: Path
-    provenance: Provenance
-    checksum: str
-    shapes: str
-
-    @classmethod
-    def read(cls, path: Path) -> "FoundTicket":
-        """Reads a ticket file's header; raises UserError where it is no ticket."""
-        provenance = read_provenance(path)
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata()
-        missing = {"checksum", "shapes"} - metadata.keys()
-        if missing:
-            raise UserError(f"ticket {path} has been changed or damaged: its metadata has no {min(missing)!r}")
-        return cls(path, provenance, metadata["checksum"], metadata["shapes"])
-
-    @property
-    def has_one_source(self) -> bool:
-        """Whether it was found on one language, as an inherited mask and a union of two languages were not."""
-        return self.provenance.language != INHERITED and "+" not in self.provenance.language
-
-    @cached_property
-    def name(self) -> str:
-        """A name for files, no two tickets alike: ``xnli-fr-seed57-s0.50-1a2b3c4d``."""
-        p = self.provenance
-        return f"{_slug(p.task)}-{_slug(p.language)}-seed{p.seed}-{_at(p.sparsity)}-{self.checksum[:8]}"
 
 
 @dataclass(frozen=True)
@@ -86,8 +33,8 @@ class OneShot:
 
     def mask_name(self, task: str, language: str, seed: int) -> str:
         """Names its ticket file."""
-        scope = "" if self.scope == "global" else f"-{_slug(self.scope)}"
-        return f"oneshot-{_slug(task)}-{_slug(language)}-seed{seed}-{_at(self.sparsity)}{scope}.safetensors"
+        scope = "" if self.scope == "global" else f"-{slug(self.scope)}"
+        return f"oneshot-{slug(task)}-{slug(language)}-seed{seed}-{at(self.sparsity)}{scope}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -96,7 +43,7 @@ class Cell:
 
     Attributes:
         kind: of its records: ``transfer``, or ``zero_shot`` (trained on the source, measured on the targets).
-        variant: ``ticket``, or a key of :data:`BASELINES`.
+        variant: ``ticket``, or a key of :data:`~lnsub.baselines.BASELINES`.
         task: the task that it is trained on.
         language: the language that it is trained on.
         targets: the languages that it is measured on.
@@ -118,17 +65,17 @@ class Cell:
     def id(self) -> str:
         """The name of its folder: ``xnli-ur-seed57-from-xnli-fr-seed57-s0.50-1a2b3c4d``."""
         zero_shot = "zero_shot-" if self.kind == "zero_shot" else ""
-        return f"{_slug(self.task)}-{zero_shot}{_slug(self.language)}-seed{self.seed}-{self._what}"
+        return f"{slug(self.task)}-{zero_shot}{slug(self.language)}-seed{self.seed}-{self._what}"
 
     @property
     def _what(self) -> str:
         if self.found is None:
             return "dense"
         if self.variant == "random":
-            return f"random-{_at(self.sparsity)}-{hashlib.sha256(self.found.shapes.encode()).hexdigest()[:8]}"
+            return f"random-{at(self.sparsity)}-{hashlib.sha256(self.found.shapes.encode()).hexdigest()[:8]}"
         if self.variant == "oneshot":
-            scope = "" if self.one_shot.scope == "global" else f"-{_slug(self.one_shot.scope)}"
-            return f"oneshot-from-{_slug(self.found.provenance.language)}-{_at(self.sparsity)}{scope}"
+            scope = "" if self.one_shot.scope == "global" else f"-{slug(self.one_shot.scope)}"
+            return f"oneshot-from-{slug(self.found.provenance.language)}-{at(self.sparsity)}{scope}"
         return f"{'' if self.variant == 'ticket' else f'{self.variant}-'}from-{self.found.name}"
 
     @property
@@ -159,7 +106,7 @@ class Cell:
         if self.variant == "oneshot":
             return self.one_shot.mask_name(self.task, self.found.provenance.language, self.seed)
         shapes = hashlib.sha256(self.found.shapes.encode()).hexdigest()[:8]
-        return f"random-{_at(self.sparsity)}-seed{self.seed}-{shapes}.safetensors"
+        return f"random-{at(self.sparsity)}-seed{self.seed}-{shapes}.safetensors"
 
     @cached_property
     def row(self) -> str:
@@ -180,47 +127,6 @@ class Cell:
         return f"{self.row} {arrow} {','.join(self.targets)}{sparsity} · seed {self.seed}"
 
 
-def find_tickets(patterns: Sequence[str], sparsities: Sequence[float] | None = None) -> list[FoundTicket]:
-    """Finds ticket files.
-
-    Args:
-        patterns: glob patterns, ``**`` for any depth of folders, or paths.
-        sparsities: keep only tickets of these.
-
-    Returns:
-        The tickets, in an order that depends on them alone; of two files with one ticket, the first.
-
-    Raises:
-        UserError: a pattern matches no file, or a sparsity no ticket; a file is not a ticket; the tickets are of several
-            base models.
-    """
-    paths: set[str] = set()
-    for pattern in patterns:
-        matched = [path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()]
-        if not matched:
-            raise UserError(
-                f"No ticket matches --tickets '{pattern}': `lnsub fit` writes them to "
-                "OUTPUT/<task>/<language>/seed<k>/tickets/s*.safetensors."
-            )
-        paths |= set(matched)
-    found = {ticket.name: ticket for ticket in (FoundTicket.read(Path(path)) for path in sorted(paths, reverse=True))}
-    tickets = sorted(found.values(), key=_ticket_key)
-    by_base = {ticket.provenance.base_fingerprint: ticket for ticket in tickets}
-    if len(by_base) > 1:
-        one, other = list(by_base.values())[:2]
-        raise UserError(
-            f"The tickets are of several base models: {one.path} was found in {one.provenance.base_model}, {other.path} "
-            f"in {other.provenance.base_model}, whose weights differ. Name those of one base model."
-        )
-    if sparsities is None:
-        return tickets
-    there = sorted({ticket.provenance.sparsity for ticket in tickets})
-    for wanted in sparsities:
-        if not any(_same(wanted, sparsity) for sparsity in there):
-            raise UserError(f"No ticket has sparsity {wanted:g}: there are {', '.join(f'{s:g}' for s in there)}.")
-    return [t for t in tickets if any(_same(wanted, t.provenance.sparsity) for wanted in sparsities)]
-
-
 def plan(
     tickets: Sequence[FoundTicket],
     task: str,
@@ -237,11 +143,11 @@ def plan(
     cells that its masks are made of.
 
     Args:
-        tickets: see :func:`find_tickets`.
+        tickets: see :func:`~lnsub.found_tickets.find_tickets`.
         task: the task to train on.
         languages: the targets.
         seeds: each cell once for each.
-        baselines: some of :data:`BASELINES`.
+        baselines: some of :data:`~lnsub.baselines.BASELINES`.
         zero_shot: list the cells of the zero-shot transfer.
 
     Returns:
@@ -267,8 +173,8 @@ def plan(
                 prunes.setdefault(ticket.provenance.language, set()).add(one_shot)
         if not prunes:
             raise UserError(
-                f"--baselines oneshot needs tickets that were found on one language of this task ({task}), as it prunes "
-                "after a dense fine-tuning on that: none of these was."
+                f"--baselines oneshot prunes after a dense fine-tuning on the language that a ticket was found on, with "
+                f"this task ({task}): none of these tickets was found so."
             )
     kind = "zero_shot" if zero_shot else "transfer"
     targets = tuple(dict.fromkeys(languages))
@@ -299,23 +205,5 @@ def _prunes(prunes: dict[str, set[OneShot]], ticket: FoundTicket, task: str) -> 
     return ticket.provenance.task == task and ticket.provenance.language in prunes
 
 
-def _ticket_key(ticket: FoundTicket) -> tuple[str | int | float, ...]:
-    p = ticket.provenance
-    return (p.task, p.language, p.seed, p.sparsity, p.score, p.scope, ticket.checksum)
-
-
 def _cell_key(cell: Cell) -> tuple[object, ...]:
-    return (_ORDER[cell.variant], _ticket_key(cell.found) if cell.found else (), cell.language, cell.seed)
-
-
-def _same(one: float, other: float) -> bool:
-    return abs(one - other) < 1e-6
-
-
-def _at(sparsity: float) -> str:
-    return ticket_filename(sparsity).removesuffix(".safetensors")
-
-
-def _slug(text: str) -> str:
-    """Makes a text fit for the name of a file; what tells two tickets apart is their checksum."""
-    return re.sub(r"[^\w.+-]", "_", text)[:60]
+    return (_ORDER[cell.variant], cell.found.key if cell.found else (), cell.language, cell.seed)

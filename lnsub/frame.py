@@ -20,7 +20,7 @@ MAIN_METRIC: dict[str, str] = {"xnli": "accuracy", "wikiann": "f1", "mlm": "accu
 RESAMPLES = 2000
 """Bootstrap samples of a correlation's interval."""
 
-_STUDY = ("model", "task", "score", "scope", "metric", "sparsity")
+_STUDY = ("model", "task", "score", "scope", "split", "metric", "sparsity")
 _Z = 1.959964  # half the width of a 95 % normal interval, in standard deviations
 
 
@@ -62,35 +62,45 @@ def main_metric(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["metric"] == frame["task"].map(chosen)]
 
 
+def average(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Averages records over runs.
+
+    Args:
+        frame: records.
+        by: the columns that tell measurements apart.
+
+    Returns:
+        One row for each combination of ``by`` that occurs, sorted: ``value``, the mean over ``runs`` runs (of different
+        seeds, or under tickets of different seeds; what was measured twice counts once), between the ``lowest`` and
+        the ``highest``, and ``n``, examples.
+    """
+    runs = frame.groupby([*by, "seed", "ticket"], dropna=False)
+    once = runs.agg(value=("value", "mean"), n=("n", "max")).reset_index()
+    groups = once.groupby(list(by), dropna=False)
+    return groups.agg(
+        value=("value", "mean"),
+        lowest=("value", "min"),
+        highest=("value", "max"),
+        runs=("value", "size"),
+        n=("n", "max"),
+    ).reset_index()
+
+
 def transfer_cells(frame: pd.DataFrame, kind: str = "transfer") -> pd.DataFrame:
-    """Averages the transfer records of each (source, target) over seeds, and holds each against m(t, t).
+    """Averages the transfer records of each (source, target) over runs, and holds each against m(t, t).
 
     Args:
         frame: records of one variant of tickets; see :func:`read_frame`. Other kinds of records are left aside.
         kind: ``transfer``, or ``zero_shot``, where m(t, t) is the ticket of t, fine-tuned and evaluated on t.
 
     Returns:
-        One row for each model, task, score (scope, where the frame has that column), metric, sparsity, source and
-        target: ``value`` = m(s, t), the mean over ``seeds`` seeds, between ``lowest`` and ``highest``; ``n``
-        (examples); ``own`` = m(t, t); ``change`` = m(s, t) - m(t, t), in the metric's units; ``relative`` = change /
-        m(t, t). The last three are NaN where m(t, t) was not measured, ``relative`` also where it is 0.
+        One row for each model, task, score, scope (where the frame has that column), split, metric, sparsity, source
+        and target: what :func:`average` gives, ``value`` being m(s, t); ``own`` = m(t, t); ``change`` = m(s, t) -
+        m(t, t), in the metric's units; ``relative`` = change / m(t, t). The last three are NaN where m(t, t) was not
+        measured, ``relative`` also where it is 0.
     """
     study = [column for column in _STUDY if column in frame.columns]
-    records = frame[(frame["kind"] == kind) & frame["source"].notna()]
-    by = [*study, "source", "target"]
-    # A seed that was measured twice counts once.
-    seeds = records.groupby([*by, "seed"], dropna=False).agg(value=("value", "mean"), n=("n", "max")).reset_index()
-    cells = (
-        seeds.groupby(by, dropna=False)
-        .agg(
-            value=("value", "mean"),
-            lowest=("value", "min"),
-            highest=("value", "max"),
-            seeds=("seed", "nunique"),
-            n=("n", "max"),
-        )
-        .reset_index()
-    )
+    cells = average(frame[(frame["kind"] == kind) & frame["source"].notna()], [*study, "source", "target"])
     own = cells.loc[cells["source"] == cells["target"], [*study, "target", "value"]].rename(columns={"value": "own"})
     cells = cells.merge(own, on=[*study, "target"], how="left")
     cells["change"] = cells["value"] - cells["own"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    from lnsub.cells import BASELINES
+    from lnsub.baselines import BASELINES
 
     parser.usage = (
         "lnsub transfer --config C --tickets GLOB --languages a,b,c --output DIR [OPTIONS] [-- SETTING...]\n"
@@ -21,8 +21,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     width = max(map(len, BASELINES))
     parser.description = (
-        "Fine-tunes each ticket on each language, from theta_0 and with the configuration of `lnsub fit` (its IMPCallback\n"
-        "is left out), once per cell. Run again, it does what is missing or failed. Exit status 1: a cell failed.\n\n"
+        "Fine-tunes each ticket on each language, from theta_0 and with the configuration of `lnsub fit` (its\n"
+        "IMPCallback is left out), once per cell. Run again, it does what is missing or failed. Exit status 1: a cell\n"
+        "failed.\n\n"
         "baselines:\n" + "\n".join(f"  {name:<{width}}  {text}" for name, text in BASELINES.items())
     )
     parser.add_argument(
@@ -49,8 +50,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lnsub.cells import find_tickets
     from lnsub.errors import UserError
+    from lnsub.found_tickets import find_tickets
 
     for setting in options.settings:
         if not setting.startswith("--") or "=" not in setting:

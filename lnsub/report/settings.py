@@ -2,19 +2,19 @@
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 import yaml
 
-# Where a run lies and what it is about: the table has columns of their own for these, or they say nothing of it.
-_ASIDE = frozenset({"output", "language", "seed_everything", "ticket", "default_root_dir", "task", "seed"})
+# What a run is about and where it lies: the table has columns of their own for these, or they say nothing of it.
+_ASIDE = frozenset({"output", "language", "seed_everything", "ticket", "default_root_dir", "wandb"})
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder.
+    """A run's folder, or that of all cells of a transfer.
 
     Attributes:
         folder: relative to the tree.
@@ -35,15 +35,17 @@ def read_runs(root: Path, frame: pd.DataFrame) -> list[Run]:
         frame: its records, see :func:`lnsub.frame.read_frame`.
 
     Returns:
-        The runs in path order: folders with records or with a ``config.yaml``. A configuration that is not readable
-        counts as none.
+        The runs in path order: folders with records or with a ``config.yaml``; the cells of a transfer are one run. A
+        configuration that is not readable counts as none.
     """
-    folders = {path.parent.relative_to(root).as_posix() for path in root.rglob("config.yaml")}
-    runs = []
-    for folder in sorted(folders | set(frame["run"])):
-        facts = _facts(frame[frame["run"] == folder])
-        runs.append(Run(folder, facts, _settings(root / folder / "config.yaml")))
-    return runs
+    configs: dict[str, Path] = {}
+    for path in sorted(root.rglob("config.yaml")):
+        configs.setdefault(_run_of(path.parent.relative_to(root).as_posix()), path)
+    runs = frame["run"].map(_run_of)
+    return [
+        Run(run, _facts(frame[runs == run]), _settings(configs[run]) if run in configs else {})
+        for run in sorted({*configs, *runs})
+    ]
 
 
 def split_settings(runs: list[Run]) -> tuple[dict[str, str], list[str]]:
@@ -61,18 +63,24 @@ def split_settings(runs: list[Run]) -> tuple[dict[str, str], list[str]]:
     return shared, [name for name in names if name not in shared]
 
 
+def _run_of(folder: str) -> str:
+    path = PurePosixPath(folder)
+    return path.parent.parent.as_posix() if path.parent.name == "cells" else folder
+
+
 def _facts(records: pd.DataFrame) -> dict[str, str]:
     def listed(column: str) -> str:
-        values = list(dict.fromkeys(str(value) for value in records[column].dropna()))
-        return ", ".join(sorted(values) if len(values) < 7 else [f"{len(values)} of them"])
+        values = sorted({str(value) for value in records[column].dropna()})
+        return ", ".join(values) if len(values) < 12 else f"{len(values)} of them"
 
     if records.empty:
-        return {"what": "no records yet"}
-    measured = records.drop_duplicates(["kind", "round", "source", "target", "sparsity", "seed", "ticket", "wall_s"])
-    kinds = measured["kind"].value_counts(sort=False)
+        return {"measured": "nothing yet"}
+    # A fit is recorded once for each metric, split and target.
+    fits = records.drop_duplicates(["run", "kind", "round", "seed", "wall_s"])
     sparsities = sorted(set(records["sparsity"]))
+    kinds = records.drop_duplicates(["run", "kind", "round", "target", "sparsity", "seed", "ticket", "layer"])["kind"]
     return {
-        "what": ", ".join(f"{kind} × {count}" for kind, count in kinds.items()),
+        "measured": ", ".join(f"{count} × {kind}" for kind, count in kinds.value_counts(sort=False).items()),
         "task": listed("task"),
         "model": listed("model"),
         "source": listed("source"),
@@ -80,14 +88,14 @@ def _facts(records: pd.DataFrame) -> dict[str, str]:
         "sparsity, %": " to ".join(f"{100 * s:g}" for s in dict.fromkeys((sparsities[0], sparsities[-1]))),
         "seed": listed("seed"),
         "examples": listed("n"),
-        "minutes": f"{measured['wall_s'].sum() / 60:.1f}",
-        "version": listed("lnsub_version"),
+        "minutes": f"{fits['wall_s'].sum() / 60:.1f}",
+        "lnsub": listed("lnsub_version"),
     }
 
 
 def _settings(path: Path) -> dict[str, str]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         config = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
         return {}
@@ -98,18 +106,21 @@ def _settings(path: Path) -> dict[str, str]:
 
 def _flatten(value: Any, name: str, flat: dict[str, str]) -> None:
     """Writes nested settings as ``learning_rate`` or ``IMPCallback.sparsities``; those that are null are left out."""
-    if isinstance(value, dict):
-        head = name
-        if "class_path" in value:
-            head = str(value["class_path"]).rsplit(".", 1)[-1]
-            flat.setdefault(name or "class", head)
-            value = value.get("init_args") or {}
+    leaf = name.rsplit(".", 1)[-1]
+    if leaf in _ASIDE:
+        return
+    if isinstance(value, dict) and "class_path" in value:
+        head = str(value["class_path"]).rsplit(".", 1)[-1]
+        if name == "data":
+            flat["data"] = head
+        # The options of the data module and of the optimizer are unique below their names.
+        for key, inner in (value.get("init_args") or {}).items():
+            _flatten(inner, str(key) if name == "data" else f"{head}.{key}", flat)
+    elif isinstance(value, dict):
         for key, inner in value.items():
-            # Names are unique below these, and shorter without them.
-            short = head in {"", "trainer", "model", "data"} or name == "data"
-            _flatten(inner, str(key) if short else f"{head}.{key}", flat)
+            _flatten(inner, str(key) if name in {"", "trainer", "model"} else f"{name}.{key}", flat)
     elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
         for place, item in enumerate(value):
             _flatten(item, f"{name}.{place + 1}", flat)
-    elif value is not None and name.rsplit(".", 1)[-1] not in _ASIDE:
+    elif value is not None:
         flat.setdefault(name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

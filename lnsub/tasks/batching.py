@@ -156,18 +156,19 @@ class LengthGroupedBatches(DistributedSampler[BatchRows]):
     def _cut(self, rows: NDArray[np.int64], together: int | None = None) -> list[NDArray[np.int64]]:
         """Cuts rows that are sorted longest first into the batches of ``together`` processes (default: all)."""
         together = together or self.num_replicas
+        if self.batch_size is not None:
+            # The batch that is not full comes first: among the longest, where lengths differ most, it wastes least.
+            step = self.batch_size * together
+            return np.split(rows, range(len(rows) % step or step, len(rows), step))
+        assert self.tokens_per_batch is not None
         batches = []
         start = 0
         while start < len(rows):
-            if self.tokens_per_batch is None:
-                assert self.batch_size is not None
-                count = self.batch_size
-            else:
-                longest = max(1, int(self.lengths[rows[start]]))
-                count = max(1, self.tokens_per_batch // longest)
-                if not self.shuffle:
-                    alike = int(np.searchsorted(-self.lengths[rows[start:]], -_ALIKE * longest, side="right"))
-                    count = min(count, max(alike, self.tokens_per_batch // (_SIXTEENTH * longest)))
+            longest = max(1, int(self.lengths[rows[start]]))
+            count = max(1, self.tokens_per_batch // longest)
+            if not self.shuffle:
+                alike = int(np.searchsorted(-self.lengths[rows[start:]], -_ALIKE * longest, side="right"))
+                count = min(count, max(alike, self.tokens_per_batch // (_SIXTEENTH * longest)))
             batches.append(rows[start : start + count * together])
             start += count * together
         return batches
