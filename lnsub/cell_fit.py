@@ -1,7 +1,6 @@
 """One cell: a fine-tuning from theta_0 as `lnsub fit` would do it, without IMP, and what is measured after it."""
 
 import copy
-import dataclasses
 import gc
 import pkgutil
 import time
@@ -15,16 +14,13 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
+from lnsub.baseline_masks import pruned_once
 from lnsub.cell_folder import CellFolder
 from lnsub.cells import Cell
 from lnsub.complaints import one_line
 from lnsub.errors import UserError
 from lnsub.imp import IMPCallback
-from lnsub.masks import Mask, shuffled
-from lnsub.provenance import Provenance
-from lnsub.prune import select
 from lnsub.results import Record
-from lnsub.scores import ScoreInputs, score
 from lnsub.subnet import Subnet
 from lnsub.tasks import LanguageDataModule
 from lnsub.tickets import Ticket
@@ -232,26 +228,9 @@ class CellFit(TrainingCLI):
             cell: the dense cell that was trained.
             masks: the folder for them.
         """
-        weights = {name: weight.detach().cpu() for name, weight in self.model.subnet.weights.items()}
-        for one_shot in cell.prunes:
-            dense = Mask.dense(self.model.subnet.shapes)
-            scores = score("magnitude", ScoreInputs(weights=weights))
-            mask = select(scores, dense, one_shot.sparsity, one_shot.scope)
-            provenance = Provenance(
-                base_model=self.model.base_model,
-                base_fingerprint=self.model.fingerprint,
-                task=cell.task,
-                language=cell.language,
-                seed=cell.seed,
-                round=1,
-                sparsity=one_shot.sparsity,
-                score="oneshot",
-                scope=one_shot.scope,
-                schedule="oneshot",
-            )
-            name = one_shot.mask_name(cell.task, cell.language, cell.seed)
-            if self.trainer.is_global_zero:
-                Ticket(mask.to_packed(), mask.shapes, provenance).save(masks / name)
+        for one_shot in cell.prunes if self.trainer.is_global_zero else ():
+            ticket = pruned_once(self.model, cell, one_shot)
+            ticket.save(masks / one_shot.mask_name(cell.task, cell.language, cell.seed))
         self.trainer.strategy.barrier()
 
     def release(self) -> None:
@@ -283,27 +262,3 @@ class _LastValidation(Callback):
 def _metrics(logged: Any) -> dict[str, float]:
     """The metrics of an evaluation, without the split's prefix."""
     return {name.split("_", 1)[1]: float(value) for name, value in logged.items() if name.startswith(("val_", "test_"))}
-
-
-def baseline_ticket(cell: Cell) -> Ticket:
-    """Makes the mask of a ``random`` or ``shuffled`` cell.
-
-    Args:
-        cell: the cell; its seed decides the places.
-
-    Returns:
-        The ticket, of the parameters that the ticket it is compared with has.
-    """
-    assert cell.found is not None
-    original = Ticket.load(cell.found.path)
-    if cell.variant == "shuffled":
-        mask = shuffled(Mask.from_packed(original.masks, original.shapes), cell.seed)
-        changes: dict[str, Any] = {}
-    else:
-        dense = Mask.dense(original.shapes)
-        mask = select(score("random", ScoreInputs(weights=dict(dense), seed=cell.seed)), dense, cell.sparsity)
-        changes = {"language": "random", "round": -1, "scope": "global", "schedule": "random"}
-    provenance = dataclasses.replace(
-        original.provenance, score=cell.variant, seed=cell.seed, metric="", sources="", **changes
-    )
-    return Ticket(mask.to_packed(), mask.shapes, provenance)

@@ -5,7 +5,6 @@ are, and their numbers, follow from the arguments and the ticket files alone, so
 alike. Nothing here needs torch.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,10 +30,14 @@ class OneShot:
     sparsity: float
     scope: str
 
+    @property
+    def name(self) -> str:
+        """A name for files: ``s0.50``."""
+        return at(self.sparsity) + ("" if self.scope == "global" else f"-{slug(self.scope)}")
+
     def mask_name(self, task: str, language: str, seed: int) -> str:
         """Names its ticket file."""
-        scope = "" if self.scope == "global" else f"-{slug(self.scope)}"
-        return f"oneshot-{slug(task)}-{slug(language)}-seed{seed}-{at(self.sparsity)}{scope}.safetensors"
+        return f"oneshot-{slug(task)}-{slug(language)}-seed{seed}-{self.name}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,9 @@ class Cell:
         if self.found is None:
             return "dense"
         if self.variant == "random":
-            return f"random-{at(self.sparsity)}-{hashlib.sha256(self.found.shapes.encode()).hexdigest()[:8]}"
+            return f"random-{at(self.sparsity)}-{self.found.shapes_name}"
         if self.variant == "oneshot":
-            scope = "" if self.one_shot.scope == "global" else f"-{slug(self.one_shot.scope)}"
-            return f"oneshot-from-{slug(self.found.provenance.language)}-{at(self.sparsity)}{scope}"
+            return f"oneshot-from-{slug(self.found.provenance.language)}-{self.one_shot.name}"
         return f"{'' if self.variant == 'ticket' else f'{self.variant}-'}from-{self.found.name}"
 
     @property
@@ -105,8 +107,7 @@ class Cell:
             return f"shuffled-{self.found.name}-seed{self.seed}.safetensors"
         if self.variant == "oneshot":
             return self.one_shot.mask_name(self.task, self.found.provenance.language, self.seed)
-        shapes = hashlib.sha256(self.found.shapes.encode()).hexdigest()[:8]
-        return f"random-{at(self.sparsity)}-seed{self.seed}-{shapes}.safetensors"
+        return f"random-{at(self.sparsity)}-seed{self.seed}-{self.found.shapes_name}.safetensors"
 
     @cached_property
     def row(self) -> str:
@@ -114,10 +115,10 @@ class Cell:
         if self.found is None or self.variant == "random":
             return self.variant if self.kind == "transfer" else f"{self.language} {self.variant}"
         p = self.found.provenance
-        usual = {p.task: self.task, p.score: "magnitude", p.scope: "global"}
-        odd = [name for name, expected in usual.items() if name != expected and self.variant != "oneshot"]
-        words = [p.language, *([f"({', '.join(odd)})"] if odd else [])]
-        return " ".join([*words, *([] if self.variant == "ticket" else [self.variant])])
+        names = ((p.task, self.task), (p.score, "magnitude"), (p.scope, "global"))
+        odd = ", ".join(name for name, usual in names if name != usual)
+        words = [p.language, *([f"({odd})"] if odd else []), *([] if self.variant == "ticket" else [self.variant])]
+        return " ".join(words)
 
     @property
     def title(self) -> str:
@@ -165,17 +166,15 @@ def plan(
             f"Ticket {homeless.path} was not found on one language but on {homeless.provenance.language}, so there is "
             "no source to fine-tune it on: leave it out, or --zero-shot."
         )
+    at_once = [ticket for ticket in tickets if ticket.has_one_source and ticket.provenance.task == task]
+    if "oneshot" in baselines and not at_once:
+        raise UserError(
+            "--baselines oneshot prunes after one dense fine-tuning, of this task and on a ticket's own language: "
+            f"none of the tickets was found on one language of {task}."
+        )
     prunes: dict[str, set[OneShot]] = {}
-    if "oneshot" in baselines:
-        for ticket in tickets:
-            if ticket.has_one_source and ticket.provenance.task == task:
-                one_shot = OneShot(ticket.provenance.sparsity, ticket.provenance.scope)
-                prunes.setdefault(ticket.provenance.language, set()).add(one_shot)
-        if not prunes:
-            raise UserError(
-                f"--baselines oneshot prunes after a dense fine-tuning on the language that a ticket was found on, with "
-                f"this task ({task}): none of these tickets was found so."
-            )
+    for p in (ticket.provenance for ticket in at_once if "oneshot" in baselines):
+        prunes.setdefault(p.language, set()).add(OneShot(p.sparsity, p.scope))
     kind = "zero_shot" if zero_shot else "transfer"
     targets = tuple(dict.fromkeys(languages))
     cells: dict[str, Cell] = {}
@@ -192,17 +191,12 @@ def plan(
                 trained.add(language)
                 add("ticket", language, seed, found=ticket)
                 for variant in baselines:
-                    if variant == "dense" or (variant == "oneshot" and not _prunes(prunes, ticket, task)):
-                        continue
-                    add(variant, language, seed, found=ticket)
+                    if variant != "dense" and (variant != "oneshot" or ticket in at_once):
+                        add(variant, language, seed, found=ticket)
         for language in (trained if "dense" in baselines else set()) | prunes.keys():
             made = tuple(sorted(prunes.get(language, ()), key=lambda one_shot: (one_shot.sparsity, one_shot.scope)))
             add("dense", language, seed, prunes=made)
     return sorted(cells.values(), key=_cell_key)
-
-
-def _prunes(prunes: dict[str, set[OneShot]], ticket: FoundTicket, task: str) -> bool:
-    return ticket.provenance.task == task and ticket.provenance.language in prunes
 
 
 def _cell_key(cell: Cell) -> tuple[object, ...]:

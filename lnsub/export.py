@@ -87,7 +87,10 @@ def export(
         _save_tokenizer(module.base_model, part)
         found.save(part / TICKET_FILE)
         card = _card(module, found, kind, output.name, training)
-        (part / "README.md").write_text(model_card(card), encoding="utf-8")
+        readme = part / "README.md"
+        readme.write_text(model_card(card), encoding="utf-8")
+        for file in part.iterdir():  # the library's weights file is for its owner alone, whatever the umask says
+            file.chmod(readme.stat().st_mode)
         part.replace(output)
     except OSError as error:
         raise UserError(f"cannot write the model to {output}: {error.strerror or error}") from error

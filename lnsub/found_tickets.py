@@ -1,6 +1,7 @@
 """Ticket files by pattern, as far as their headers tell: hundreds of them in no time, and without torch."""
 
 import glob
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +59,11 @@ class FoundTicket:
         p = self.provenance
         return f"{slug(p.task)}-{slug(p.language)}-seed{p.seed}-{at(p.sparsity)}-{self.checksum[:8]}"
 
+    @property
+    def shapes_name(self) -> str:
+        """A name for its parameters' shapes, in files."""
+        return hashlib.sha256(self.shapes.encode()).hexdigest()[:8]
+
 
 def find_tickets(patterns: Sequence[str], sparsities: Sequence[float] | None = None) -> list[FoundTicket]:
     """Finds ticket files.
@@ -75,7 +81,7 @@ def find_tickets(patterns: Sequence[str], sparsities: Sequence[float] | None = N
     """
     paths: set[str] = set()
     for pattern in patterns:
-        matched = [path for path in _globbed(pattern) if Path(path).is_file()]
+        matched = [path for path in (*_globbed(pattern), pattern) if Path(path).is_file()]
         if not matched:
             raise UserError(
                 f"No ticket matches --tickets '{pattern}': `lnsub fit` writes them to "

@@ -66,7 +66,9 @@ def model_card(card: Card) -> str:
 # {card.name}
 
 A sub-network of `{base}`: of its {total:,} prunable weights (the linear layers inside the encoder's and decoder's
-blocks, and the pooler's) {total - kept:,} are pruned, a sparsity of {1 - kept / total:.4f}. {_weights(card, base)}
+blocks, and the pooler's) {total - kept:,} are pruned, a sparsity of {1 - kept / total:.4f}.{_differences(card)}
+
+{_weights(card, base)}
 
 ## How to load it
 
@@ -79,9 +81,9 @@ tokenizer = AutoTokenizer.from_pretrained("{card.name}")
 
 ## The ticket
 
-Which weights are kept is decided by a ticket: a mask with its provenance, which lnsub found in the manner of Foroutan et
-al. (2022), "Discovering Language-neutral Sub-networks in Multilingual Language Models". It is `{card.ticket_file}` in
-this folder.
+Which weights are kept is decided by a ticket, a mask with its provenance, made with lnsub in the manner of Foroutan et
+al. (2022), "Discovering Language-neutral Sub-networks in Multilingual Language Models". It is in this folder:
+`{card.ticket_file}`.
 
 {_provenance(card.ticket, base)}
 
@@ -108,6 +110,14 @@ def _head(card: Card) -> str:
         lines.append(f"language: {json.dumps(languages)}")
     lines.append("tags: [lnsub, pruning, sparsity, lottery-ticket]")
     return "\n".join(["---", *lines, "---"])
+
+
+def _differences(card: Card) -> str:
+    """What the ticket and this model do not share, so that their sparsities differ."""
+    only_ticket = sorted(card.ticket.masks.keys() - card.weights.keys())
+    only_model = sorted(card.weights.keys() - card.ticket.masks.keys())
+    text = f" The ticket's {', '.join(only_ticket)} is not in this model." if only_ticket else ""
+    return text + (f" {', '.join(only_model)} is not in the ticket, and dense." if only_model else "")
 
 
 def _weights(card: Card, base: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.trainer.states import TrainerFn
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
@@ -74,7 +75,7 @@ class RoundProgress(ProgressBar):
         name = f"val_{pl_module.task.metric}"
         if name in trainer.callback_metrics:
             self._metric = f"{name} {float(trainer.callback_metrics[name]):.4f}"
-        if self._enabled and self._display is None and trainer.training:
+        if self._enabled and self._display is None and trainer.state.fn == TrainerFn.FITTING:
             left = self.seconds_left(trainer)
             self._console.print(f"{self._where(trainer)} · {_clock(left)} left", highlight=False, soft_wrap=True)
 

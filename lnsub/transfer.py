@@ -17,7 +17,7 @@ from pathlib import Path
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
-from lnsub.baselines import made_at_random
+from lnsub.baseline_masks import made_at_random
 from lnsub.cell_fit import CellFit
 from lnsub.cell_folder import CellFolder, claimed
 from lnsub.cell_progress import CellProgress
@@ -244,7 +244,7 @@ class Transfer:
         elif not path.exists():
             with claimed(self._masks, wait=True):
                 if not path.exists():
-                    baseline_ticket(cell).save(path)
+                    made_at_random(cell).save(path)
         return path
 
     def _prune_once(self, cell: Cell, path: Path, progress: CellProgress) -> None:

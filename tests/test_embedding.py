@@ -1,8 +1,5 @@
 """Embeddings from a live model: pooling, padding, layers, and the mask on theta_0."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,13 +9,12 @@ from lnsub.apply import check_fit, mask_of
 from lnsub.embedding import SentenceEncoder
 from lnsub.errors import UserError
 from lnsub.masks import Mask
-from lnsub.subnet import Subnet
+from lnsub.subnet import Subnet, prunable
 from lnsub.tickets import Ticket
 from tests.data_makers import mt5  # noqa: F401 (fixture)
-from tests.models import save_checkpoint
+from tests.sentence_models import WORDS, make_base, ticket_of
 from tests.ticket_factory import provenance
 
-WORDS = [f"w{i}" for i in range(30)]
 SENTENCES = [
     "w1",
     "w2 w3 w4 w5 w6 w7 w8 w9",
@@ -31,19 +27,12 @@ LAYERS = (0, 1, 2)
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_checkpoint(tmp_path_factory.mktemp("base"), WORDS, dropout=0.5))
+    return make_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture
 def encoder(base: str) -> SentenceEncoder:
     return SentenceEncoder(base, "cpu")
-
-
-def ticket_of(base: str, rule: Callable[[torch.Tensor], torch.Tensor], **changes: object) -> Ticket:
-    """A ticket of a checkpoint, whose mask is a function of its weights."""
-    subnet = Subnet(AutoModel.from_pretrained(base))
-    mask = Mask({name: rule(weight.detach()) for name, weight in subnet.weights.items()})
-    return Ticket(mask.to_packed(), mask.shapes, provenance(base_fingerprint=subnet.fingerprint(), **changes))
 
 
 def test_padding_does_not_change_an_embedding(encoder):
@@ -86,8 +75,8 @@ def test_a_mask_is_the_same_as_zeros_in_the_checkpoint_and_tickets_do_not_add_up
     encoder.put_on(ticket_of(base, lambda w: w > 0))
     model = BertForMaskedLM.from_pretrained(base)
     with torch.no_grad():
-        for weight in Subnet(model).weights.values():
-            weight.clamp_(min=0)
+        for linear in prunable(model).values():
+            linear.weight.clamp_(min=0)
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path)
     assert torch.equal(encoder.embed(tokens, LAYERS), SentenceEncoder(str(tmp_path), "cpu").embed(tokens, LAYERS))
@@ -96,7 +85,7 @@ def test_a_mask_is_the_same_as_zeros_in_the_checkpoint_and_tickets_do_not_add_up
 
 
 def test_a_ticket_of_another_base_model_is_refused(base, encoder, tmp_path):
-    other = str(save_checkpoint(tmp_path, WORDS, seed=1))
+    other = make_base(tmp_path, seed=1)
     with pytest.raises(UserError, match=r"was found in tiny-bert .* but the base model here is"):
         encoder.put_on(ticket_of(other, lambda w: w > 0))
 
@@ -118,7 +107,7 @@ def test_a_ticket_and_a_model_share_what_both_have(base):
 def test_a_ticket_of_other_names_or_shapes_is_refused(base):
     subnet = Subnet(AutoModel.from_pretrained(base))
     bits = {"encoder.layer.0.attention.self.query.weight": np.zeros(2, np.uint8)}
-    other_shape = Ticket(bits, {name: (4, 4) for name in bits}, provenance())
+    other_shape = Ticket(bits, dict.fromkeys(bits, (4, 4)), provenance())
     with pytest.raises(UserError, match=r"has the shape \(4, 4\) in ticket .* but \(16, 16\) in the-base"):
         check_fit(other_shape, subnet, "the-base")
     other_name = Ticket({"x.weight": np.zeros(2, np.uint8)}, {"x.weight": (4, 4)}, provenance())

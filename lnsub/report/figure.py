@@ -39,7 +39,8 @@ class Figure:
         panels: the drawings.
         key: the legend, as markup.
         data: what is drawn, for the CSV file.
-        findings: what the numbers say: sentences, for the summary.
+        lead: what the numbers say, in a sentence or two, for the summary; empty where they say nothing.
+        findings: what they say in particular, a sentence each.
         table: markup that follows the drawings.
         more: further tables, each a CSV file of its own, by name.
     """
@@ -50,6 +51,7 @@ class Figure:
     panels: tuple[Panel, ...]
     key: str
     data: pd.DataFrame
+    lead: str = ""
     findings: tuple[str, ...] = ()
     table: str = ""
     more: Mapping[str, pd.DataFrame] = field(default_factory=dict)
@@ -101,7 +103,13 @@ def sparsity_name(sparsity: float) -> str:
 
 def listed(words: Sequence[str]) -> str:
     """Joins words: ``a, b and c``."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def span(values: Iterable[float], decimals: int = 1) -> str:
+    """Writes shares as the range that they lie in, in percent: ``94.1 to 95.0 %``, or ``94.7 %``."""
+    ends = list(dict.fromkeys((percent(min(there), decimals), percent(max(there), decimals)))) if (there := list(values)) else []
+    return " to ".join([*(end.removesuffix("\u00a0%") for end in ends[:-1]), *ends[-1:]])
 
 
 def by_study(data: pd.DataFrame, studies: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:

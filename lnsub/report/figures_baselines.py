@@ -20,107 +20,128 @@ from lnsub.report.figure import (
 from lnsub.report.languages import html_label
 from lnsub.report.plots import key, swatch
 
-BASELINES: dict[str, str] = {
+TITLE = "Tickets and baselines"
+
+VARIANTS: dict[str, str] = {
     "dense": "dense model",
     "own": "own ticket",
-    "others": "others' tickets",
-    "other task": "other task's",
+    "others": "others’ tickets",
+    "other task": "other task’s",
     "inherited": "inherited mask",
     "oneshot": "one-shot mask",
     "shuffled": "shuffled ticket",
     "random": "random mask",
     "reinit": "re-initialised",
 }
-"""Kinds of sub-networks in the order in which they are shown, by variant."""
+"""Kinds of sub-networks in the order in which they are shown, and their names."""
+
+_PLURAL = {
+    "dense": "the dense model",
+    "random": "random masks",
+    "shuffled": "shuffled tickets",
+    "oneshot": "one-shot masks",
+    "inherited": "inherited masks",
+    "reinit": "tickets on re-initialised weights",
+    "other task": "tickets of another task",
+}
 
 
 def baseline_figure(material: Material, options: Options) -> Figure | Missing:
     """Tickets beside the dense model, random, shuffled and one-shot masks, and re-initialised weights."""
-    title = "Tickets and baselines"
     data = baseline_data(material)
-    bases = set(data["variant"]) - {"own", "others"} if not data.empty else set()
-    if not bases - {"dense"}:
+    if data.empty or not set(data["variant"]) - {"own", "others", "dense"}:
         return Missing(
-            title,
+            TITLE,
             "there are no transfer records of baselines (random, shuffled or one-shot masks, re-initialised weights); "
-            "`lnsub transfer` makes them",
+            "`lnsub transfer --baselines` makes them",
         )
-    panels, findings = [], []
+    panels, leads, findings = [], [], []
     for study, of_study in by_study(data, material.studies):
-        masked = of_study[of_study["variant"] != "dense"]
-        for sparsity in nearest(masked.loc[masked["variant"] != "others", "sparsity"], options.sparsities):
+        metric = metric_name(str(of_study["metric"].iloc[0]))
+        baselines = of_study[~of_study["variant"].isin(["dense", "own", "others"])]
+        for sparsity in nearest(baselines["sparsity"], options.sparsities):
             rows = of_study[(of_study["sparsity"] == sparsity) | (of_study["variant"] == "dense")]
-            name = metric_name(str(rows["metric"].iloc[0]))
-            drawn = [_dots(label, rows[rows["variant"] == v], material) for v, label in BASELINES.items()]
-            label = f"{study} at {sparsity_name(sparsity)} sparsity: {name} of tickets and baselines"
-            svg = dot_rows([row for row in drawn if row.dots], label=label, x_label=f"{name}, %")
+            drawn = [_row(name, rows[rows["variant"] == variant], material) for variant, name in VARIANTS.items()]
+            label = f"{study} at {sparsity_name(sparsity)} sparsity: {metric} of tickets and baselines"
+            svg = dot_rows([row for row in drawn if row.dots], label=label, x_label=f"{metric}, %")
             panels.append(Panel(f"{study}, {sparsity_name(sparsity)} pruned", svg))
-            findings.append(_beside(study, sparsity, rows))
-    if not panels:
-        return Missing(title, "the baselines' sparsities are not those of any ticket")
-    languages = sorted(set(data["target"]))
-    entries = [(swatch(material.style(code), "mark"), html_label(code)) for code in languages]
+            findings.append(_beside(study, sparsity, metric, rows))
+            leads.append(_ahead(study, sparsity, rows))
+    entries = [(swatch(material.style(code), "mark"), html_label(code)) for code in sorted(set(data["target"]))]
     reading = (
-        "A marker for each target language, a stroke at their mean. Own ticket: found on the target itself; others' "
-        "tickets: the mean over tickets of other languages. All have the same sparsity and were fine-tuned alike; a "
-        "shuffled ticket keeps each layer's density but other places, a re-initialised one its places but weights drawn "
+        "A marker for each target language, a stroke at their mean. Own ticket: found on the target itself; others’ "
+        "tickets: the mean over tickets of other languages. All have the same sparsity and were fine-tuned alike. A "
+        "shuffled ticket keeps each matrix’s density but other places, a re-initialised one its places but weights drawn "
         "anew."
     )
-    return Figure(
-        "baselines", title, reading, tuple(panels), key(entries), data, tuple(finding for finding in findings if finding)
-    )
+    found = tuple(finding for finding in findings if finding)
+    lead = f"Own tickets against random masks, mean over targets: {'; '.join(filter(None, leads))}." if any(leads) else ""
+    return Figure("baselines", TITLE, reading, tuple(panels), key(entries), data, lead, found)
 
 
 def baseline_data(material: Material) -> pd.DataFrame:
-    """What each kind of sub-network reaches on each target, averaged over sources and seeds.
+    """What each kind of sub-network reaches on each target, averaged over sources and runs.
 
     Returns:
-        A row a study, sparsity, variant (a key of :data:`BASELINES`) and target: ``value``, and ``records``, how many.
-        The dense model stands at sparsity 0, and is the first round of pruning where it was not trained apart.
+        A row a study, sparsity, variant (a key of :data:`VARIANTS`) and target: ``value``, and ``records``, how many.
+        The dense model stands at sparsity 0; where it was not trained apart, it is the first round of pruning. A
+        baseline that owes something to a language is the target's own, where there is that.
     """
     records = material.records
     found = []
     for study in material.studies:
         inside = records[(records["study"] == study) & (records["variant"] == "ticket")]
-        if inside.empty:
-            continue
-        model, task = inside["model"].iloc[0], inside["task"].iloc[0]
-        near = records[(records["model"] == model) & (records["task"] == task)]
         cells = inside[inside["kind"] == "transfer"]
-        baselines = near[(near["kind"].isin(["transfer", "dense"])) & near["variant"].isin(list(BASELINES))].copy()
-        baselines.loc[baselines["variant"] == "dense", "sparsity"] = 0.0
-        rounds = inside[(inside["kind"] == "imp") & (inside["sparsity"] == 0)].assign(variant="dense")
-        parts = [
-            cells[cells["source"] == cells["target"]].assign(variant="own"),
-            cells[cells["source"] != cells["target"]].assign(variant="others"),
-            baselines,
-        ]
-        if not (baselines["variant"] == "dense").any():
-            parts.append(rounds)
-        together = joined(parts)
-        if together.empty:
+        if cells.empty:
             continue
-        by = ["metric", "sparsity", "variant", "target"]
-        means = together.groupby(by).agg(value=("value", "mean"), records=("value", "size")).reset_index()
+        model, task = cells["model"].iloc[0], cells["task"].iloc[0]
+        near = records[(records["model"] == model) & (records["task"] == task)]
+        own = cells["source"] == cells["target"]
+        baselines = near[near["kind"].isin(["transfer", "dense"]) & near["variant"].isin(list(VARIANTS))]
+        parts = [cells[own].assign(variant="own"), cells[~own].assign(variant="others"), _own_first(baselines)]
+        if not (baselines["variant"] == "dense").any():
+            parts.append(inside[(inside["kind"] == "imp") & (inside["sparsity"] == 0)].assign(variant="dense"))
+        groups = joined(parts).groupby(["split", "metric", "sparsity", "variant", "target"])
+        means = groups.agg(value=("value", "mean"), records=("value", "size")).reset_index()
         found.append(means.assign(study=study, model=model, task=task))
-    return joined(found)
+    data = joined(found)
+    first = ["study", "model", "task"]
+    return data if data.empty else data[[*first, *(column for column in data.columns if column not in first)]]
 
 
-def _dots(label: str, rows: pd.DataFrame, material: Material) -> Row:
+def _own_first(baselines: pd.DataFrame) -> pd.DataFrame:
+    """Leaves out a baseline's records of other sources where there is the target's own."""
+    own = baselines["source"].isna() | (baselines["source"] == baselines["target"])
+    cell = ["variant", "sparsity", "target"]
+    there = set(baselines.loc[own, cell].itertuples(index=False, name=None))
+    known = [place in there for place in baselines[cell].itertuples(index=False, name=None)]
+    return baselines[own | ~pd.Series(known, index=baselines.index, dtype=bool)]
+
+
+def _row(name: str, rows: pd.DataFrame, material: Material) -> Row:
     dots = [
-        (100 * row.value, material.style(row.target), f"{label}, {row.target}: {100 * row.value:.1f}")
-        for row in rows.sort_values("target").itertuples()
+        (100 * value, material.style(target), f"{name}, {target}: {100 * value:.1f}")
+        for target, value in sorted(zip(rows["target"], rows["value"], strict=True))
     ]
-    return Row(label, dots, 100 * float(rows["value"].mean()) if dots else 0.0)
+    return Row(name, dots, 100 * float(rows["value"].mean()) if dots else 0.0)
 
 
-def _beside(study: str, sparsity: float, rows: pd.DataFrame) -> str:
-    means = {variant: percent(float(group["value"].mean())) for variant, group in rows.groupby("variant")}
-    tickets = [f"{means[v]} with {what}" for v, what in (("own", "own tickets"), ("others", "others'")) if v in means]
-    rest = {"dense": "the dense model", "random": "random masks", "shuffled": "shuffled tickets"}
-    rest |= {"oneshot": "one-shot masks", "inherited": "inherited masks", "reinit": "re-initialised weights"}
-    others = [f"{means[variant]} with {what}" for variant, what in rest.items() if variant in means]
-    if not tickets or not others:
+def _means(rows: pd.DataFrame) -> dict[str, float]:
+    return {str(variant): float(group["value"].mean()) for variant, group in rows.groupby("variant")}
+
+
+def _ahead(study: str, sparsity: float, rows: pd.DataFrame) -> str:
+    means = _means(rows)
+    if not {"own", "random"} <= means.keys():
         return ""
-    name = metric_name(str(rows["metric"].iloc[0]))
-    return f"{study} at {sparsity_name(sparsity)}: mean {name} {listed(tickets)}, against {listed(others)}."
+    return f"{study} at {sparsity_name(sparsity)} {percent(means['own'])} against {percent(means['random'])}"
+
+
+def _beside(study: str, sparsity: float, metric: str, rows: pd.DataFrame) -> str:
+    means = _means(rows)
+    tickets = [f"{percent(means[v])} with {what}" for v, what in (("own", "own"), ("others", "others’")) if v in means]
+    rest = [f"{percent(means[variant])} with {what}" for variant, what in _PLURAL.items() if variant in means]
+    if not tickets or not rest:
+        return ""
+    text = f"{study} at {sparsity_name(sparsity)}: mean {metric} over targets is {listed(tickets)} tickets"
+    return f"{text}, against {listed(rest)}."

@@ -71,7 +71,7 @@ def _matrices(
     drawn = joined([rows for _, _, rows in parts])
     absolute = Shading.of([100 * v for v in drawn["value"]])
     signed = Shading.of([100 * v for v in drawn["change"].dropna()], signed=True)
-    panels, findings = [], []
+    panels, leads, findings = [], [], []
     for study, sparsity, rows in parts:
         at = f"{study}, {sparsity_name(sparsity)} pruned"
         metric = metric_name(str(rows["metric"].iloc[0]))
@@ -80,13 +80,17 @@ def _matrices(
         changes = {p: 100 * v for p, v in zip(places, rows["change"], strict=True) if v == v and p[0] != p[1]}
         panels.append(Panel(f"{at}: {metric}, %", _square(values, absolute, f"{at}: {metric}, source by target")))
         if changes:
-            what = f"{at}: change of {metric} against the target's own ticket"
+            what = f"{at}: change of {metric} against the target’s own ticket"
             panels.append(Panel(f"{at}: change, points", _square(changes, signed, what)))
-        findings.append(_one_or_other(study, sparsity, metric, rows, kind))
+            findings.append(_beside_own(study, sparsity, metric, rows, kind))
+            mean = number(sum(changes.values()) / len(changes), 1)
+            leads.append(f"{study} at {sparsity_name(sparsity)} {mean} points of {metric}")
     keys = absolute.key("%: the metric") + (signed.key("points: the change") if drawn["change"].notna().any() else "")
-    several = int(cells["seeds"].max())
-    reading += f" Cells are means over up to {several} seeds." if several > 1 else ""
-    return Figure(name, title, reading, tuple(panels), keys, cells, tuple(f for f in findings if f))
+    runs = int(cells["runs"].max())
+    reading += f" Cells are means over up to {runs} runs." if runs > 1 else ""
+    how = "fine-tuned on its source alone" if kind == "zero_shot" else "fine-tuned on the target"
+    lead = f"A ticket of another language, {how}, against the target’s own, on average: {'; '.join(leads)}."
+    return Figure(name, title, reading, tuple(panels), keys, cells, lead if leads else "", tuple(findings))
 
 
 def _square(values: dict[tuple[str, str], float], shading: Shading, label: str) -> str:
@@ -102,22 +106,18 @@ def _square(values: dict[tuple[str, str], float], shading: Shading, label: str) 
     )
 
 
-def _one_or_other(study: str, sparsity: float, metric: str, rows: pd.DataFrame, kind: str) -> str:
-    """How tickets of other languages do beside the target's own, in words."""
+def _beside_own(study: str, sparsity: float, metric: str, rows: pd.DataFrame, kind: str) -> str:
+    """How tickets of other languages do beside the target's own, and how sure that is, in words."""
     others = rows[(rows["source"] != rows["target"]) & rows["change"].notna()]
-    if others.empty:
-        return ""
-    change, own = 100 * float(others["change"].mean()), float(others["own"].mean())
     variance = (others["own"] * (1 - others["own"])).clip(lower=0) / others["n"].clip(lower=1)
-    error = 100 * float(variance.pow(0.5).mean())
+    error = float(variance.pow(0.5).mean())
+    below = int((others["change"] < -error).sum())
     worst = others.loc[others["change"].idxmin()]
-    how = "fine-tuned on the source alone" if kind == "zero_shot" else "fine-tuned on the target"
-    beside = "within" if abs(change) <= error else "more than"
+    how = ", fine-tuned on the source alone," if kind == "zero_shot" else ""
     return (
-        f"{study} at {sparsity_name(sparsity)}: tickets of other languages, {how}, are on average "
-        f"{number(abs(change), 1)} points of {metric} {'below' if change < 0 else 'above'} the target’s own "
-        f"({percent(own)}), {beside} one standard error of a cell ({error:.1f} points). "
-        f"The lowest beside it is {worst['source']} → {worst['target']} ({number(100 * worst['change'], 1)})."
+        f"{study} at {sparsity_name(sparsity)}: of {len(others)} tickets on another language{how} {below} are below the "
+        f"target’s own by more than one standard error of its {metric} ({number(100 * error, 1)} points); the lowest is "
+        f"{worst['source']} → {worst['target']} ({number(100 * worst['change'], 1)} points)."
     )
 
 
@@ -131,7 +131,7 @@ def drop_figure(material: Material, options: Options) -> Figure | Missing:
     drops = drops.merge(cells[["study", *STUDY]].drop_duplicates(), on=list(STUDY), how="left")
     # A shade stands for one sparsity in all panels.
     shades = sorted({s for _, rows in by_study(drops, material.studies) for s in _chosen(rows, options)})
-    panels, findings = [], []
+    panels, leads, findings = [], [], []
     for study, rows in by_study(drops, material.studies):
         chosen = _chosen(rows, options)
         metric = metric_name(str(rows["metric"].iloc[0]))
@@ -146,7 +146,8 @@ def drop_figure(material: Material, options: Options) -> Figure | Missing:
             name=language_label,
         )
         panels.append(Panel(study, svg))
-        findings.append(_drops(study, rows, chosen))
+        leads.append(f"{study} {_levels(rows, chosen)}")
+        findings += _drops(study, rows, chosen)
     reading = (
         "What a source’s tickets lose on other languages, relative to those languages’ own tickets: the mean over targets "
         "t other than the source s of (m(s,t) − m(t,t)) / m(t,t). Below zero, the source’s tickets are worse than the "
@@ -156,7 +157,8 @@ def drop_figure(material: Material, options: Options) -> Figure | Missing:
     if gaps:
         reading += f" {gaps} of {len(drops)} values are over fewer targets than there are, as cells are missing: see CSV."
     entries = [(swatch(_shade(s, shades), "block"), f"{sparsity_name(s)} pruned") for s in shades]
-    return Figure("relative_drop", title, reading, tuple(panels), plain_key(entries), drops, tuple(findings))
+    lead = f"Mean relative drop over source languages: {'; '.join(leads)}."
+    return Figure("relative_drop", title, reading, tuple(panels), plain_key(entries), drops, lead, tuple(findings))
 
 
 def _chosen(rows: pd.DataFrame, options: Options) -> list[float]:
@@ -173,16 +175,27 @@ def _bar(row: dict[str, Any], shades: list[float]) -> Bar:
     return Bar(100 * row["drop"], _shade(row["sparsity"], shades), title)
 
 
-def _drops(study: str, rows: pd.DataFrame, chosen: list[float]) -> str:
-    means = {s: float(rows.loc[rows["sparsity"] == s, "drop"].mean()) for s in chosen}
-    said = [f"{percent(mean)} at {sparsity_name(s)}" for s, mean in means.items()]
-    text = f"{study}: the mean relative drop over source languages is {listed(said)}"
+def _levels(rows: pd.DataFrame, chosen: list[float]) -> str:
+    means = [(s, float(rows.loc[rows["sparsity"] == s, "drop"].mean())) for s in chosen]
+    return listed([f"{percent(mean)} at {sparsity_name(s)}" for s, mean in means])
+
+
+def _drops(study: str, rows: pd.DataFrame, chosen: list[float]) -> list[str]:
+    """Whether the drop grows with sparsity, and which source is best and worst, in words."""
+    found = []
+    at = {s: rows[rows["sparsity"] == s].set_index("source")["drop"] for s in chosen}
     if len(chosen) > 1:
-        first, last = means[chosen[0]], means[chosen[-1]]
-        text += ": it grows with sparsity" if last < first else ": it does not grow with sparsity"
-    at = rows[rows["sparsity"] == chosen[-1]]
-    if len(at) > 1:
-        best, worst = at.loc[at["drop"].idxmax()], at.loc[at["drop"].idxmin()]
-        text += f"; at {sparsity_name(chosen[-1])} {best['source']} is the best source ({percent(best['drop'])}) and "
-        text += f"{worst['source']} the worst ({percent(worst['drop'])})"
-    return text + "."
+        low, high = at[chosen[0]], at[chosen[-1]]
+        both = low.index.intersection(high.index)
+        larger = int((high[both] < low[both]).sum())
+        found.append(
+            f"{study}: from {sparsity_name(chosen[0])} to {sparsity_name(chosen[-1])} the drop grows for {larger} of "
+            f"{len(both)} source languages."
+        )
+    drop = at[chosen[-1]]
+    if len(drop) > 1:
+        found.append(
+            f"{study} at {sparsity_name(chosen[-1])}: {drop.idxmax()} is the best source ({percent(drop.max())}), "
+            f"{drop.idxmin()} the worst ({percent(drop.min())})."
+        )
+    return found

@@ -1,0 +1,67 @@
+"""The masks of baselines: random, shuffled, and pruned in one step."""
+
+import dataclasses
+from typing import Any
+
+from lnsub.cells import Cell, OneShot
+from lnsub.masks import Mask, shuffled
+from lnsub.module import SubnetModule
+from lnsub.provenance import Provenance
+from lnsub.prune import select
+from lnsub.scores import ScoreInputs, score
+from lnsub.tickets import Ticket
+
+
+def made_at_random(cell: Cell) -> Ticket:
+    """Makes the mask of a ``random`` or ``shuffled`` cell.
+
+    Args:
+        cell: the cell; its seed decides the places.
+
+    Returns:
+        The ticket, of the parameters that the ticket it is compared with has. A random one has that ticket's sparsity
+        over all of them together, a shuffled one in each.
+
+    Raises:
+        UserError: the ticket's file is not whole.
+    """
+    assert cell.found is not None
+    original = Ticket.load(cell.found.path)
+    if cell.variant == "shuffled":
+        mask = shuffled(Mask.from_packed(original.masks, original.shapes), cell.seed)
+        changes: dict[str, Any] = {}
+    else:
+        dense = Mask.dense(original.shapes)
+        mask = select(score("random", ScoreInputs(weights=dense, seed=cell.seed)), dense, cell.sparsity)
+        changes = {"language": "random", "round": -1, "scope": "global", "schedule": "random"}
+    changes |= {"score": cell.variant, "seed": cell.seed, "metric": "", "sources": ""}
+    return Ticket(mask.to_packed(), mask.shapes, dataclasses.replace(original.provenance, **changes))
+
+
+def pruned_once(module: SubnetModule, cell: Cell, one_shot: OneShot) -> Ticket:
+    """Prunes a dense model's trained weights by magnitude to a sparsity in one step.
+
+    Args:
+        module: the trained model; it stays as it is.
+        cell: the cell that it was trained in.
+        one_shot: the sparsity and the scope.
+
+    Returns:
+        The ticket.
+    """
+    weights = {name: weight.detach().cpu() for name, weight in module.subnet.weights.items()}
+    dense = Mask.dense(module.subnet.shapes)
+    mask = select(score("magnitude", ScoreInputs(weights=weights)), dense, one_shot.sparsity, one_shot.scope)
+    provenance = Provenance(
+        base_model=module.base_model,
+        base_fingerprint=module.fingerprint,
+        task=cell.task,
+        language=cell.language,
+        seed=cell.seed,
+        round=1,
+        sparsity=one_shot.sparsity,
+        score="oneshot",
+        scope=one_shot.scope,
+        schedule="oneshot",
+    )
+    return Ticket(mask.to_packed(), mask.shapes, provenance)
