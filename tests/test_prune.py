@@ -197,6 +197,16 @@ def test_a_sample_that_misleads_costs_no_exactness(special):
         assert select(scores, dense, sparsity) == by_stable_argsort(scores, dense, sparsity)
 
 
+@pytest.mark.parametrize("direction", [-1.0, 2.0])
+def test_a_threshold_right_beside_the_guessed_range_is_found(direction):
+    # All sampled places hold 1.0, so the guess is 1.0 alone; all others hold the very next float below or above.
+    scores = {"w": torch.nextafter(torch.ones(300, 401), torch.tensor(direction))}
+    scores["w"].view(-1)[::65] = 1.0
+    dense = Mask.dense({"w": (300, 401)})
+    for sparsity in (0.01, 0.5, 0.99):
+        assert select(scores, dense, sparsity) == by_stable_argsort(scores, dense, sparsity)
+
+
 def test_extreme_values_are_ranked_as_they_are():
     values = [5e-324, -1e-310, 2.0**-1022, -1e-40, 1e-38, 3.4e38, -1.7e308, 0.0, -0.0, 1.0]
     scores = {"w": torch.tensor(values, dtype=torch.float64)}

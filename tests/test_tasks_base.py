@@ -300,8 +300,9 @@ class Recorder(LightningModule):
     def test_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
         self.seen["test"] += batch["index"].tolist()
 
-    def predict_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
+    def predict_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         self.seen["predict"] += batch["index"].tolist()
+        return batch["labels"]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)

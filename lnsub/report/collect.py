@@ -168,7 +168,7 @@ def study_labels(keys: Iterable[StudyKey]) -> dict[StudyKey, str]:
 
 
 def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.DataFrame:
-    """Adds ``scope`` and ``variant``; evens out how the model was spelled, and an absent score."""
+    """Adds ``scope``, ``variant`` and ``found_on`` (the ticket's task); evens out how the model was spelled, and an absent score."""
     records = records.copy()
     found = [known.get(checksum) if isinstance(checksum, str) else None for checksum in records["ticket"]]
     records["model"] = [model_name(name) for name in records["model"]]
@@ -183,6 +183,7 @@ def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.Dat
     columns = ["kind", "task", "score", "init", "ticket"]
     rows = records[columns].to_dict("records")
     records["variant"] = [variant_of(row, p) for row, p in zip(rows, found, strict=True)]
+    records["found_on"] = pd.Series([p.task if p else "unknown" for p in found], index=records.index, dtype=object)
     return records
 
 

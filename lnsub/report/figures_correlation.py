@@ -54,10 +54,7 @@ def overlap_against_transfer(material: Material, options: Options) -> Figure | M
         "Spearman’s correlation of the two at each sparsity. Fisher’s 95 % interval takes pairs as independent; they "
         "share languages, so the bootstrap over languages is the more careful one (it takes four languages)."
     )
-    correlations = pd.DataFrame(found)
-    findings = [
-        sentence for row in found if row["sparsity"] in shown[row["study"]] if (sentence := _related(row))
-    ]  # fmt: skip
+    at = [row for row in found if row["sparsity"] in shown[row["study"]] and row["coefficient"] == "pearson"]
     return Figure(
         "overlap_against_transfer",
         title,
@@ -65,9 +62,10 @@ def overlap_against_transfer(material: Material, options: Options) -> Figure | M
         tuple(panels),
         plain_key(entries),
         points,
-        tuple(findings),
+        _lead(at),
+        tuple(filter(None, map(_related, at))),
         _table(found),
-        {"correlations": correlations},
+        {"correlations": pd.DataFrame(found)},
     )
 
 
@@ -86,19 +84,36 @@ def _dot(row: dict[Any, Any], measure: str, sparsities: list[float]) -> Dot:
     return Dot(x, y, sparsities.index(row["sparsity"]), f"{place}: {_MEASURES[measure]} {x:.1f} %, change {y:.1f} %")
 
 
+def _bounds(row: dict[str, Any]) -> tuple[float, float] | None:
+    """The more careful of the two intervals that there is."""
+    kind = "bootstrap" if row["bootstrap_low"] is not None else "fisher"
+    return None if row[f"{kind}_low"] is None else (row[f"{kind}_low"], row[f"{kind}_high"])
+
+
+def _lead(rows: list[dict[str, Any]]) -> str:
+    """In how many cases overlap and transfer are seen to go together, in words."""
+    known = [bounds for row in rows if row["measure"] == "overlap" and (bounds := _bounds(row))]
+    if not known:
+        return ""
+    together, against = sum(low > 0 for low, _ in known), sum(high < 0 for _, high in known)
+    return (
+        f"Where tickets overlap more, transfer is better in {together} of {len(known)} cases (study and sparsity), worse "
+        f"in {against}; in the others the correlation’s 95 % interval holds zero."
+    )
+
+
 def _related(row: dict[str, Any]) -> str:
-    """What Pearson's correlation says, in words."""
-    if row["coefficient"] != "pearson" or row["value"] is None:
+    """What one correlation says, in words."""
+    if row["value"] is None:
         return ""
     text = f"{row['study']} at {sparsity_name(row['sparsity'])}: over {row['pairs']} pairs, {_MEASURES[row['measure']]} "
     text += f"and transfer correlate by r = {number(row['value'], 2)}"
-    kind = "bootstrap" if row["bootstrap_low"] is not None else "fisher"
-    low, high = row[f"{kind}_low"], row[f"{kind}_high"]
-    if low is None:
+    bounds = _bounds(row)
+    if bounds is None:
         return f"{text}; too few pairs for an interval."
-    told = "so the two go together" if low > 0 else "so the two go against each other" if high < 0 else ""
-    told = told or "an interval that holds zero, so no relation is shown"
-    return f"{text} (95 %: {number(low, 2)} to {number(high, 2)}), {told}."
+    low, high = bounds
+    told = "they go together" if low > 0 else "they go against each other" if high < 0 else "no relation is shown"
+    return f"{text} (95 %: {_interval(low, high)}): {told}."
 
 
 def _table(found: list[dict[str, Any]]) -> str:

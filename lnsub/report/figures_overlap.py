@@ -87,38 +87,39 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
     ]
     drawn = joined([rows for _, _, rows in parts])
     departs = "departure_overlap" in drawn and bool(drawn["departure_overlap"].notna().any())
-    overlaps = Shading.of([100 * v for v in drawn["overlap"].dropna()])
-    departures = Shading.of([100 * v for v in drawn["departure_overlap"].dropna()]) if departs else overlaps
-    panels, findings = [], []
+    panels, findings, keys = [], [], []
+    for measure, name in (("overlap", "overlap"), ("departure_overlap", "overlap of departures"))[: 1 + departs]:
+        for study, rows in by_study(drawn[drawn[measure].notna()], material.studies):
+            keys.append(Shading.of([100 * v for v in rows[measure]]).key(f"%: {study}, {name}"))
     for study, sparsity, rows in parts:
         at = f"{study}, {sparsity_name(sparsity)} pruned"
-        panels.append(Panel(f"{at}: overlap, %", _square(rows, "overlap", overlaps, f"{at}: overlap")))
+        near = drawn[drawn["study"] == study]
+        panels.append(Panel(f"{at}: overlap, %", _square(rows, near, "overlap", f"{at}: overlap")))
         if departs and rows["departure_overlap"].notna().any():
-            svg = _square(rows, "departure_overlap", departures, f"{at}: overlap of departures")
+            svg = _square(rows, near, "departure_overlap", f"{at}: overlap of departures")
             panels.append(Panel(f"{at}: departures, %", svg))
         findings += _shared(material, study, sparsity)
     reading = (
-        "Overlap is the Jaccard similarity of two masks, kept in both / kept in either. A departure is where a ticket "
-        "differs from the inherited mask: the magnitude mask of the untrained base model at the same sparsity."
+        "Overlap is the Jaccard similarity of two masks: kept in both / kept in either. A departure is where a ticket "
+        "differs from the inherited mask, the magnitude mask of the untrained base model at the same sparsity."
     )
     if (drawn["source"] == drawn["target"]).any():
-        reading += (
-            " Pairs are of different seeds; the diagonal is two seeds of one language, the ceiling that noise allows."
-        )
+        reading += " Pairs are of different seeds; on the diagonal two seeds of one language, the ceiling noise allows."
     else:
         reading += " The diagonal, a ticket with itself, is left empty."
     if not departs:
         reading += (
-            " Departures are not drawn: the tree has no inherited masks (`lnsub report --inherited` makes them from the "
-            "base model)."
+            " Departures are not drawn, as there are no inherited masks; `lnsub report --inherited` makes them from the "
+            "base model."
         )
-    keys = overlaps.key("%: overlap") + (departures.key("%: overlap of departures") if departs else "")
-    return Figure(
-        "overlap", title, reading, tuple(panels), keys, _without_study_columns(material.pairs), tuple(findings)
-    )
+    lead = _lead(material, [(study, sparsity) for study, sparsity, _ in parts])
+    data = _facts_first(material.pairs)
+    return Figure("overlap", title, reading, tuple(panels), "".join(keys), data, lead, tuple(findings))
 
 
-def _square(rows: pd.DataFrame, column: str, shading: Shading, label: str) -> str:
+def _square(rows: pd.DataFrame, near: pd.DataFrame, column: str, label: str) -> str:
+    """One matrix; its shading is that of ``near``, the matrices that it is to be compared with."""
+    shading = Shading.of([100 * v for v in near[column].dropna()])
     known = rows[rows[column].notna()]
     places = zip(known["source"], known["target"], strict=True)
     languages = sorted({*rows["source"], *rows["target"]})
@@ -134,34 +135,63 @@ def _square(rows: pd.DataFrame, column: str, shading: Shading, label: str) -> st
     )
 
 
-def _shared(material: Material, study: str, sparsity: float) -> list[str]:
-    """How far tickets of a study overlap, and how much of that is inherited, in words."""
+def _set(material: Material, study: str, sparsity: float) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The pairs across languages, the ceiling, and the tickets held against the inherited mask."""
     pairs = material.pairs[(material.pairs["study"] == study) & (material.pairs["sparsity"] == sparsity)]
-    cross, ceiling = equal_terms(pairs)
-    if cross.empty:
-        return []
-    overlap = float(cross["overlap"].mean())
-    text = f"{study} at {sparsity_name(sparsity)}: tickets of two languages overlap {percent(overlap)} on average "
-    text += f"(random masks of these densities: {percent(float(cross['chance'].mean()))})"
-    if len(ceiling):
-        text += f", two seeds of one language {percent(float(ceiling['overlap'].mean()))}"
-    found = [text + "."]
     alone = material.alone
     if not alone.empty:
         alone = alone[(alone["study"] == study) & (alone["sparsity"] == sparsity)]
-    if alone.empty or "departure_overlap" not in cross or cross["departure_overlap"].isna().all():
+    return *equal_terms(pairs), alone
+
+
+def _mean(rows: pd.DataFrame, column: str) -> float | None:
+    known = rows[column].dropna() if column in rows else []
+    return float(sum(known) / len(known)) if len(known) else None
+
+
+def _lead(material: Material, parts: list[tuple[str, float]]) -> str:
+    """How far tickets overlap, and how much of that is inherited, in words."""
+    overlaps, inherited = [], []
+    for study, sparsity in parts:
+        cross, _, alone = _set(material, study, sparsity)
+        overlap, chance, departed = (_mean(cross, column) for column in ("overlap", "chance", "departure_overlap"))
+        if overlap is None or chance is None:
+            continue
+        at = f"{study} at {sparsity_name(sparsity)}"
+        overlaps.append(f"{at} {percent(overlap)} (chance {percent(chance)})")
+        own = _mean(alone, "overlap")
+        if own is not None and departed is not None:
+            inherited.append(f"{at} {percent(own)} and {percent(departed)}")
+    text = f"Tickets of two languages overlap, on average: {'; '.join(overlaps)}."
+    if inherited:
+        text += " A ticket with the mask that it inherits from the base model, and two departures from that: "
+        text += f"{'; '.join(inherited)}."
+    return text
+
+
+def _shared(material: Material, study: str, sparsity: float) -> list[str]:
+    """The same in particular, for one study and sparsity."""
+    cross, ceiling, alone = _set(material, study, sparsity)
+    overlap, within, own = _mean(cross, "overlap"), _mean(ceiling, "overlap"), _mean(alone, "overlap")
+    if overlap is None:
+        return []
+    at = f"{study} at {sparsity_name(sparsity)}"
+    ranked = cross.sort_values("overlap")
+    low, high = ranked.iloc[0], ranked.iloc[-1]
+    text = f"{at}: {low['language_a']} and {low['language_b']} overlap least ({percent(low['overlap'])})"
+    found = [f"{text}, {high['language_a']} and {high['language_b']} most ({percent(high['overlap'])})."]
+    if within is not None:
+        found.append(
+            f"{at}: tickets of two languages overlap {percent(overlap)}, of two seeds of one language {percent(within)}."
+        )
+    departed = _mean(cross, "departure_overlap")
+    if own is None or departed is None:
         return found
-    inherited = float(alone["overlap"].mean())
-    least = "as much as with each other or more" if inherited >= overlap else "less than with each other"
-    text = (
-        f"{study} at {sparsity_name(sparsity)}: with the mask inherited from the base model tickets overlap "
-        f"{percent(inherited)}, {least}; they depart from it in {percent(float(alone['departure_share'].mean()))} of the "
-        f"weights, and the departures of two languages overlap {percent(float(cross['departure_overlap'].mean()))}"
-    )
-    if "null" in cross and cross["null"].notna().any():
-        text += f" (independent departures: {percent(float(cross['null'].astype(float).mean()))})"
-    if len(ceiling) and ceiling["departure_overlap"].notna().any():
-        text += f", those of two seeds {percent(float(ceiling['departure_overlap'].mean()))}"
+    text = f"{at}: tickets are {'no more' if overlap <= own else 'more'} like each other than like the inherited mask; "
+    text += f"they depart from it in {percent(_mean(alone, 'departure_share') or 0.0)} of the weights"
+    null = _mean(cross, "null")
+    if null is not None:
+        text += f", and independent departures would overlap {percent(null)}"
     return [*found, text + "."]
 
 
@@ -184,7 +214,7 @@ def overlap_by_sparsity(material: Material, options: Options) -> Figure | Missin
         "departures, where shown, departures that are independent given the base model’s weights."
     )
     return Figure(
-        "overlap_by_sparsity", title, reading, tuple(panels), plain_key(entries), data, tuple(_ordered(data, material))
+        "overlap_by_sparsity", title, reading, tuple(panels), plain_key(entries), data, findings=_ordered(data)
     )
 
 
@@ -197,7 +227,7 @@ def overlap_by_layer(material: Material, options: Options) -> Figure | Missing:
     data = _means(material.layers, ["layer"])
     if data.empty:
         return Missing(title, _NO_TICKETS)
-    panels, findings, entries = [], [], list[tuple[str, str]]()
+    panels, leads, findings, entries = [], [], [], list[tuple[str, str]]()
     for sparsity in nearest(data["sparsity"], options.sparsities):
         rows = data[data["sparsity"] == sparsity].copy()
         layers = sorted(set(rows["layer"]), key=layer_key)
@@ -207,9 +237,13 @@ def overlap_by_layer(material: Material, options: Options) -> Figure | Missing:
         label = f"Mean overlap by layer at {sparsity_name(sparsity)} sparsity"
         svg = line_plot(lines, label=label, x_label="layer", y_label="overlap, %", x_ticks=ticks)
         panels.append(Panel(f"{sparsity_name(sparsity)} pruned", svg))
-        findings += [_least(study, sparsity, part) for study, part in by_study(rows, material.studies)]
+        for study, part in by_study(rows, material.studies):
+            findings.append(_least(study, sparsity, part))
+            low = part.loc[part["overlap"].idxmin()]
+            leads.append(f"{study} at {sparsity_name(sparsity)} {_layer_name(low['layer'])} ({percent(low['overlap'])})")
     reading = "The mean over pairs of languages of their tickets’ overlap inside each layer. Dashed: what chance gives."
-    return Figure("overlap_by_layer", title, reading, tuple(panels), plain_key(entries), data, tuple(findings))
+    lead = f"Tickets of two languages differ most in: {'; '.join(leads)}."
+    return Figure("overlap_by_layer", title, reading, tuple(panels), plain_key(entries), data, lead, tuple(findings))
 
 
 def _means(pairs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -248,15 +282,15 @@ def _lines(
     return lines, [*entries, (swatch(6, "plain"), "by chance, in the line’s colour")]
 
 
-def _ordered(data: pd.DataFrame, material: Material) -> list[str]:
-    """Which study's tickets overlap most, at each sparsity that several have, in words."""
+def _ordered(data: pd.DataFrame) -> tuple[str, ...]:
+    """Which study's tickets overlap most, at the sparsities that several have, in words."""
     found = []
-    for sparsity in nearest(data["sparsity"], (0.5,)):
-        rows = data[data["sparsity"] == sparsity].sort_values("overlap", ascending=False)
+    for sparsity, rows in data.groupby("sparsity"):
         if len(rows) > 1:
-            ranked = " > ".join(f"{r.study} ({percent(r.overlap)})" for r in rows.itertuples())
-            found.append(f"Overlap at {sparsity_name(sparsity)} in order: {ranked}.")
-    return found
+            ranked = rows.sort_values("overlap", ascending=False)
+            order = [f"{s} ({percent(v)})" for s, v in zip(ranked["study"], ranked["overlap"], strict=True)]
+            found.append(f"At {sparsity_name(float(sparsity))}: {' > '.join(order)}.")
+    return tuple(found)
 
 
 def _least(study: str, sparsity: float, rows: pd.DataFrame) -> str:
@@ -277,6 +311,6 @@ def _short(layer: str) -> str:
     return f"{stack[0]}{index}" if stack else "pool" if layer == "pooler" else layer
 
 
-def _without_study_columns(pairs: pd.DataFrame) -> pd.DataFrame:
+def _facts_first(pairs: pd.DataFrame) -> pd.DataFrame:
     first = ["study", "sparsity", "language_a", "language_b", "seed_a", "seed_b", "relation"]
     return pairs[[*first, *(column for column in pairs.columns if column not in first)]]

@@ -1,5 +1,7 @@
 """Where pruning took the weights from, and how near languages come to the ceiling that noise allows."""
 
+from typing import Any
+
 import pandas as pd
 
 from lnsub.names import KINDS, layer_key
@@ -53,7 +55,7 @@ def pruned_where(material: Material, options: Options) -> Figure | Missing:
         "brighter ones) lost more of their weights."
     )
     key = shading.key("%: pruned")
-    return Figure("pruned_where", title, reading, tuple(panels), key, data, tuple(f for f in findings if f))
+    return Figure("pruned_where", title, reading, tuple(panels), key, data, findings=tuple(filter(None, findings)))
 
 
 def _row(layer: str) -> str:
@@ -77,43 +79,44 @@ def _extremes(study: str, sparsity: float, rows: pd.DataFrame) -> str:
 
 def neutrality_figure(material: Material, options: Options) -> Figure | Missing:
     """The neutrality index of each study and sparsity, with its interval, as a table."""
-    del options  # the table has all sparsities
     title = "Neutrality index"
     data = material.indices
     if data.empty:
         return Missing(title, "it takes tickets of two languages or more and of two seeds of one of them")
     head = ("study", "sparsity", "of", "index", "95 % interval", "across languages", "between seeds")
+    ordered = [row for _, rows in by_study(data, material.studies) for row in rows.to_dict("records")]
     body = [
         (
-            str(row["study"]),
+            row["study"],
             sparsity_name(row["sparsity"]),
-            str(row["measure"]).replace("_", " "),
+            row["measure"].replace("_", " "),
             _fixed(row["index"]),
-            f"{_fixed(row['index_low'])} to {_fixed(row['index_high'])}" if row["index_low"] == row["index_low"] else "–",
+            _interval(row),
             _fixed(row["cross"]),
             _fixed(row["ceiling"]),
         )
-        for row in data.astype(object).where(data.notna(), float("nan")).to_dict("records")
+        for row in ordered
     ]
     reading = (
-        "The overlap of tickets of two languages over that of two seeds of one language, both of different seeds: 1 where "
+        "The overlap of tickets of two languages over that of two seeds of one language, all of different seeds: 1 where "
         "another language changes a ticket no more than another seed does. The interval is a bootstrap over languages "
-        "and seeds. “corrected” takes off what chance gives."
+        "and seeds; “corrected” takes off what chance gives."
     )
-    findings = [
-        f"{row['study']} at {sparsity_name(row['sparsity'])}: the neutrality index is {_fixed(row['index'])}"
-        + (
-            f" (95 %: {_fixed(row['index_low'])} to {_fixed(row['index_high'])})."
-            if row["index_low"] is not None and row["index_low"] == row["index_low"]
-            else "."
-        )
-        for study, rows in by_study(data[data["measure"] == "overlap"], material.studies)
-        for sparsity in nearest(rows["sparsity"], (0.5,))
-        for row in rows[rows["sparsity"] == sparsity].to_dict("records")
+    chosen = {s: nearest(rows["sparsity"], options.sparsities) for s, rows in by_study(data, material.studies)}
+    leads = [
+        f"{row['study']} at {sparsity_name(row['sparsity'])} {_fixed(row['index'])} ({_interval(row)})"
+        for row in ordered
+        if row["measure"] == "overlap" and row["sparsity"] in chosen[row["study"]]
     ]
-    return Figure("neutrality", title, reading, (), "", data, tuple(findings), rows_table(head, body))
+    lead = f"Neutrality index, overlap across languages over overlap across seeds (95 %): {'; '.join(leads)}."
+    return Figure("neutrality", title, reading, (), "", data, lead, table=rows_table(head, body))
 
 
-def _fixed(value: object) -> str:
-    return number(value, 3) if isinstance(value, float) and value == value else "–"
+def _interval(row: dict[Any, Any]) -> str:
+    low, high = _fixed(row["index_low"]), _fixed(row["index_high"])
+    return "no interval" if "–" in (low, high) else f"{low} to {high}"
+
+
+def _fixed(value: float | None) -> str:
+    return "–" if value is None or value != value else number(value, 3)
 

@@ -69,7 +69,8 @@ def _matrices(
         for sparsity in nearest(rows["sparsity"], options.sparsities)
     ]
     drawn = joined([rows for _, _, rows in parts])
-    absolute = Shading.of([100 * v for v in drawn["value"]])
+    # Metrics of different tasks are not comparable, changes are.
+    absolute = {study: Shading.of([100 * v for v in rows["value"]]) for study, rows in by_study(drawn, material.studies)}
     signed = Shading.of([100 * v for v in drawn["change"].dropna()], signed=True)
     panels, leads, findings = [], [], []
     for study, sparsity, rows in parts:
@@ -78,14 +79,15 @@ def _matrices(
         places = list(zip(rows["source"], rows["target"], strict=True))
         values = {place: 100 * v for place, v in zip(places, rows["value"], strict=True)}
         changes = {p: 100 * v for p, v in zip(places, rows["change"], strict=True) if v == v and p[0] != p[1]}
-        panels.append(Panel(f"{at}: {metric}, %", _square(values, absolute, f"{at}: {metric}, source by target")))
+        panels.append(Panel(f"{at}: {metric}, %", _square(values, absolute[study], f"{at}: {metric}, source by target")))
         if changes:
             what = f"{at}: change of {metric} against the target’s own ticket"
             panels.append(Panel(f"{at}: change, points", _square(changes, signed, what)))
             findings.append(_beside_own(study, sparsity, metric, rows, kind))
             mean = number(sum(changes.values()) / len(changes), 1)
             leads.append(f"{study} at {sparsity_name(sparsity)} {mean} points of {metric}")
-    keys = absolute.key("%: the metric") + (signed.key("points: the change") if drawn["change"].notna().any() else "")
+    keys = "".join(shading.key(f"%: {study}") for study, shading in absolute.items())
+    keys += signed.key("points: change") if drawn["change"].notna().any() else ""
     runs = int(cells["runs"].max())
     reading += f" Cells are means over up to {runs} runs." if runs > 1 else ""
     how = "fine-tuned on its source alone" if kind == "zero_shot" else "fine-tuned on the target"
