@@ -5,6 +5,7 @@ import gc
 import pkgutil
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,16 @@ class CellFit(TrainingCLI):
 
     def data(self, language: str) -> LanguageDataModule:
         """Makes the data module of one language, with the configuration's settings."""
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_subclass_arguments(LanguageDataModule, "data")
         given = self._get(self.config, "data").as_dict()
         given["init_args"]["language"] = language
+        parser = self._data_parser
         return parser.instantiate_classes(parser.parse_object({"data": given})).data
+
+    @cached_property
+    def _data_parser(self) -> ArgumentParser:
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_subclass_arguments(LanguageDataModule, "data")
+        return parser
 
     def check_base(self, ticket: Ticket) -> None:
         """Refuses a ticket of another base model than the configuration's; raises UserError."""
@@ -220,6 +226,14 @@ class CellFit(TrainingCLI):
                 {f"{records[0].kind}/sparsity": records[0].sparsity, **row}, step=self.trainer.global_step
             )
             logger.save()
+
+    def left_out(self) -> list[str]:
+        """Says, in a few words if at all, which matrices the ticket and the model do not share."""
+        if self.model.ticket is None:
+            return []
+        fit = self.model.subnet.fit(self.model.ticket.shapes)
+        parts = ((fit.only_ticket, "of the ticket left out"), (fit.only_model, "of the model left dense"))
+        return [f"{len(names)} matrices {what}" for names, what in parts if names]
 
     def prune_once(self, cell: Cell, masks: Path) -> None:
         """Makes one-shot tickets of the trained weights.

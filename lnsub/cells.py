@@ -200,4 +200,6 @@ def plan(
 
 
 def _cell_key(cell: Cell) -> tuple[object, ...]:
-    return (_ORDER[cell.variant], cell.found.key if cell.found else (), cell.language, cell.seed)
+    # Of cells that stand for several tickets, which of them it was must not tell.
+    ticket = cell.found.key if cell.found and cell.variant in {"ticket", "reinit", "shuffled"} else ()
+    return (_ORDER[cell.variant], ticket, cell.sparsity, cell.language, cell.seed, cell.id)

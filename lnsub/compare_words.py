@@ -102,10 +102,9 @@ def _index(row: dict[str, Any], seeds: int) -> str:
     else:
         text += f", 95 % interval {low:.4f} to {high:.4f} ({row['languages']} languages, {seeds} seeds). "
         text += _against_one(low, high)
-        if seeds == 2:
-            text += (
-                " With two seeds the interval varies the languages alone, and is too narrow; a third seed would help."
-            )
+        if min(seeds, row["languages"]) == 2:
+            fixed, varied = ("seeds", "languages") if seeds == 2 else ("languages", "seeds")
+            text += f" With two {fixed} the interval varies the {varied} alone and is too narrow: add a third."
     if row["cross_same_seed"] is not None:
         text += (
             f" Runs of one seed share the head's initial values and the order of the data: across languages these "

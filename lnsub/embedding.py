@@ -138,9 +138,8 @@ class SentenceEncoder:
             ids, inside = (t.to(self.device) for t in tokens.batch(batch.rows, self._tokenizer.pad_token_id))
             states = self._encoder(input_ids=ids, attention_mask=inside, output_hidden_states=True).hidden_states
             weights = (inside / inside.sum(dim=1, keepdim=True))[:, None]
-            for place, layer in enumerate(layers):
-                state = states[layer]
-                found[place, batch.rows] = (state[:, 0] if pooling == "first" else (weights @ state)[:, 0]).cpu()
+            pooled = [states[n][:, 0] if pooling == "first" else (weights @ states[n])[:, 0] for n in layers]
+            found[:, batch.rows] = torch.stack(pooled).cpu()
         return found
 
 

@@ -1,7 +1,7 @@
 """A tree of runs as one data frame, and what is computed from it: transfer cells, relative drop, correlations.
 
-A *cell* is a ticket of a source language s fine-tuned on a target language t, and m(s, t) is its metric. Runs of several
-seeds are averaged cell by cell first, so that each cell counts once.
+A *cell* is a ticket of a source language s fine-tuned on a target language t, and m(s, t) is its metric. Runs of
+several seeds are averaged cell by cell first, so that each cell counts once.
 """
 
 from collections.abc import Sequence

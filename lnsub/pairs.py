@@ -2,7 +2,7 @@
 
 import csv
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,10 @@ PIVOT = "en"
 
 SUBSET_SEED = 20220
 """Seed of the choice of pairs, so that every ticket, layer and run is measured on the same ones."""
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    return pd.read_parquet(path)
 
 
 def _read_jsonl(path: Path) -> pd.DataFrame:
@@ -40,7 +44,12 @@ def _read_tsv(path: Path) -> pd.DataFrame:
     )
 
 
-_READERS = {".parquet": pd.read_parquet, ".jsonl": _read_jsonl, ".csv": _read_csv, ".tsv": _read_tsv}
+_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".parquet": _read_parquet,
+    ".jsonl": _read_jsonl,
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+}
 
 
 @dataclass(frozen=True)
@@ -135,7 +144,7 @@ def read_pairs(path: Path, max_pairs: int | None = None) -> Pairs:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"'{path}' cannot be read: {reason}") from error
     columns = table[list(_columns(path, list(map(str, table.columns))))].set_axis([PIVOT, "other"], axis="columns")
-    texts = pd.DataFrame({name: _sentences(path, name, column) for name, column in columns.items()})
+    texts = pd.DataFrame({name: _sentences(path, name, columns[name]) for name in (PIVOT, "other")})
     whole = texts[(texts != "").all(axis="columns")]
     kept = whole[~(whole[PIVOT].duplicated() | whole["other"].duplicated())]
     if len(kept) < 2:
@@ -163,7 +172,7 @@ def _columns(path: Path, names: list[str]) -> tuple[str, str]:
 def _sentences(path: Path, name: str, column: pd.Series) -> pd.Series:
     """The column without white space around its sentences; a missing one is blank."""
     filled = column.astype(object).where(column.notna(), "")
-    odd = filled[~filled.map(type).eq(str)]
+    odd = filled[~filled.map(lambda text: isinstance(text, str))]
     if len(odd):
         which = "English" if name == PIVOT else "other"
         raise UserError(f"The {which} sentence in row {odd.index[0] + 1} of '{path}' is no text: {odd.iloc[0]!r}.")

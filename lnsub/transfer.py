@@ -6,6 +6,7 @@ written by one at a time, whole or not at all. A cell's records are written toge
 records starts again from scratch.
 """
 
+import gc
 import logging
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,8 +29,6 @@ from lnsub.found_tickets import FoundTicket
 from lnsub.results import Record, read
 from lnsub.tickets import Ticket
 from lnsub.training import keep_settings
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -174,12 +173,13 @@ class Transfer:
         self._failed_here = {}
         elsewhere = []
         progress = CellProgress(len(todo), console, enabled=rank_zero_only.rank == 0)
-        try:
-            for number in todo:
-                if not self._take(self.cells[number - 1], progress):
-                    elsewhere.append(number)
-        finally:
-            progress.close()
+        with _few_words(), _cheap_collections():
+            try:
+                for number in todo:
+                    if not self._take(self.cells[number - 1], progress):
+                        elsewhere.append(number)
+            finally:
+                progress.close()
         failed = [number for number in todo if self.cells[number - 1].id in self._failed_here]
         return Outcome(tuple(failed), tuple(elsewhere))
 
@@ -224,13 +224,14 @@ class Transfer:
         self.fit.build(cell, folder, ticket)
         records, unusable = self.fit.fit_and_measure(cell, self._to_measure(cell), [progress])
         if self._keep_checkpoints:
-            self.fit.trainer.save_checkpoint(folder.checkpoint)
+            self.fit.trainer.save_checkpoint(folder.checkpoint, weights_only=True)
         self.fit.prune_once(cell, self._masks)
         if rank_zero_only.rank == 0:
             folder.record(records)
-        shown = [f"{r.target} {r.value:.4f}" for r in records if r.metric == self.fit.task.metric]
+        metric = self.fit.task.metric
+        shown = [f"{r.target} {r.split} {metric} {r.value:.4f}" for r in records if r.metric == metric]
         reason = " ".join(f"{target}: {text}" for target, text in unusable.items())
-        return reason, f"{self.fit.task.metric} {', '.join(shown)}" + (f" · failed: {reason}" if reason else "")
+        return reason, " · ".join([*shown, *self.fit.left_out(), *([f"failed: {reason}"] if reason else [])])
 
     def _ticket(self, cell: Cell, progress: CellProgress) -> Path | None:
         """The ticket file that a cell trains under, made first where it is a baseline's."""
@@ -270,3 +271,26 @@ def _claimed_for_all_ranks(folder: Path, *, wait: bool = False) -> Iterator[bool
         return
     with claimed(folder, wait=wait) as ours:
         yield ours
+
+
+@contextmanager
+def _few_words() -> Iterator[None]:
+    """Keeps the model's remark on each ticket off the screen: the cell's own line says what matters of it."""
+    remarks = logging.getLogger("lnsub.module")
+    level = remarks.level
+    remarks.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        remarks.setLevel(level)
+
+
+@contextmanager
+def _cheap_collections() -> Iterator[None]:
+    """Lets the garbage collection after each cell skip all that was imported before, which takes it a second."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

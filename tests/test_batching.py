@@ -238,7 +238,7 @@ def test_lightning_sets_the_epoch_and_goes_on_in_the_middle_of_one(tmp_path, wor
     assert whole.seen == [rows for epoch in range(3) for rows in rows_of_epoch(sampler, epoch)]
     assert len(sampler) == 8
     resumed = Recorder()
-    again = ModelCheckpoint(tmp_path / "resumed", every_n_train_steps=11)
+    again = ModelCheckpoint(tmp_path, every_n_train_steps=11)
     trainer = a_trainer(tmp_path, max_epochs=3, callbacks=[again])
     trainer.fit(resumed, a_loader(60, workers), ckpt_path=tmp_path / "step=11.ckpt")
     assert resumed.seen == whole.seen[11:]
@@ -249,7 +249,7 @@ def test_lightning_starts_the_next_epoch_whole_after_a_checkpoint_at_the_end_of_
     whole, resumed = Recorder(), Recorder()
     save = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
     a_trainer(tmp_path, max_epochs=2, callbacks=[save]).fit(whole, a_loader(60))
-    trainer = a_trainer(tmp_path, max_epochs=2, callbacks=[ModelCheckpoint(tmp_path / "resumed")])
+    trainer = a_trainer(tmp_path, max_epochs=2, callbacks=[ModelCheckpoint(tmp_path)])
     trainer.fit(resumed, a_loader(60), ckpt_path=tmp_path / "epoch=0.ckpt")
     assert resumed.seen == whole.seen[8:]
 

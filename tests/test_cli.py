@@ -119,7 +119,7 @@ def test_another_setting_in_the_same_folder_is_refused(bert, data, tmp_path, cap
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_parses_and_names_only_settings_that_exist(config):
-    cli = _parsed(["fit", f"--config={config}"])
+    cli = parsed(["fit", f"--config={config}"])
     given = yaml.safe_load(config.read_text())
     assert cli["seed_everything"] == 57
     assert cli["trainer"]["gradient_clip_val"] == 1.0
@@ -135,7 +135,7 @@ def test_every_config_parses_and_names_only_settings_that_exist(config):
 def test_the_authors_hyper_parameters_are_those_of_the_configs():
     found = {}
     for path in CONFIGS:
-        config = _parsed(["fit", f"--config={path}"])
+        config = parsed(["fit", f"--config={path}"])
         data, trainer = config["data"]["init_args"], config["trainer"]
         found[path.stem] = (
             config["model"]["learning_rate"], data["batch_size"], data["max_length"], trainer["max_epochs"], trainer["max_steps"],
@@ -148,7 +148,7 @@ def test_the_authors_hyper_parameters_are_those_of_the_configs():
     }
 
 
-def _parsed(args: list[str]) -> dict:
+def parsed(args: list[str]) -> dict:
     """The parsed configuration, nothing instantiated."""
 
     class Parsed(Exception):  # noqa: N818

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer, BertForMaskedLM
 
 from lnsub import retrieval
 from lnsub.commands import run
 from lnsub.embedding import SentenceEncoder
 from lnsub.errors import UserError
 from lnsub.margin import accuracy, best_matches
-from lnsub.pairs import read_pairs
+from lnsub.pairs import Pairs, read_pairs
 from lnsub.results import read
 from lnsub.retrieval import Retrieval, Settings
+from lnsub.tickets import Ticket
 from tests.sentence_models import WORDS, make_base, ticket_of
 
 N = 40
@@ -66,10 +68,10 @@ def test_copies_are_all_found_and_unrelated_sentences_by_chance(capsys, base, pa
 
 def test_a_ticket_that_keeps_everything_gives_the_dense_rows_and_another_gives_its_own(base, pairs, tickets):
     """And its own are those of its embeddings."""
-    found = [retrieval.Ticket.load(path) for path in tickets.values()]
+    found = [Ticket.load(path) for path in tickets.values()]
     noisy = read_pairs(pairs / "rest.csv")
     half = [" ".join(a.split()[:4] + b.split()[:3]) for a, b in zip(noisy.english, noisy.other, strict=True)]
-    close = retrieval.Pairs("close", noisy.english, tuple(half))
+    close = Pairs("close", noisy.english, tuple(half))
     measuring = Retrieval(base, [close], found, Settings(margin="distance", k=3), "cpu")
     dense, full, pruned = (measuring.measure(cell) for cell in measuring.cells)
     assert full.layers == dense.layers
@@ -85,11 +87,11 @@ def test_a_ticket_that_keeps_everything_gives_the_dense_rows_and_another_gives_i
 
 
 def test_layers_measured_in_parts_for_want_of_memory_give_the_same(base, pairs, monkeypatch):
-    both = [read_pairs(pairs / "rest.csv")]
-    at_once = Retrieval(base, both, device="cpu")
-    expected = at_once.measure(at_once.cells[0]).layers
+    measuring = Retrieval(base, [read_pairs(pairs / "rest.csv")], device="cpu")
+    (cell,) = measuring.cells
+    at_once = measuring.measure(cell).layers
     monkeypatch.setattr(retrieval, "MEMORY", 1)
-    assert at_once.measure(at_once.cells[0]).layers == expected
+    assert measuring.measure(cell).layers == at_once
 
 
 def test_first_token_states_of_the_embedding_layer_say_nothing(capsys, base, pairs):
@@ -141,7 +143,7 @@ def test_records_hold_every_number_once_however_often_it_is_measured(capsys, bas
             )
             assert (found.kind, found.task, found.model) == ("retrieval", "retrieval", base)
             assert (found.value, found.n, found.sparsity) == (row[direction], N, row["sparsity"])
-            assert found.ticket == (None if row["source"] is None else retrieval.Ticket.load(tickets["half"]).checksum)
+            assert found.ticket == (None if row["source"] is None else Ticket.load(tickets["half"]).checksum)
     retrieve(capsys, *args)
     assert read(tmp_path / "results.jsonl") == records
     retrieve(capsys, *args, "--k", 2)
@@ -179,9 +181,12 @@ def test_a_ticket_of_another_base_is_refused_before_anything_is_measured(pairs, 
         )
 
 
-def test_a_checkpoint_with_nan_is_refused(base, pairs, monkeypatch):
-    measuring = Retrieval(base, [read_pairs(pairs / "copy.csv")], device="cpu")
-    next(iter(measuring.encoder._subnet.weights.values())).data.fill_(torch.nan)
+def test_a_checkpoint_with_nan_is_refused(base, pairs, tmp_path):
+    broken = BertForMaskedLM.from_pretrained(base)
+    broken.bert.encoder.layer[0].output.dense.bias.data.fill_(torch.nan)
+    broken.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path)
+    measuring = Retrieval(str(tmp_path), [read_pairs(pairs / "copy.csv")], device="cpu")
     with pytest.raises(UserError, match=r"The states of layer 1 of .* \(dense\) are not finite"):
         measuring.measure(measuring.cells[0])
 

@@ -113,9 +113,8 @@ def _inherit(
     except UserError as error:
         if base_model:
             raise
-        raise UserError(
-            f"{error} The tickets name that base model: say where it is, --inherited BASE_MODEL."
-        ) from error
+        hint = "The tickets name that base model; say where it is here with --inherited BASE_MODEL."
+        raise UserError(f"{error} {hint}") from error
     masks = inherited_masks(theta_0, [tickets[place] for place in departing(tickets)], ready)
     if keep is not None:
         save_inherited([mask for mask in masks if mask not in ready], keep)

@@ -83,6 +83,9 @@ def _run(options: argparse.Namespace) -> int:
     for number in outcome.failed:
         cell = transfer.cells[number - 1]
         sys.stderr.write(f"lnsub: cell {number} failed: {cell.id}: {transfer.folder(cell).reason()}\n")
+    if outcome.elsewhere:
+        numbers = ", ".join(map(str, outcome.elsewhere))
+        sys.stderr.write(f"lnsub: left to another process, which is at it: cell {numbers}\n")
     if outcome.failed:
         total = len(transfer.cells) if options.cell is None else 1
         sys.stderr.write(f"lnsub: {len(outcome.failed)} of {total} cells failed; the same command tries them again.\n")
@@ -108,7 +111,7 @@ def _report(transfer: "Transfer", number: int | None) -> None:
     console = Console()
     cells = transfer.cells if number is None else [transfer.cells[number - 1]]
     recorded = [(cell, records) for cell in cells if (records := transfer.records(cell))]
-    if number is None:
+    if number is None and recorded:
         for table in transfer_tables(recorded, transfer.languages, transfer.fit.task.metric):
             console.print(table)
     else:

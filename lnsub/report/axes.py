@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from lnsub.report.svg import tag, text, width_of
 
@@ -87,7 +88,7 @@ def plot(x_ticks: Sequence[Tick], y_ticks: Sequence[Tick], x_label: str, y_label
     for value, label in y_ticks:
         parts.append(tag("line", x1=left, x2=right, y1=y(value), y2=y(value), class_="zero" if value == 0 else "grid"))
         parts.append(text(left - 6, y(value), label, anchor="end"))
-    gap = min((x(b) - x(a) for (a, _), (b, _) in zip(x_ticks, x_ticks[1:], strict=False)), default=right)
+    gap = min((x(b) - x(a) for (a, _), (b, _) in pairwise(x_ticks)), default=right)
     every = max(1, math.ceil((max(width_of(label) for _, label in x_ticks) + 6) / gap))
     for place, (value, label) in enumerate(x_ticks):
         parts.append(tag("line", x1=x(value), x2=x(value), y1=bottom, y2=bottom + 4, class_="axis"))

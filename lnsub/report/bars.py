@@ -58,7 +58,13 @@ def bar_groups(
             ends = sorted((scale(0), scale(bar.value)))
             tip = tag("title", escape(bar.title))
             box = tag(
-                "rect", tip, x=ends[0], y=y, width=max(ends[1] - ends[0], 0.5), height=_BAR - 2, class_=f"bar b{bar.shade}"
+                "rect",
+                tip,
+                x=ends[0],
+                y=y,
+                width=max(ends[1] - ends[0], 0.5),
+                height=_BAR - 2,
+                class_=f"bar b{bar.shade}",
             )
             negative = bar.value < 0
             at = (ends[0] - 4, "end") if negative else (ends[1] + 4, "start")

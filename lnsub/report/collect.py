@@ -7,6 +7,7 @@ checksum.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lnsub.combine import HOW
 from lnsub.errors import UserError
 from lnsub.frame import main_metric, read_frame
 from lnsub.provenance import INHERITED, Provenance
+from lnsub.report.pairs import language_pairs
 from lnsub.report.settings import Run, read_runs
 from lnsub.report.shelf import Shelf, model_name
 
@@ -59,6 +61,11 @@ class Material:
     """How many ``records`` (of whatever metric and split), ``tickets`` and ``seeds`` there are."""
     notes: list[str]
     """What was left out or looked odd, in sentences."""
+
+    @cached_property
+    def language_pairs(self) -> pd.DataFrame:
+        """The pairs averaged by pair of languages, see :func:`lnsub.report.pairs.language_pairs`."""
+        return language_pairs(self.pairs)
 
     def style(self, language: str) -> int:
         """The number of a language's colour and marker."""
@@ -168,7 +175,7 @@ def study_labels(keys: Iterable[StudyKey]) -> dict[StudyKey, str]:
 
 
 def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.DataFrame:
-    """Adds ``scope``, ``variant`` and ``found_on`` (the ticket's task); evens out how the model was spelled, and an absent score."""
+    """Adds ``scope``, ``variant`` and ``found_on`` (the ticket's task); evens out the model's name and absent scores."""
     records = records.copy()
     found = [known.get(checksum) if isinstance(checksum, str) else None for checksum in records["ticket"]]
     records["model"] = [model_name(name) for name in records["model"]]

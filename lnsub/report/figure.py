@@ -22,10 +22,19 @@ class Options:
 
 @dataclass(frozen=True)
 class Panel:
-    """One drawing: its title as plain text, and an ``svg`` element."""
+    """One drawing.
+
+    Attributes:
+        title: as plain text.
+        svg: an ``svg`` element.
+        key: a legend of its own, as markup.
+        group: neighbours of one group stay side by side where there is room.
+    """
 
     title: str
     svg: str
+    key: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,10 +115,16 @@ def listed(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
-def span(values: Iterable[float], decimals: int = 1) -> str:
-    """Writes shares as the range that they lie in, in percent: ``94.1 to 95.0 %``, or ``94.7 %``."""
-    ends = list(dict.fromkeys((percent(min(there), decimals), percent(max(there), decimals)))) if (there := list(values)) else []
-    return " to ".join([*(end.removesuffix("\u00a0%") for end in ends[:-1]), *ends[-1:]])
+def by_level(parts: Sequence[tuple[str, float, str]]) -> str:
+    """Puts what is said of studies and sparsities into one line: ``XNLI a at 50 % and b at 80 %; NER c at 50 %``.
+
+    Args:
+        parts: study, sparsity, and what is said, in order.
+    """
+    said: dict[str, list[str]] = {}
+    for study, sparsity, words in parts:
+        said.setdefault(study, []).append(f"{words} at {sparsity_name(sparsity)}")
+    return "; ".join(f"{study} {listed(words)}" for study, words in said.items())
 
 
 def by_study(data: pd.DataFrame, studies: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:

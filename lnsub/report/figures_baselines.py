@@ -9,6 +9,7 @@ from lnsub.report.figure import (
     Missing,
     Options,
     Panel,
+    by_level,
     by_study,
     joined,
     listed,
@@ -25,8 +26,8 @@ TITLE = "Tickets and baselines"
 VARIANTS: dict[str, str] = {
     "dense": "dense model",
     "own": "own ticket",
-    "others": "others’ tickets",
-    "other task": "other task’s",
+    "others": "others' tickets",
+    "other task": "other task's",
     "inherited": "inherited mask",
     "oneshot": "one-shot mask",
     "shuffled": "shuffled ticket",
@@ -66,16 +67,18 @@ def baseline_figure(material: Material, options: Options) -> Figure | Missing:
             svg = dot_rows([row for row in drawn if row.dots], label=label, x_label=f"{metric}, %")
             panels.append(Panel(f"{study}, {sparsity_name(sparsity)} pruned", svg))
             findings.append(_beside(study, sparsity, metric, rows))
-            leads.append(_ahead(study, sparsity, rows))
+            means = _means(rows)
+            if {"own", "random"} <= means.keys():
+                leads.append((study, sparsity, f"{percent(means['own'])} against {percent(means['random'])}"))
     entries = [(swatch(material.style(code), "mark"), html_label(code)) for code in sorted(set(data["target"]))]
     reading = (
-        "A marker for each target language, a stroke at their mean. Own ticket: found on the target itself; others’ "
+        "A marker for each target language, a stroke at their mean. Own ticket: found on the target itself; others' "
         "tickets: the mean over tickets of other languages. All have the same sparsity and were fine-tuned alike. A "
-        "shuffled ticket keeps each matrix’s density but other places, a re-initialised one its places but weights drawn "
+        "shuffled ticket keeps each matrix's density but other places, a re-initialised one its places but weights drawn "
         "anew."
     )
     found = tuple(finding for finding in findings if finding)
-    lead = f"Own tickets against random masks, mean over targets: {'; '.join(filter(None, leads))}." if any(leads) else ""
+    lead = f"Own tickets against random masks, mean over targets: {by_level(leads)}." if leads else ""
     return Figure("baselines", TITLE, reading, tuple(panels), key(entries), data, lead, found)
 
 
@@ -130,16 +133,9 @@ def _means(rows: pd.DataFrame) -> dict[str, float]:
     return {str(variant): float(group["value"].mean()) for variant, group in rows.groupby("variant")}
 
 
-def _ahead(study: str, sparsity: float, rows: pd.DataFrame) -> str:
-    means = _means(rows)
-    if not {"own", "random"} <= means.keys():
-        return ""
-    return f"{study} at {sparsity_name(sparsity)} {percent(means['own'])} against {percent(means['random'])}"
-
-
 def _beside(study: str, sparsity: float, metric: str, rows: pd.DataFrame) -> str:
     means = _means(rows)
-    tickets = [f"{percent(means[v])} with {what}" for v, what in (("own", "own"), ("others", "others’")) if v in means]
+    tickets = [f"{percent(means[v])} with {what}" for v, what in (("own", "own"), ("others", "others'")) if v in means]
     rest = [f"{percent(means[variant])} with {what}" for variant, what in _PLURAL.items() if variant in means]
     if not tickets or not rest:
         return ""

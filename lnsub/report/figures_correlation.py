@@ -8,10 +8,9 @@ from lnsub.frame import correlation
 from lnsub.report.axes import number
 from lnsub.report.collect import Material
 from lnsub.report.figure import Figure, Missing, Options, Panel, by_study, metric_name, nearest, sparsity_name
-from lnsub.report.figures_overlap import language_pairs
 from lnsub.report.figures_transfer import cells_of
 from lnsub.report.plots import Dot, plain_key, point_cloud, swatch
-from lnsub.report.tables import rows_table
+from lnsub.report.tables import DASH, rows_table
 
 _MEASURES = {"overlap": "overlap", "departure_overlap": "overlap of departures"}
 
@@ -41,7 +40,7 @@ def overlap_against_transfer(material: Material, options: Options) -> Figure | M
                     [_dot(row, measure, sparsities) for row in drawn.to_dict("records")],
                     label=f"{study}: relative change of {metric} against {name}",
                     x_label=f"{name} of source and target, %",
-                    y_label=f"{metric} against the target’s own, %",
+                    y_label=f"{metric} against the target's own, %",
                 )
                 panels.append(Panel(f"{study}: {name}", svg))
     entries = [
@@ -49,9 +48,9 @@ def overlap_against_transfer(material: Material, options: Options) -> Figure | M
         for s in sorted({s for chosen in shown.values() for s in chosen})
     ]
     reading = (
-        "A point for each source and target: across, the overlap of their tickets; upwards, how far the source’s ticket "
-        "does better or worse on the target than the target’s own, relative to it. The table has Pearson’s and "
-        "Spearman’s correlation of the two at each sparsity. Fisher’s 95 % interval takes pairs as independent; they "
+        "A point for each source and target: across, the overlap of their tickets; upwards, how far the source's ticket "
+        "does better or worse on the target than the target's own, relative to it. The table has Pearson's and "
+        "Spearman's correlation of the two at each sparsity. Fisher's 95 % interval takes pairs as independent; they "
         "share languages, so the bootstrap over languages is the more careful one (it takes four languages)."
     )
     at = [row for row in found if row["sparsity"] in shown[row["study"]] and row["coefficient"] == "pearson"]
@@ -71,7 +70,7 @@ def overlap_against_transfer(material: Material, options: Options) -> Figure | M
 
 def _points(material: Material) -> pd.DataFrame:
     """A row a study, sparsity, source and target: the overlap of their tickets, and the transfer cell."""
-    cells, pairs = cells_of(material), language_pairs(material.pairs)
+    cells, pairs = cells_of(material), material.language_pairs
     if cells.empty or pairs.empty:
         return pd.DataFrame()
     cells = cells[(cells["source"] != cells["target"]) & cells["relative"].notna()]
@@ -96,9 +95,10 @@ def _lead(rows: list[dict[str, Any]]) -> str:
     if not known:
         return ""
     together, against = sum(low > 0 for low, _ in known), sum(high < 0 for _, high in known)
+    rest = len(known) - together - against
     return (
-        f"Where tickets overlap more, transfer is better in {together} of {len(known)} cases (study and sparsity), worse "
-        f"in {against}; in the others the correlation’s 95 % interval holds zero."
+        f"More overlap goes with better transfer in {together} of {len(known)} cases (study and sparsity) and with worse "
+        f"transfer in {against}; in {rest} no relation is shown."
     )
 
 
@@ -106,7 +106,9 @@ def _related(row: dict[str, Any]) -> str:
     """What one correlation says, in words."""
     if row["value"] is None:
         return ""
-    text = f"{row['study']} at {sparsity_name(row['sparsity'])}: over {row['pairs']} pairs, {_MEASURES[row['measure']]} "
+    text = (
+        f"{row['study']} at {sparsity_name(row['sparsity'])}: over {row['pairs']} pairs, {_MEASURES[row['measure']]} "
+    )
     text += f"and transfer correlate by r = {number(row['value'], 2)}"
     bounds = _bounds(row)
     if bounds is None:
@@ -117,14 +119,14 @@ def _related(row: dict[str, Any]) -> str:
 
 
 def _table(found: list[dict[str, Any]]) -> str:
-    head = ("study", "sparsity", "of", "coefficient", "r", "Fisher’s interval", "bootstrap", "pairs", "languages")
+    head = ("study", "sparsity", "of", "coefficient", "r", "Fisher's interval", "bootstrap", "pairs", "languages")
     body = [
         (
             row["study"],
             sparsity_name(row["sparsity"]),
             _MEASURES[row["measure"]],
             row["coefficient"].title(),
-            "–" if row["value"] is None else number(row["value"], 2),
+            DASH if row["value"] is None else number(row["value"], 2),
             _interval(row["fisher_low"], row["fisher_high"]),
             _interval(row["bootstrap_low"], row["bootstrap_high"]),
             str(row["pairs"]),
@@ -132,8 +134,8 @@ def _table(found: list[dict[str, Any]]) -> str:
         )
         for row in found
     ]
-    return rows_table(head, body)
+    return rows_table(head, body, folded=f"All {len(body)} correlations")
 
 
 def _interval(low: float | None, high: float | None) -> str:
-    return "–" if low is None or high is None else f"{number(low, 2)} to {number(high, 2)}"
+    return DASH if low is None or high is None else f"{number(low, 2)} to {number(high, 2)}"

@@ -26,7 +26,9 @@ def metric_by_sparsity(material: Material, options: Options) -> Figure | Missing
     """The metric of each round of pruning, a line a language, with the best sparsity that still matches dense."""
     rounds = material.records[material.records["kind"] == "imp"]
     if rounds.empty:
-        return Missing(TITLE, "there are no records of pruning rounds (kind imp); `lnsub fit` with IMPCallback makes them")
+        return Missing(
+            TITLE, "there are no records of pruning rounds (kind imp); `lnsub fit` with IMPCallback makes them"
+        )
     data = metric_data(rounds, material.records, options)
     panels, leads, findings = [], [], []
     for study, rows in by_study(data, material.studies):
@@ -38,7 +40,7 @@ def metric_by_sparsity(material: Material, options: Options) -> Figure | Missing
         leads += [f"{study} {_range(list(best.values()))}"] if best else []
         findings += [_matching(study, rows, best)] if best else []
     entries = [(swatch(material.style(code)), html_label(code)) for code in sorted(set(data["language"]))]
-    entries += [(swatch(6, "level"), "dense model, in the language’s colour")]
+    entries += [(swatch(6, "level"), "dense model, in the language's colour")]
     entries += [(swatch(0, "ring"), "highest sparsity that matches it")] if data["best"].any() else []
     reading = (
         "Each point is one round: a model fine-tuned from its pre-trained weights under the mask of that sparsity and "
@@ -91,7 +93,7 @@ def _tolerance(dense: float, n: int, options: Options) -> float:
 def _words(options: Options) -> str:
     if options.tolerance is not None:
         return f"{100 * options.tolerance:g} points"
-    return "one standard error of the dense value p, √(p (1 − p) / n) for the n examples measured"
+    return "one standard error of the dense value p, √(p (1 - p) / n) for the n examples measured"
 
 
 def _line(language: str, rows: pd.DataFrame, material: Material) -> Line:

@@ -3,81 +3,31 @@
 import pandas as pd
 
 from lnsub.names import layer_key
-from lnsub.overlap import RELATIONS
 from lnsub.report.collect import Material
 from lnsub.report.figure import (
     Figure,
     Missing,
     Options,
     Panel,
+    by_level,
     by_study,
     joined,
-    listed,
     nearest,
     percent,
     sparsity_name,
 )
 from lnsub.report.heatmap import Shading, heat_map
 from lnsub.report.languages import label as language_label
+from lnsub.report.pairs import equal_terms, mean_pairs
 from lnsub.report.plots import Line, line_plot, plain_key, swatch
 
-CROSS_SAME, CROSS_OTHER, _, CEILING = RELATIONS
-
 _NO_TICKETS = "there are no two comparable tickets (tickets/*.safetensors) of different languages"
-_SHARES = ["overlap", "chance", "corrected", "departure_overlap", "null", "departure_corrected"]
-
-
-def equal_terms(pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Picks the pairs across languages, and those within a language that they may be held against.
-
-    Runs of one seed share the head's initial values and the order of the data, which alone makes tickets alike. So
-    where a language has tickets of several seeds, and languages have pairs of different seeds, these are taken.
-
-    Args:
-        pairs: rows with ``relation``, of one study and sparsity.
-
-    Returns:
-        Pairs across languages, of different seeds where there is a ceiling, else of any; and the pairs of one language
-        with different seeds, the ceiling; no rows where there is none.
-    """
-    cross = pairs[pairs["relation"].isin([CROSS_SAME, CROSS_OTHER])]
-    ceiling, different = pairs[pairs["relation"] == CEILING], cross[cross["relation"] == CROSS_OTHER]
-    return (different, ceiling) if len(ceiling) and len(different) else (cross, ceiling[:0])
-
-
-def language_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Averages pairs of tickets by pair of languages, on equal terms.
-
-    Args:
-        pairs: :attr:`lnsub.report.collect.Material.pairs`.
-
-    Returns:
-        A row a study, sparsity and ordered pair of languages, ``source`` and ``target``: the means of ``overlap``,
-        ``departure_overlap`` and the like, and ``tickets``, how many pairs they are over. A language beside itself
-        has the overlap of its seeds, where it has several.
-    """
-    if pairs.empty:
-        return pd.DataFrame()
-    found = []
-    shares = [column for column in _SHARES if column in pairs]
-    for (study, sparsity), rows in pairs.groupby(["study", "sparsity"]):
-        both = joined(list(equal_terms(rows)))
-        if both.empty:
-            continue
-        turned = both.rename(columns={"language_a": "language_b", "language_b": "language_a"})
-        ordered = pd.concat([both, turned[turned["language_a"] != turned["language_b"]]])
-        ordered[shares] = ordered[shares].astype(float)
-        groups = ordered.groupby(["language_a", "language_b"])
-        means = groups[shares].mean().assign(tickets=groups.size()).reset_index()
-        means = means.rename(columns={"language_a": "source", "language_b": "target"})
-        found.append(means.assign(study=study, sparsity=sparsity))
-    return joined(found)
 
 
 def overlap_figure(material: Material, options: Options) -> Figure | Missing:
     """The overlap of each pair of languages, and that of their departures beside it."""
     title = "Overlap of tickets, and of their departures"
-    means = language_pairs(material.pairs)
+    means = material.language_pairs
     if means.empty or (means["source"] == means["target"]).all():
         return Missing(title, _NO_TICKETS)
     parts = [
@@ -94,10 +44,10 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
     for study, sparsity, rows in parts:
         at = f"{study}, {sparsity_name(sparsity)} pruned"
         near = drawn[drawn["study"] == study]
-        panels.append(Panel(f"{at}: overlap, %", _square(rows, near, "overlap", f"{at}: overlap")))
+        panels.append(Panel(f"{at}: overlap, %", _square(rows, near, "overlap", f"{at}: overlap"), group=at))
         if departs and rows["departure_overlap"].notna().any():
             svg = _square(rows, near, "departure_overlap", f"{at}: overlap of departures")
-            panels.append(Panel(f"{at}: departures, %", svg))
+            panels.append(Panel(f"{at}: departures, %", svg, group=at))
         findings += _shared(material, study, sparsity)
     reading = (
         "Overlap is the Jaccard similarity of two masks: kept in both / kept in either. A departure is where a ticket "
@@ -151,21 +101,23 @@ def _mean(rows: pd.DataFrame, column: str) -> float | None:
 
 def _lead(material: Material, parts: list[tuple[str, float]]) -> str:
     """How far tickets overlap, and how much of that is inherited, in words."""
-    overlaps, inherited = [], []
+    overlaps, inherited, departures, alike = [], [], [], 0
     for study, sparsity in parts:
         cross, _, alone = _set(material, study, sparsity)
         overlap, chance, departed = (_mean(cross, column) for column in ("overlap", "chance", "departure_overlap"))
         if overlap is None or chance is None:
             continue
-        at = f"{study} at {sparsity_name(sparsity)}"
-        overlaps.append(f"{at} {percent(overlap)} (chance {percent(chance)})")
+        overlaps.append((study, sparsity, f"{percent(overlap)} (by chance {percent(chance)})"))
         own = _mean(alone, "overlap")
         if own is not None and departed is not None:
-            inherited.append(f"{at} {percent(own)} and {percent(departed)}")
-    text = f"Tickets of two languages overlap, on average: {'; '.join(overlaps)}."
+            inherited.append((study, sparsity, percent(own)))
+            departures.append((study, sparsity, percent(departed)))
+            alike += overlap <= own
+    text = f"Tickets of two languages overlap, on average: {by_level(overlaps)}."
     if inherited:
-        text += " A ticket with the mask that it inherits from the base model, and two departures from that: "
-        text += f"{'; '.join(inherited)}."
+        text += f" With the mask that they inherit from the untrained base model they overlap: {by_level(inherited)}; "
+        text += f"in {alike} of {len(inherited)} cases they are no more like each other than like that mask. Their "
+        text += f"departures from it overlap: {by_level(departures)}."
     return text
 
 
@@ -199,7 +151,7 @@ def overlap_by_sparsity(material: Material, options: Options) -> Figure | Missin
     """The mean overlap over pairs of languages, a line a study, with the level that chance gives."""
     del options  # it shows all sparsities
     title = "Mean overlap against sparsity"
-    data = _means(material.pairs, [])
+    data = mean_pairs(material.pairs, [])
     if data.empty:
         return Missing(title, _NO_TICKETS)
     lines, entries = _lines(data, material, "sparsity", 100.0)
@@ -210,8 +162,8 @@ def overlap_by_sparsity(material: Material, options: Options) -> Figure | Missin
         label = "Mean overlap of departures of two languages against sparsity"
         panels.append(Panel("Departures", line_plot(lines, label=label, **_AXES)))
     reading = (
-        "The mean over pairs of languages of their tickets’ overlap. Dashed: random masks of the same densities; for "
-        "departures, where shown, departures that are independent given the base model’s weights."
+        "The mean over pairs of languages of their tickets' overlap. Dashed: random masks of the same densities; for "
+        "departures, where shown, departures that are independent given the base model's weights."
     )
     return Figure(
         "overlap_by_sparsity", title, reading, tuple(panels), plain_key(entries), data, findings=_ordered(data)
@@ -224,7 +176,7 @@ _AXES = {"x_label": "sparsity, %", "y_label": "overlap, %"}
 def overlap_by_layer(material: Material, options: Options) -> Figure | Missing:
     """The mean overlap over pairs of languages by layer, a line a study."""
     title = "Overlap by layer"
-    data = _means(material.layers, ["layer"])
+    data = mean_pairs(material.layers, ["layer"])
     if data.empty:
         return Missing(title, _NO_TICKETS)
     panels, leads, findings, entries = [], [], [], list[tuple[str, str]]()
@@ -240,31 +192,10 @@ def overlap_by_layer(material: Material, options: Options) -> Figure | Missing:
         for study, part in by_study(rows, material.studies):
             findings.append(_least(study, sparsity, part))
             low = part.loc[part["overlap"].idxmin()]
-            leads.append(f"{study} at {sparsity_name(sparsity)} {_layer_name(low['layer'])} ({percent(low['overlap'])})")
-    reading = "The mean over pairs of languages of their tickets’ overlap inside each layer. Dashed: what chance gives."
-    lead = f"Tickets of two languages differ most in: {'; '.join(leads)}."
+            leads.append((study, sparsity, f"{_layer_name(low['layer'])} ({percent(low['overlap'])})"))
+    reading = "The mean over pairs of languages of their tickets' overlap inside each layer. Dashed: what chance gives."
+    lead = f"Tickets of two languages differ most in: {by_level(leads)}."
     return Figure("overlap_by_layer", title, reading, tuple(panels), plain_key(entries), data, lead, tuple(findings))
-
-
-def _means(pairs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """The means over pairs of languages, on equal terms, by study, sparsity and ``by``."""
-    if pairs.empty:
-        return pd.DataFrame()
-    shares = [column for column in _SHARES if column in pairs]
-    found = []
-    for (study, sparsity), rows in pairs.groupby(["study", "sparsity"]):
-        cross, _ = equal_terms(rows)
-        if cross.empty:
-            continue
-        cross = cross.assign(**{share: cross[share].astype(float) for share in shares})
-        groups = cross.groupby(by) if by else cross.groupby(lambda _: 0)
-        means = groups[shares].mean().assign(
-            lowest=groups["overlap"].min(), highest=groups["overlap"].max(), pairs=groups.size()
-        )
-        means = means.reset_index() if by else means.reset_index(drop=True)
-        found.append(means.assign(study=study, sparsity=sparsity, relation=listed(sorted(set(cross["relation"])))))
-    data = joined(found)
-    return data if data.empty else data[["study", "sparsity", *by, "relation", "pairs", *shares, "lowest", "highest"]]
 
 
 def _lines(
@@ -279,7 +210,7 @@ def _lines(
         if chance in rows and rows[chance].notna().all():
             lines.append(Line("chance", style, list(zip(places, 100 * rows[chance], strict=True)), plain=True))
         entries.append((swatch(style), study))
-    return lines, [*entries, (swatch(6, "plain"), "by chance, in the line’s colour")]
+    return lines, [*entries, (swatch(6, "plain"), "by chance, in the line's colour")]
 
 
 def _ordered(data: pd.DataFrame) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ import pandas as pd
 from lnsub.names import KINDS, layer_key
 from lnsub.report.axes import number
 from lnsub.report.collect import Material
-from lnsub.report.figure import Figure, Missing, Options, Panel, by_study, nearest, percent, sparsity_name
+from lnsub.report.figure import Figure, Missing, Options, Panel, by_level, by_study, nearest, percent, sparsity_name
 from lnsub.report.heatmap import Shading, heat_map
-from lnsub.report.tables import rows_table
+from lnsub.report.tables import DASH, rows_table
 
 _HEADS = {
     "attention output": "attn.\noutput",
@@ -51,7 +51,7 @@ def pruned_where(material: Material, options: Options) -> Figure | Missing:
         panels.append(Panel(f"{at}: sparsity, %", svg))
         findings.append(_extremes(study, sparsity, rows))
     reading = (
-        "The pruned share of each layer’s matrices, a mean over the study’s tickets: darker cells (on a dark page, "
+        "The pruned share of each layer's matrices, a mean over the study's tickets: darker cells (on a dark page, "
         "brighter ones) lost more of their weights."
     )
     key = shading.key("%: pruned")
@@ -104,19 +104,18 @@ def neutrality_figure(material: Material, options: Options) -> Figure | Missing:
     )
     chosen = {s: nearest(rows["sparsity"], options.sparsities) for s, rows in by_study(data, material.studies)}
     leads = [
-        f"{row['study']} at {sparsity_name(row['sparsity'])} {_fixed(row['index'])} ({_interval(row)})"
+        (row["study"], row["sparsity"], f"{_fixed(row['index'])} ({_interval(row)})")
         for row in ordered
         if row["measure"] == "overlap" and row["sparsity"] in chosen[row["study"]]
     ]
-    lead = f"Neutrality index, overlap across languages over overlap across seeds (95 %): {'; '.join(leads)}."
+    lead = f"Neutrality index, overlap across languages over overlap across seeds (95 %): {by_level(leads)}."
     return Figure("neutrality", title, reading, (), "", data, lead, table=rows_table(head, body))
 
 
 def _interval(row: dict[Any, Any]) -> str:
     low, high = _fixed(row["index_low"]), _fixed(row["index_high"])
-    return "no interval" if "–" in (low, high) else f"{low} to {high}"
+    return "no interval" if DASH in (low, high) else f"{low} to {high}"
 
 
 def _fixed(value: float | None) -> str:
-    return "–" if value is None or value != value else number(value, 3)
-
+    return DASH if value is None or value != value else number(value, 3)

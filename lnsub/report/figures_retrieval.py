@@ -17,34 +17,33 @@ def retrieval_figure(material: Material, options: Options) -> Figure | Missing:
     data = retrieval_data(material.retrieval)
     if data.empty:
         return Missing(TITLE, "there are no records of retrieval; `lnsub retrieve --record` makes them")
-    panels, leads, entries = [], [], list[tuple[str, str]]()
+    panels, leads = [], []
     for settings, rows in data.groupby("settings", sort=False):
         dense = rows[rows["system"] == "dense"]
         if not dense.empty:
-            lines = _lines(dense, "target", lambda language: material.style(language))
-            panels.append(_panel(f"Dense model, a line a language ({settings})", lines))
-            languages = sorted(set(dense["target"]))
-            entries = entries or [(swatch(material.style(code)), html_label(code)) for code in languages]
+            lines = _lines(dense, "target", material.style)
+            entries = [(swatch(material.style(code)), html_label(code)) for code in sorted(set(dense["target"]))]
+            panels.append(_panel(f"Dense model, each language with English ({settings})", lines, entries))
         leads += [_best("the dense model", dense, rows)] if not dense.empty else []
         shown = nearest(rows["sparsity"], options.sparsities)
         for task, of_task in rows[rows["system"] != "dense"].groupby("system"):
             levels = of_task[of_task["sparsity"].isin(shown)].assign(line=of_task["sparsity"])
             both = joined([dense.assign(line=0.0), levels])
             name = TASKS.get(str(task), str(task))
-            lines = _lines(both, "line", lambda s: [0.0, *shown].index(s), _level)
-            panels.append(_panel(f"{name} tickets, mean over languages ({settings})", lines))
-            leads += [_best(f"{name} tickets at {sparsity_name(s)}", levels[levels["sparsity"] == s], None) for s in shown]
-    systems = data[data["system"] != "dense"]
-    if not systems.empty:
-        levels = nearest(systems["sparsity"], options.sparsities)
-        entries += [(swatch(place), _level(s)) for place, s in enumerate([0.0, *levels])]
+            styles = sorted(set(both["line"]))
+            lines = _lines(both, "line", styles.index, _level)
+            entries = [(swatch(place), _level(sparsity)) for place, sparsity in enumerate(styles)]
+            panels.append(_panel(f"{name} tickets, mean over languages ({settings})", lines, entries))
+            leads += [
+                _best(f"{name} tickets at {sparsity_name(s)}", levels[levels["sparsity"] == s], None) for s in shown
+            ]
     reading = (
         "The share of sentences whose translation scores highest among all sentences of the other language, from and to "
         "English on average, by the states of each layer (0: the embeddings); nothing is trained. A ticket is applied to "
         "the pre-trained weights. The CSV has chance, one in the number of sentences."
     )
     lead = f"Translations are found best: {'; '.join(filter(None, leads))}."
-    return Figure("retrieval_by_layer", TITLE, reading, tuple(panels), key(entries), data, lead)
+    return Figure("retrieval_by_layer", TITLE, reading, tuple(panels), "", data, lead)
 
 
 def retrieval_data(records: pd.DataFrame) -> pd.DataFrame:
@@ -64,14 +63,16 @@ def retrieval_data(records: pd.DataFrame) -> pd.DataFrame:
     by = ["settings", "system", *(column for column in STUDY if column != "task"), "sparsity", "target", "layer"]
     groups = rows.groupby(by, dropna=False)
     data = groups.agg(
-        value=("value", "mean"), lowest=("value", "min"), highest=("value", "max"), tickets=("value", "size"), n=("n", "max")
+        value=("value", "mean"),
+        lowest=("value", "min"),
+        highest=("value", "max"),
+        tickets=("value", "size"),
+        n=("n", "max"),
     ).reset_index()
     return data.assign(layer=data["layer"].astype(int), chance=1 / data["n"])
 
 
-def _lines(
-    rows: pd.DataFrame, column: str, style: Callable[..., int], name: Callable[..., str] = str
-) -> list[Line]:
+def _lines(rows: pd.DataFrame, column: str, style: Callable[..., int], name: Callable[..., str] = str) -> list[Line]:
     found = []
     for value, group in rows.groupby(column):
         means = group.groupby("layer")["value"].mean()
@@ -80,14 +81,14 @@ def _lines(
     return found
 
 
-def _panel(title: str, lines: list[Line]) -> Panel:
+def _panel(title: str, lines: list[Line], entries: list[tuple[str, str]]) -> Panel:
     layers = sorted({x for line in lines for x, _ in line.points})
     # A tick at every whole layer in between too, so that distances are true where only some were measured.
     ticks = [(float(x), f"{x}") for x in range(int(layers[0]), int(layers[-1]) + 1)]
     if len(ticks) == 1:
         ticks = [(layers[0] - 1, ""), *ticks, (layers[0] + 1, "")]
     svg = line_plot(lines, label=title, x_label="layer", y_label="found, %", x_ticks=ticks)
-    return Panel(title, svg)
+    return Panel(title, svg, key(entries))
 
 
 def _level(sparsity: float) -> str:

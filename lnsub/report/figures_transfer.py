@@ -13,9 +13,9 @@ from lnsub.report.figure import (
     Missing,
     Options,
     Panel,
+    by_level,
     by_study,
     joined,
-    listed,
     metric_name,
     nearest,
     percent,
@@ -37,8 +37,8 @@ def cells_of(material: Material, kind: str = "transfer") -> pd.DataFrame:
 def transfer_figure(material: Material, options: Options) -> Figure | Missing:
     """Each ticket fine-tuned on each language."""
     reading = (
-        "Left: the metric of the source’s ticket fine-tuned on the target. Right: by how many points that is above or "
-        "below the target’s own ticket (the diagonal on the left) at the same sparsity."
+        "Left: the metric of the source's ticket fine-tuned on the target. Right: by how many points that is above or "
+        "below the target's own ticket (the diagonal on the left) at the same sparsity."
     )
     return _matrices(
         material, options, "transfer", "transfer", "Transfer: source by target", reading, "`lnsub transfer` makes them"
@@ -49,7 +49,7 @@ def zero_shot_figure(material: Material, options: Options) -> Figure | Missing:
     """Each ticket fine-tuned on its own language and evaluated on each."""
     reading = (
         "Each ticket was fine-tuned on its source alone and then evaluated on every target. Left: the metric. Right: by "
-        "how many points that is above or below the target’s own ticket, fine-tuned on the target."
+        "how many points that is above or below the target's own ticket, fine-tuned on the target."
     )
     title = "Zero-shot transfer: source by target"
     return _matrices(
@@ -70,7 +70,9 @@ def _matrices(
     ]
     drawn = joined([rows for _, _, rows in parts])
     # Metrics of different tasks are not comparable, changes are.
-    absolute = {study: Shading.of([100 * v for v in rows["value"]]) for study, rows in by_study(drawn, material.studies)}
+    absolute = {
+        study: Shading.of([100 * v for v in rows["value"]]) for study, rows in by_study(drawn, material.studies)
+    }
     signed = Shading.of([100 * v for v in drawn["change"].dropna()], signed=True)
     panels, leads, findings = [], [], []
     for study, sparsity, rows in parts:
@@ -79,19 +81,21 @@ def _matrices(
         places = list(zip(rows["source"], rows["target"], strict=True))
         values = {place: 100 * v for place, v in zip(places, rows["value"], strict=True)}
         changes = {p: 100 * v for p, v in zip(places, rows["change"], strict=True) if v == v and p[0] != p[1]}
-        panels.append(Panel(f"{at}: {metric}, %", _square(values, absolute[study], f"{at}: {metric}, source by target")))
+        panels.append(
+            Panel(f"{at}: {metric}, %", _square(values, absolute[study], f"{at}: {metric}, source by target"))
+        )
         if changes:
-            what = f"{at}: change of {metric} against the target’s own ticket"
-            panels.append(Panel(f"{at}: change, points", _square(changes, signed, what)))
+            what = f"{at}: change of {metric} against the target's own ticket"
+            panels.append(Panel(f"{at}: change, points", _square(changes, signed, what), group=at))
             findings.append(_beside_own(study, sparsity, metric, rows, kind))
             mean = number(sum(changes.values()) / len(changes), 1)
-            leads.append(f"{study} at {sparsity_name(sparsity)} {mean} points of {metric}")
+            leads.append((study, sparsity, f"{mean} points"))
     keys = "".join(shading.key(f"%: {study}") for study, shading in absolute.items())
     keys += signed.key("points: change") if drawn["change"].notna().any() else ""
     runs = int(cells["runs"].max())
     reading += f" Cells are means over up to {runs} runs." if runs > 1 else ""
     how = "fine-tuned on its source alone" if kind == "zero_shot" else "fine-tuned on the target"
-    lead = f"A ticket of another language, {how}, against the target’s own, on average: {'; '.join(leads)}."
+    lead = f"A ticket of another language, {how}, against the target's own, on average: {by_level(leads)}."
     return Figure(name, title, reading, tuple(panels), keys, cells, lead if leads else "", tuple(findings))
 
 
@@ -118,7 +122,7 @@ def _beside_own(study: str, sparsity: float, metric: str, rows: pd.DataFrame, ki
     how = ", fine-tuned on the source alone," if kind == "zero_shot" else ""
     return (
         f"{study} at {sparsity_name(sparsity)}: of {len(others)} tickets on another language{how} {below} are below the "
-        f"target’s own by more than one standard error of its {metric} ({number(100 * error, 1)} points); the lowest is "
+        f"target's own by more than one standard error of its {metric} ({number(100 * error, 1)} points); the lowest is "
         f"{worst['source']} → {worst['target']} ({number(100 * worst['change'], 1)} points)."
     )
 
@@ -148,18 +152,21 @@ def drop_figure(material: Material, options: Options) -> Figure | Missing:
             name=language_label,
         )
         panels.append(Panel(study, svg))
-        leads.append(f"{study} {_levels(rows, chosen)}")
+        means = [(s, float(rows.loc[rows["sparsity"] == s, "drop"].mean())) for s in chosen]
+        leads += [(study, s, percent(mean)) for s, mean in means]
         findings += _drops(study, rows, chosen)
     reading = (
-        "What a source’s tickets lose on other languages, relative to those languages’ own tickets: the mean over targets "
-        "t other than the source s of (m(s,t) − m(t,t)) / m(t,t). Below zero, the source’s tickets are worse than the "
-        "targets’ own."
+        "What a source's tickets lose on other languages, relative to those languages' own tickets: the mean over targets "
+        "t other than the source s of (m(s,t) - m(t,t)) / m(t,t). Below zero, the source's tickets are worse than the "
+        "targets' own."
     )
     gaps = int((drops["missing"] != "").sum())
     if gaps:
-        reading += f" {gaps} of {len(drops)} values are over fewer targets than there are, as cells are missing: see CSV."
+        reading += (
+            f" {gaps} of {len(drops)} values are over fewer targets than there are, as cells are missing: see CSV."
+        )
     entries = [(swatch(_shade(s, shades), "block"), f"{sparsity_name(s)} pruned") for s in shades]
-    lead = f"Mean relative drop over source languages: {'; '.join(leads)}."
+    lead = f"Mean relative drop over source languages: {by_level(leads)}."
     return Figure("relative_drop", title, reading, tuple(panels), plain_key(entries), drops, lead, tuple(findings))
 
 
@@ -175,11 +182,6 @@ def _shade(sparsity: float, shades: list[float]) -> int:
 def _bar(row: dict[str, Any], shades: list[float]) -> Bar:
     title = f"{row['source']}, {100 * row['sparsity']:g} % pruned: {100 * row['drop']:.2f} %, {row['targets']} targets"
     return Bar(100 * row["drop"], _shade(row["sparsity"], shades), title)
-
-
-def _levels(rows: pd.DataFrame, chosen: list[float]) -> str:
-    means = [(s, float(rows.loc[rows["sparsity"] == s, "drop"].mean())) for s in chosen]
-    return listed([f"{percent(mean)} at {sparsity_name(s)}" for s, mean in means])
 
 
 def _drops(study: str, rows: pd.DataFrame, chosen: list[float]) -> list[str]:

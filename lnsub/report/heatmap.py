@@ -65,7 +65,7 @@ def heat_map(
     row_label: Callable[[str], str] = str,
     column_label: Callable[[str], str] = str,
 ) -> str:
-    """Draws a heat map.
+    r"""Draws a heat map.
 
     Args:
         values: by row and column; a cell without one stays empty, with a dot.
@@ -76,7 +76,7 @@ def heat_map(
         row_name: what the rows are.
         column_name: what the columns are.
         row_label: what is written beside a row.
-        column_label: what is written above a column; ``\\n`` parts two lines.
+        column_label: what is written above a column; ``\n`` parts two lines.
 
     Returns:
         An ``svg`` element.

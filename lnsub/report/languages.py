@@ -15,7 +15,7 @@ NAMES: dict[str, str] = {
     "ne": "नेपाली", "nl": "Nederlands", "no": "norsk", "pa": "ਪੰਜਾਬੀ", "pl": "polski", "ps": "پښتو", "pt": "português",
     "ro": "română", "ru": "русский", "sd": "سنڌي", "si": "සිංහල", "sk": "slovenčina", "sl": "slovenščina",
     "sq": "shqip", "sr": "српски", "sv": "svenska", "sw": "Kiswahili", "ta": "தமிழ்", "te": "తెలుగు", "tg": "тоҷикӣ",
-    "th": "ไทย", "tl": "Tagalog", "tr": "Türkçe", "ug": "ئۇيغۇرچە", "uk": "українська", "ur": "اردو", "uz": "oʻzbekcha",
+    "th": "ไทย", "tl": "Tagalog", "tr": "Türkçe", "ug": "ئۇيغۇرچە", "uk": "українська", "ur": "اردو", "uz": "oʻzbekcha",  # noqa: RUF001
     "vi": "Tiếng Việt", "yi": "ייִדיש", "yo": "Yorùbá", "zh": "中文",
 }  # fmt: skip
 """Native names of the languages of XNLI, of WikiANN and Wikipedia's larger ones."""

@@ -80,7 +80,7 @@ def _facts(records: pd.DataFrame) -> dict[str, str]:
     sparsities = sorted(set(records["sparsity"]))
     kinds = records.drop_duplicates(["run", "kind", "round", "target", "sparsity", "seed", "ticket", "layer"])["kind"]
     return {
-        "measured": ", ".join(f"{count} × {kind}" for kind, count in kinds.value_counts(sort=False).items()),
+        "measured": ", ".join(f"{count} \u00d7 {kind}" for kind, count in kinds.value_counts(sort=False).items()),
         "task": listed("task"),
         "model": listed("model"),
         "source": listed("source"),

@@ -16,7 +16,7 @@ from lnsub.overlap import COMPARABLE, group_columns
 from lnsub.provenance import INHERITED, Provenance
 from lnsub.tickets import Ticket
 
-RESAMPLES = 1000
+RESAMPLES = 500
 """Bootstrap samples of a neutrality index."""
 
 TABLES = ("pairs", "layers", "alone", "densities", "indices")

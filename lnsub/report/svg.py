@@ -12,7 +12,7 @@ STYLES = 8
 """Colours and markers there are; series beyond them combine both anew."""
 
 
-def tag(name: str, *content: str, **attributes: object) -> str:
+def tag(name: str, /, *content: str, **attributes: object) -> str:
     """Writes one element, of HTML or SVG.
 
     Args:
@@ -89,8 +89,27 @@ def marker(style: int, x: float, y: float, size: float = 4.0, title: str = "") -
         2: [(0, -1.2), (1.1, 0.8), (-1.1, 0.8)],
         3: [(0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)],
         4: [(0, 1.2), (1.1, -0.8), (-1.1, -0.8)],
-        5: [(math.sin(a * math.pi / 5) * (1.35 if a % 2 == 0 else 0.6), -math.cos(a * math.pi / 5) * (1.35 if a % 2 == 0 else 0.6)) for a in range(10)],
-        6: [(-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4), (0.4, 1.2), (-0.4, 1.2), (-0.4, 0.4), (-1.2, 0.4), (-1.2, -0.4), (-0.4, -0.4)],
+        5: [
+            (
+                math.sin(a * math.pi / 5) * (1.35 if a % 2 == 0 else 0.6),
+                -math.cos(a * math.pi / 5) * (1.35 if a % 2 == 0 else 0.6),
+            )
+            for a in range(10)
+        ],
+        6: [
+            (-0.4, -1.2),
+            (0.4, -1.2),
+            (0.4, -0.4),
+            (1.2, -0.4),
+            (1.2, 0.4),
+            (0.4, 0.4),
+            (0.4, 1.2),
+            (-0.4, 1.2),
+            (-0.4, 0.4),
+            (-1.2, 0.4),
+            (-1.2, -0.4),
+            (-0.4, -0.4),
+        ],
         7: [(math.sin(a * math.pi / 3 + 0.5), -math.cos(a * math.pi / 3 + 0.5)) for a in range(6)],
     }[shape]
     points = "L".join(f"{_plain(float(x + r * dx))},{_plain(float(y + r * dy))}" for dx, dy in corners)

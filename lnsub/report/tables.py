@@ -5,17 +5,25 @@ from html import escape
 
 from lnsub.report.svg import tag
 
+DASH = "\u2013"
+"""What stands where there is no value."""
 
-def rows_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+FOLDED = 16
+"""Rows from which on a table is folded."""
+
+
+def rows_table(head: Sequence[str], body: Sequence[Sequence[str]], folded: str = "") -> str:
     """Writes a table of plain text, which scrolls sideways where it is wider than the page.
 
     Args:
         head: the columns' names.
         body: a sequence of cells a row.
+        folded: a line that a long table hides behind until it is asked for; empty leaves it open.
 
     Returns:
         Markup.
     """
     heads = tag("tr", *(tag("th", escape(cell), scope="col") for cell in head))
     rows = (tag("tr", *(tag("td", escape(cell)) for cell in row)) for row in body)
-    return tag("div", tag("table", tag("thead", heads), tag("tbody", *rows)), class_="wide", tabindex=0)
+    table = tag("div", tag("table", tag("thead", heads), tag("tbody", *rows)), class_="wide", tabindex=0)
+    return tag("details", tag("summary", escape(folded)), table) if folded and len(body) > FOLDED else table

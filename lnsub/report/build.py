@@ -1,0 +1,123 @@
+"""Makes the report: reads, draws, writes the page and its CSV files."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from lnsub.errors import UserError
+from lnsub.report.collect import Material, collect
+from lnsub.report.figure import Figure, Missing, Options
+from lnsub.report.figures_baselines import baseline_figure
+from lnsub.report.figures_correlation import overlap_against_transfer
+from lnsub.report.figures_metric import metric_by_sparsity
+from lnsub.report.figures_overlap import overlap_by_layer, overlap_by_sparsity, overlap_figure
+from lnsub.report.figures_pruned import neutrality_figure, pruned_where
+from lnsub.report.figures_retrieval import retrieval_figure
+from lnsub.report.figures_transfer import drop_figure, transfer_figure, zero_shot_figure
+from lnsub.report.page import page
+
+FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (
+    metric_by_sparsity,
+    transfer_figure,
+    drop_figure,
+    zero_shot_figure,
+    baseline_figure,
+    overlap_figure,
+    overlap_by_sparsity,
+    overlap_by_layer,
+    neutrality_figure,
+    overlap_against_transfer,
+    pruned_where,
+    retrieval_figure,
+)
+"""The figures in the order of the page."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was written: the page, the CSV files, and the titles of the figures drawn and left out."""
+
+    page: Path
+    data: tuple[Path, ...]
+    drawn: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def report(
+    root: Path,
+    output: Path,
+    options: Options | None = None,
+    split: str = "validation",
+    inherited_from: str | None = None,
+) -> Made:
+    """Makes the report of a tree of runs.
+
+    Args:
+        root: the tree.
+        output: the page. Its CSV files lie beside it, named ``<page's name without .html>.<figure>.csv``; those of an
+            earlier report under the same name are replaced, and removed where their figure has no data any more.
+        options: what the figures show.
+        split: the split that metrics are shown of.
+        inherited_from: see :func:`lnsub.report.collect.collect`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: see :func:`lnsub.report.collect.collect`; or a file cannot be written.
+    """
+    options = options or Options()
+    material = collect(root, split, inherited_from)
+    figures = [draw(material, options) for draw in FIGURES]
+    prefix = f"{output.stem}."
+    tables: dict[str, pd.DataFrame] = {}
+    for figure in figures:
+        if isinstance(figure, Figure):
+            tables |= {figure.name: figure.data, **figure.more}
+    text = page(material, figures, prefix)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        for old in output.parent.glob(f"{prefix}*.csv"):
+            if old.name.removeprefix(prefix).removesuffix(".csv") in _NAMES - tables.keys():
+                old.unlink()
+        paths = {name: output.with_name(f"{prefix}{name}.csv") for name in tables}
+        for name, table in tables.items():
+            _write(paths[name], table.to_csv(index=False))
+        _write(output, text)
+    except OSError as error:
+        raise UserError(f"Cannot write the report {output}: {error.strerror or error}.") from error
+    drawn = tuple(figure.title for figure in figures if isinstance(figure, Figure))
+    left_out = tuple(figure.title for figure in figures if isinstance(figure, Missing))
+    return Made(output, tuple(paths.values()), drawn, left_out)
+
+
+_NAMES = frozenset(
+    {
+        "metric_by_sparsity",
+        "transfer",
+        "relative_drop",
+        "zero_shot",
+        "baselines",
+        "overlap",
+        "overlap_by_sparsity",
+        "overlap_by_layer",
+        "neutrality",
+        "overlap_against_transfer",
+        "correlations",
+        "pruned_where",
+        "retrieval_by_layer",
+    }
+)
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a file whole or not at all: a reader that reloads the page never sees half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,153 @@
+"""The page: figures, what they say, what was left out, and the runs with their settings."""
+
+from collections.abc import Sequence
+from html import escape
+from itertools import groupby
+
+from lnsub.report.collect import Material
+from lnsub.report.figure import Figure, Missing, Panel, listed
+from lnsub.report.languages import html_label
+from lnsub.report.settings import split_settings
+from lnsub.report.style import CSS
+from lnsub.report.svg import tag
+from lnsub.report.tables import DASH, rows_table
+from lnsub.version import __version__
+
+SOURCES = (
+    (
+        "Foroutan et al. (2022), Discovering Language-neutral Sub-networks",
+        "https://aclanthology.org/2022.emnlp-main.513/",
+    ),
+    ("Frankle & Carbin (2019), The Lottery Ticket Hypothesis", "https://arxiv.org/abs/1803.03635"),
+)
+"""What the method is after: title and address, shown as links in the footer."""
+
+
+def page(material: Material, figures: Sequence[Figure | Missing], csv_prefix: str) -> str:
+    """Writes the page.
+
+    Args:
+        material: what the figures were drawn from.
+        figures: in order; those without data are named with the reason.
+        csv_prefix: what the names of the CSV files start with; a figure's is ``<prefix><name>.csv``.
+
+    Returns:
+        An HTML document that needs nothing beside itself: no script, no font, no image from elsewhere.
+    """
+    drawn = [figure for figure in figures if isinstance(figure, Figure)]
+    missing = [figure for figure in figures if isinstance(figure, Missing)]
+    models = sorted({*material.records["model"], *material.retrieval["model"], *_ticket_models(material)})
+    title = f"How language-neutral is {models[0]}?" if len(models) == 1 else "How language-neutral are these models?"
+    body = tag(
+        "main",
+        tag("header", tag("h1", escape(title)), tag("p", escape(_scope(material, models)), class_="sub")),
+        _summary(drawn, material),
+        tag("nav", tag("ul", *(tag("li", _link(figure)) for figure in drawn)), aria_label="Figures") if drawn else "",
+        *(_section(figure, csv_prefix) for figure in drawn),
+        _left_out(missing, material.notes),
+        _runs(material),
+        _footer(),
+    )
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        # Keeps browsers from asking for an icon.
+        '<link rel="icon" href="data:,"/>',
+        tag("title", escape(title)),
+        tag("style", CSS),
+    )
+    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', body), lang='en')}\n"
+
+
+def _ticket_models(material: Material) -> list[str]:
+    return [] if material.densities.empty else list(material.densities["model"])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _scope(material: Material, models: list[str]) -> str:
+    facts = material.facts
+    parts = [_count(facts["tickets"], "ticket"), _count(facts["records"], "record")]
+    text = f"{listed(parts)} in {_count(len(material.runs), 'run')}: "
+    text += f"{listed(material.studies)}; " if material.studies else ""
+    text += f"{_count(len(material.languages), 'language')}, {_count(facts['seeds'], 'seed')}"
+    return text + (f"; base models {listed(models)}." if len(models) > 1 else ".")
+
+
+def _summary(drawn: list[Figure], material: Material) -> str:
+    items = [
+        tag("li", f"{escape(figure.lead)} ", tag("a", "figure", href=f"#{figure.name}"))
+        for figure in drawn
+        if figure.lead
+    ]
+    said = tag("ul", *items) if items else tag("p", "There is nothing to say yet: no figure has data.")
+    names = tag("p", "Languages: ", ", ".join(map(html_label, material.languages)), class_="languages")
+    return tag("div", tag("h2", "Summary"), said, names if material.languages else "", class_="summary", id="summary")
+
+
+def _link(figure: Figure) -> str:
+    return tag("a", escape(figure.title), href=f"#{figure.name}")
+
+
+def _section(figure: Figure, csv_prefix: str) -> str:
+    panels = [
+        tag("div", *(_panel(panel) for panel in together), class_="group")
+        for _, together in groupby(figure.panels, key=lambda panel: panel.group or panel.title)
+    ]
+    findings = tag("ul", *(tag("li", escape(f)) for f in figure.findings), class_="findings") if figure.findings else ""
+    files = [f"{csv_prefix}{name}.csv" for name in (figure.name, *figure.more)]
+    links = ", ".join(tag("a", escape(file), href=file) for file in files)
+    return tag(
+        "section",
+        tag("h2", escape(figure.title)),
+        tag("p", escape(figure.reading), class_="reading"),
+        tag("div", figure.key, class_="keys") if figure.key else "",
+        tag("div", *panels, class_="panels") if panels else "",
+        findings,
+        figure.table,
+        tag("p", "Data: ", links, class_="csv"),
+        id=figure.name,
+    )
+
+
+def _panel(panel: Panel) -> str:
+    return tag("figure", tag("figcaption", escape(panel.title)), tag("div", panel.svg, class_="scroll"), panel.key)
+
+
+def _left_out(missing: list[Missing], notes: list[str]) -> str:
+    if not missing and not notes:
+        return ""
+    items = [tag("li", tag("b", escape(gap.title)), f": not drawn, as {escape(gap.reason)}.") for gap in missing]
+    items += [tag("li", escape(note)) for note in notes]
+    return tag("section", tag("h2", "Left out"), tag("ul", *items, class_="left"), id="left-out")
+
+
+def _runs(material: Material) -> str:
+    runs = material.runs
+    if not runs:
+        return ""
+    shared, differing = split_settings(runs)
+    facts = list(dict.fromkeys(name for run in runs for name in run.facts))
+    body = [
+        [run.folder]
+        + [run.facts.get(name, DASH) for name in facts]
+        + [run.settings.get(name, DASH) for name in differing]
+        for run in runs
+    ]
+    parts = [tag("h2", "Runs and their settings"), rows_table(["run", *facts, *differing], body)]
+    if shared:
+        words = f"Settings that all runs share ({len(shared)})"
+        table = rows_table(["setting", "value"], list(shared.items()))
+        parts.append(tag("details", tag("summary", escape(words)), table))
+    return tag("section", *parts, id="runs")
+
+
+def _footer() -> str:
+    links = [tag("a", escape(title), href=address) for title, address in SOURCES]
+    made = (
+        f"Made by lnsub {__version__} from the runs' own records; no script, nothing is loaded from elsewhere. Method: "
+    )
+    return tag("footer", tag("p", escape(made), "; ".join(links), "."))

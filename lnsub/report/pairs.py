@@ -1,0 +1,91 @@
+"""Pairs of tickets on equal terms, averaged by pair of languages."""
+
+import pandas as pd
+
+from lnsub.overlap import RELATIONS
+from lnsub.report.figure import joined
+
+CROSS_SAME, CROSS_OTHER, _, CEILING = RELATIONS
+
+SHARES = ("overlap", "chance", "corrected", "departure_overlap", "null", "departure_corrected")
+"""The columns of pairs that are averaged; the last three where there are inherited masks, or theta_0."""
+
+
+def equal_terms(pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Picks the pairs across languages, and those within a language that they may be held against.
+
+    Runs of one seed share the head's initial values and the order of the data, which alone makes tickets alike. So
+    where a language has tickets of several seeds, and languages have pairs of different seeds, these are taken.
+
+    Args:
+        pairs: rows with ``relation``, of one study and sparsity.
+
+    Returns:
+        Pairs across languages, of different seeds where there is a ceiling, else of any; and the ceiling, the pairs of
+        one language with different seeds; no rows where there is none.
+    """
+    cross = pairs[pairs["relation"].isin([CROSS_SAME, CROSS_OTHER])]
+    ceiling, different = pairs[pairs["relation"] == CEILING], cross[cross["relation"] == CROSS_OTHER]
+    return (different, ceiling) if len(ceiling) and len(different) else (cross, ceiling[:0])
+
+
+def shares_of(pairs: pd.DataFrame) -> list[str]:
+    """Those of :data:`SHARES` that the pairs have."""
+    return [column for column in SHARES if column in pairs]
+
+
+def language_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Averages pairs of tickets by pair of languages, on equal terms.
+
+    Args:
+        pairs: :attr:`lnsub.report.collect.Material.pairs`.
+
+    Returns:
+        A row a study, sparsity and ordered pair of languages, ``source`` and ``target``: the means of :data:`SHARES`,
+        and ``tickets``, how many pairs they are over. A language beside itself has the overlap of its seeds, where
+        it has several. No rows and no columns where there are no pairs.
+    """
+    if pairs.empty:
+        return pd.DataFrame()
+    fair = joined([part for _, rows in pairs.groupby(["study", "sparsity"]) for part in equal_terms(rows)])
+    if fair.empty:
+        return pd.DataFrame()
+    turned = fair.rename(columns={"language_a": "language_b", "language_b": "language_a"})
+    ordered = joined([fair, turned[turned["language_a"] != turned["language_b"]]])
+    shares = shares_of(ordered)
+    ordered[shares] = ordered[shares].astype(float)
+    groups = ordered.groupby(["study", "sparsity", "language_a", "language_b"])
+    means = groups[shares].mean().assign(tickets=groups.size()).reset_index()
+    return means.rename(columns={"language_a": "source", "language_b": "target"})
+
+
+def mean_pairs(pairs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Averages pairs of tickets over pairs of languages, on equal terms.
+
+    Args:
+        pairs: rows of pairs, over all weights or by layer.
+        by: further columns that tell rows apart, such as ``layer``.
+
+    Returns:
+        A row a study, sparsity and ``by``: ``relation`` (of the pairs that count), ``pairs``, the means of
+        :data:`SHARES`, and the ``lowest`` and ``highest`` overlap. No rows and no columns where there are no pairs.
+    """
+    if pairs.empty:
+        return pd.DataFrame()
+    fair = joined([equal_terms(rows)[0] for _, rows in pairs.groupby(["study", "sparsity"])])
+    if fair.empty:
+        return pd.DataFrame()
+    shares = shares_of(fair)
+    fair[shares] = fair[shares].astype(float)
+    groups = fair.groupby(["study", "sparsity", *by], sort=False)
+    means = (
+        groups[shares]
+        .mean()
+        .assign(
+            pairs=groups.size(),
+            lowest=groups["overlap"].min(),
+            highest=groups["overlap"].max(),
+            relation=groups["relation"].agg(lambda found: " and ".join(sorted(set(found)))),
+        )
+    )
+    return means.reset_index()[["study", "sparsity", *by, "relation", "pairs", *shares, "lowest", "highest"]]
