@@ -15,6 +15,7 @@ TRAINING = {
 OTHERS = {
     "ticket": "tell what a ticket is (info), or whether it is whole (verify)",
     "overlap": "compare tickets weight by weight",
+    "retrieve": "find translations by the states of each layer, dense and under tickets",
     "demo": "the whole story on a small embedded model, offline, in minutes",
     "completion": "print a shell completion script",
 }

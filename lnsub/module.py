@@ -11,8 +11,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
+from lnsub.apply import check_fit, mask_of
 from lnsub.errors import UserError
-from lnsub.masks import Mask
 from lnsub.subnet import Subnet
 from lnsub.tasks.base import Task
 from lnsub.tickets import Ticket
@@ -114,22 +114,8 @@ class SubnetModule(LightningModule):
         """Puts a ticket's mask on the model: on the parameters that both have."""
         if self.init == "pretrained":
             ticket.check_base(self.fingerprint, self.base_model)
-        fit = self.subnet.fit(ticket.shapes)
-        if not fit.shared:
-            raise UserError(
-                f"The ticket's parameters (such as {min(ticket.shapes)}) are not those of {self.base_model} "
-                f"(such as {min(self.subnet.shapes)}); it was found on {ticket.provenance.base_model}."
-            )
-        mask = dict(Mask.dense(self.subnet.shapes))
-        for name, found in Mask.from_packed(ticket.masks, ticket.shapes).items():
-            if name in mask:
-                if found.shape != mask[name].shape:
-                    raise UserError(
-                        f"The ticket's {name} has the shape {tuple(found.shape)}, "
-                        f"that of {self.base_model} {tuple(mask[name].shape)}."
-                    )
-                mask[name] = found
-        self.subnet.set_mask(Mask(mask))
+        fit = check_fit(ticket, self.subnet, self.base_model)
+        self.subnet.set_mask(mask_of(ticket, self.subnet))
         log.info(
             f"Ticket of {ticket.provenance.task}/{ticket.provenance.language} at sparsity "
             f"{ticket.provenance.sparsity}: applied to {len(fit.shared)} matrices"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse.typing import NonNegativeInt
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, WandbLogger
@@ -36,6 +37,15 @@ HARMLESS = frozenset(
 """Trainer settings that may differ when a run is gone on with: they do not change what is computed."""
 
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
+
+_DESCRIPTIONS = {
+    "fit": "Finds tickets: all rounds of iterative magnitude pruning, or, without an IMPCallback among "
+    "trainer.callbacks, one fine-tuning. Begin with a file of configs/; --trainer.callbacks.help=lnsub.imp.IMPCallback "
+    "and --data.help=lnsub.tasks.XNLI (or WikiANN, WikipediaMLM) list the settings of a class.",
+    "validate": "Measures a model on the validation split; --ckpt_path names a fine-tuned one.",
+    "test": "Measures a model on the test split; --ckpt_path names a fine-tuned one.",
+    "predict": "Writes predictions.jsonl into the run's folder; --ckpt_path names a fine-tuned model.",
+}
 
 
 @dataclass
@@ -78,9 +88,8 @@ class TrainingCLI(LightningCLI):
                 "use_distributed_sampler": False,
                 "log_every_n_steps": 20,
             },
-            seed_everything_default=57,
             # Without abbreviations, which would take `--model.learning_rat` for a setting that is spelled otherwise.
-            parser_kwargs={**_STRICT, command: dict(_STRICT)},
+            parser_kwargs={**_STRICT, command: {**_STRICT, "description": _DESCRIPTIONS[command]}},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=args,
@@ -93,6 +102,15 @@ class TrainingCLI(LightningCLI):
         found = LightningCLI.subcommands()[self._command]
         own = {"fit": {"ckpt_path", "weights_only"}, "predict": {"return_predictions"}}
         return {self._command: found | own.get(self._command, set())}
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the seed. LightningCLI's own takes True for a random one too, which no run could be gone on with."""
+        parser.add_argument(
+            "--seed_everything",
+            type=NonNegativeInt,
+            default=57,
+            help="Seed of the task head, the order of the data and dropout; part of the run folder's name.",
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the tree of runs and W&B, and ties together what must agree."""
@@ -127,6 +145,8 @@ class TrainingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Makes the trainer: the run's folder as its root, CSV always, W&B as configured, one progress display."""
         given = self._get(self.config_init, "trainer")
+        if given.get("default_root_dir") is not None:
+            raise UserError("trainer.default_root_dir is the run's folder, which lnsub names: give --output instead.")
         kwargs["default_root_dir"] = str(self.folder.path)
         kwargs["logger"] = self._loggers(given.get("logger")) if self._command == "fit" else False
         if given.get("enable_progress_bar") is not False and self._command == "fit":

@@ -18,7 +18,7 @@ from lnsub.report.figure import (
 )
 from lnsub.report.heatmap import Shading, heat_map
 from lnsub.report.languages import label as language_label
-from lnsub.report.pairs import equal_terms, mean_pairs
+from lnsub.report.pairs import equal_terms, mean_pairs, shown_pairs
 from lnsub.report.plots import Line, line_plot, plain_key, swatch
 
 _NO_TICKETS = "there are no two comparable tickets (tickets/*.safetensors) of different languages"
@@ -79,19 +79,12 @@ def _square(rows: pd.DataFrame, near: pd.DataFrame, column: str, label: str) -> 
         languages,
         shading,
         label=label,
-        row_name="language",
-        column_name="language",
         row_label=language_label,
     )
 
 
-def _set(material: Material, study: str, sparsity: float) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The pairs across languages, the ceiling, and the tickets held against the inherited mask."""
-    pairs = material.pairs[(material.pairs["study"] == study) & (material.pairs["sparsity"] == sparsity)]
-    alone = material.alone
-    if not alone.empty:
-        alone = alone[(alone["study"] == study) & (alone["sparsity"] == sparsity)]
-    return *equal_terms(pairs), alone
+def _of(rows: pd.DataFrame, study: str, sparsity: float) -> pd.DataFrame:
+    return rows if rows.empty else rows[(rows["study"] == study) & (rows["sparsity"] == sparsity)]
 
 
 def _mean(rows: pd.DataFrame, column: str) -> float | None:
@@ -103,7 +96,7 @@ def _lead(material: Material, parts: list[tuple[str, float]]) -> str:
     """How far tickets overlap, and how much of that is inherited, in words."""
     overlaps, inherited, departures, alike = [], [], [], 0
     for study, sparsity in parts:
-        cross, _, alone = _set(material, study, sparsity)
+        cross, alone = shown_pairs(_of(material.pairs, study, sparsity))[0], _of(material.alone, study, sparsity)
         overlap, chance, departed = (_mean(cross, column) for column in ("overlap", "chance", "departure_overlap"))
         if overlap is None or chance is None:
             continue
@@ -123,8 +116,9 @@ def _lead(material: Material, parts: list[tuple[str, float]]) -> str:
 
 def _shared(material: Material, study: str, sparsity: float) -> list[str]:
     """The same in particular, for one study and sparsity."""
-    cross, ceiling, alone = _set(material, study, sparsity)
-    overlap, within, own = _mean(cross, "overlap"), _mean(ceiling, "overlap"), _mean(alone, "overlap")
+    pairs, alone = _of(material.pairs, study, sparsity), _of(material.alone, study, sparsity)
+    cross, _ = shown_pairs(pairs)
+    overlap, own = _mean(cross, "overlap"), _mean(alone, "overlap")
     if overlap is None:
         return []
     at = f"{study} at {sparsity_name(sparsity)}"
@@ -132,9 +126,11 @@ def _shared(material: Material, study: str, sparsity: float) -> list[str]:
     low, high = ranked.iloc[0], ranked.iloc[-1]
     text = f"{at}: {low['language_a']} and {low['language_b']} overlap least ({percent(low['overlap'])})"
     found = [f"{text}, {high['language_a']} and {high['language_b']} most ({percent(high['overlap'])})."]
-    if within is not None:
+    across, ceiling = equal_terms(pairs)
+    if len(ceiling):
         found.append(
-            f"{at}: tickets of two languages overlap {percent(overlap)}, of two seeds of one language {percent(within)}."
+            f"{at}, pairs of different seeds: tickets of two languages overlap {percent(_mean(across, 'overlap') or 0.0)}, "
+            f"of one language {percent(_mean(ceiling, 'overlap') or 0.0)}."
         )
     departed = _mean(cross, "departure_overlap")
     if own is None or departed is None:

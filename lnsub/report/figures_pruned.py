@@ -43,8 +43,7 @@ def pruned_where(material: Material, options: Options) -> Figure | Missing:
             sorted(set(rows["kind"]), key=KINDS.index),
             shading,
             label=f"{at}: sparsity by layer and kind of matrix",
-            row_name="layer",
-            column_name="kind",
+            axes="layer ↓   kind →",
             row_label=_row,
             column_label=lambda kind: _HEADS.get(kind, kind),
         )

@@ -81,12 +81,11 @@ def _matrices(
         places = list(zip(rows["source"], rows["target"], strict=True))
         values = {place: 100 * v for place, v in zip(places, rows["value"], strict=True)}
         changes = {p: 100 * v for p, v in zip(places, rows["change"], strict=True) if v == v and p[0] != p[1]}
-        panels.append(
-            Panel(f"{at}: {metric}, %", _square(values, absolute[study], f"{at}: {metric}, source by target"))
-        )
+        svg = _square(values, absolute[study], f"{at}: {metric}, source by target")
+        panels.append(Panel(f"{at}: {metric}, %", svg, group=at))
         if changes:
-            what = f"{at}: change of {metric} against the target's own ticket"
-            panels.append(Panel(f"{at}: change, points", _square(changes, signed, what), group=at))
+            svg = _square(changes, signed, f"{at}: change of {metric} against the target's own ticket")
+            panels.append(Panel(f"{at}: change, points", svg, group=at))
             findings.append(_beside_own(study, sparsity, metric, rows, kind))
             mean = number(sum(changes.values()) / len(changes), 1)
             leads.append((study, sparsity, f"{mean} points"))
@@ -106,8 +105,7 @@ def _square(values: dict[tuple[str, str], float], shading: Shading, label: str) 
         sorted({target for _, target in values}),
         shading,
         label=label,
-        row_name="source",
-        column_name="target",
+        axes="source ↓   target →",
         row_label=language_label,
     )
 

@@ -9,7 +9,7 @@ from lnsub.report.colours import Shade, diverging, sequential
 from lnsub.report.svg import drawing, tag, text, width_of
 
 _ROW = 30.0
-_HEAD = 42.0
+_HEAD = 42.0  # with a line for what the axes are and two for the columns
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ def heat_map(
     shading: Shading,
     *,
     label: str,
-    row_name: str,
-    column_name: str,
+    axes: str = "",
     row_label: Callable[[str], str] = str,
     column_label: Callable[[str], str] = str,
 ) -> str:
@@ -73,8 +72,7 @@ def heat_map(
         columns: from the left.
         shading: colours and the decimals of the numbers.
         label: what it shows, for a reader who cannot see it.
-        row_name: what the rows are.
-        column_name: what the columns are.
+        axes: what rows and columns are, written above.
         row_label: what is written beside a row.
         column_label: what is written above a column; ``\n`` parts two lines.
 
@@ -90,15 +88,15 @@ def heat_map(
         # Where it gets tight a code does for the row too.
         row_label, left = str, max([width_of(row) for row in rows] + [24.0]) + 12
     cell = min(max(least, (WIDTH - left - 2) / len(columns)), 64.0)
-    names = f"{row_name} ↓   {column_name} →"
-    parts = [text(2, 9, names, class_="t name")]
+    head = _HEAD if axes else _HEAD - 18
+    parts = [text(2, 9, axes, class_="t name")] if axes else []
     for j, column in enumerate(columns):
         lines = column_label(column).split("\n")
         for k, line in enumerate(lines):
-            y = _HEAD - 9 - 12 * (len(lines) - 1 - k)
+            y = head - 9 - 12 * (len(lines) - 1 - k)
             parts.append(text(left + cell * (j + 0.5), y, line, anchor="middle", class_="t n"))
     for i, row in enumerate(rows):
-        top = _HEAD + _ROW * i
+        top = head + _ROW * i
         parts.append(text(left - 8, top + _ROW / 2, row_label(row), anchor="end"))
         for j, column in enumerate(columns):
             x = left + cell * j
@@ -110,5 +108,5 @@ def heat_map(
             box = tag("rect", x=x, y=top, width=cell - 1, height=_ROW - 1, rx=2, class_="cell")
             written = text(x + (cell - 1) / 2, top + _ROW / 2 - 0.5, numbers[row, column], anchor="middle", class_="n")
             parts.append(tag("g", tip, box, written, style=style))
-    width = max(left + cell * len(columns), width_of(names) + 6)
-    return drawing(width, _HEAD + _ROW * len(rows) + 2, label, *parts)
+    width = max(left + cell * len(columns), width_of(axes) + 6)
+    return drawing(width, head + _ROW * len(rows) + 2, label, *parts)

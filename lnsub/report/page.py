@@ -78,11 +78,7 @@ def _scope(material: Material, models: list[str]) -> str:
 
 
 def _summary(drawn: list[Figure], material: Material) -> str:
-    items = [
-        tag("li", f"{escape(figure.lead)} ", tag("a", "figure", href=f"#{figure.name}"))
-        for figure in drawn
-        if figure.lead
-    ]
+    items = [tag("li", _link(figure), f": {escape(figure.lead)}") for figure in drawn if figure.lead]
     said = tag("ul", *items) if items else tag("p", "There is nothing to say yet: no figure has data.")
     names = tag("p", "Languages: ", ", ".join(map(html_label, material.languages)), class_="languages")
     return tag("div", tag("h2", "Summary"), said, names if material.languages else "", class_="summary", id="summary")

@@ -29,13 +29,35 @@ def equal_terms(pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return (different, ceiling) if len(ceiling) and len(different) else (cross, ceiling[:0])
 
 
+def shown_pairs(pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Picks the pairs that figures show, so that all pairs of languages are there and all on one footing.
+
+    Args:
+        pairs: rows with ``relation``, of one study and sparsity.
+
+    Returns:
+        As :func:`equal_terms`, where every two languages have a pair of different seeds. Else pairs across languages of
+        the same seed, or of any seeds where not every two languages have one, and no ceiling.
+    """
+    cross, ceiling = equal_terms(pairs)
+    every = pairs[pairs["relation"].isin([CROSS_SAME, CROSS_OTHER])]
+    same = every[every["relation"] == CROSS_SAME]
+    if len(ceiling) and _languages(cross) == _languages(every):
+        return cross, ceiling
+    return (same if _languages(same) == _languages(every) else every), ceiling[:0]
+
+
+def _languages(pairs: pd.DataFrame) -> set[frozenset[str]]:
+    return {frozenset(both) for both in zip(pairs["language_a"], pairs["language_b"], strict=True)}
+
+
 def shares_of(pairs: pd.DataFrame) -> list[str]:
     """Those of :data:`SHARES` that the pairs have."""
     return [column for column in SHARES if column in pairs]
 
 
 def language_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Averages pairs of tickets by pair of languages, on equal terms.
+    """Averages the pairs that are shown by pair of languages.
 
     Args:
         pairs: :attr:`lnsub.report.collect.Material.pairs`.
@@ -47,7 +69,7 @@ def language_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
     """
     if pairs.empty:
         return pd.DataFrame()
-    fair = joined([part for _, rows in pairs.groupby(["study", "sparsity"]) for part in equal_terms(rows)])
+    fair = joined([part for _, rows in pairs.groupby(["study", "sparsity"]) for part in shown_pairs(rows)])
     if fair.empty:
         return pd.DataFrame()
     turned = fair.rename(columns={"language_a": "language_b", "language_b": "language_a"})
@@ -60,7 +82,7 @@ def language_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_pairs(pairs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Averages pairs of tickets over pairs of languages, on equal terms.
+    """Averages the pairs that are shown over pairs of languages.
 
     Args:
         pairs: rows of pairs, over all weights or by layer.
@@ -72,7 +94,7 @@ def mean_pairs(pairs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """
     if pairs.empty:
         return pd.DataFrame()
-    fair = joined([equal_terms(rows)[0] for _, rows in pairs.groupby(["study", "sparsity"])])
+    fair = joined([shown_pairs(rows)[0] for _, rows in pairs.groupby(["study", "sparsity"])])
     if fair.empty:
         return pd.DataFrame()
     shares = shares_of(fair)

@@ -62,7 +62,7 @@ nav ul,.languages ul,.key{list-style:none;padding:0;display:flex;flex-wrap:wrap;
 p.key{display:flex;margin:.3em 1.6em .3em 0}
 .keys{display:flex;flex-wrap:wrap;gap:0 1.2em}
 .swatch{flex:none;overflow:visible}
-.panels{display:flex;flex-wrap:wrap;gap:22px 34px;align-items:flex-start;margin:14px 0}
+.panels{display:flex;flex-wrap:wrap;gap:22px 28px;align-items:flex-start;margin:14px 0}
 .group{display:flex;flex-wrap:wrap;gap:22px 26px;max-width:100%}
 figure{margin:0;max-width:100%;min-width:0}
 figcaption{font-weight:600;font-size:.93rem;margin:0 0 6px}
