@@ -61,6 +61,8 @@ def _run(options: argparse.Namespace) -> int:
     tickets = find_tickets(options.tickets, sparsities)
 
     # From here on torch is needed, which takes seconds.
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
     from lnsub.training import quiet
     from lnsub.transfer import Transfer
 
@@ -79,7 +81,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.list:
         return _list(transfer)
     outcome = transfer.run(None if options.cell is None else [options.cell])
-    _report(transfer, options.cell)
+    if rank_zero_only.rank == 0:
+        _report(transfer, options.cell)
     for number in outcome.failed:
         cell = transfer.cells[number - 1]
         sys.stderr.write(f"lnsub: cell {number} failed: {cell.id}: {transfer.folder(cell).reason()}\n")
