@@ -13,9 +13,12 @@ TRAINING = {
     "predict": "write a model's predictions as JSON lines",
 }
 OTHERS = {
-    "ticket": "tell what a ticket is (info), or whether it is whole (verify)",
+    "transfer": "fine-tune every ticket on every language, each cell once",
     "overlap": "compare tickets weight by weight",
+    "combine": "make one ticket of several: union, intersection, majority, difference",
     "retrieve": "find translations by the states of each layer, dense and under tickets",
+    "ticket": "tell what a ticket is (info), or whether it is whole (verify)",
+    "export": "write a Hugging Face model folder with a sub-network's weights",
     "demo": "the whole story on a small embedded model, offline, in minutes",
     "completion": "print a shell completion script",
 }

@@ -80,18 +80,19 @@ def export(
     module = _module(found, kind, base_model)
     training = None if checkpoint is None else _fine_tune(module, found, Path(checkpoint))
     # Beside the output, so that moving it there is one step.
-    part = output.with_name(f".{output.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    place = output.resolve()
+    part = place.with_name(f".{place.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         part.mkdir(parents=True)
         _save_model(module, part)
         _save_tokenizer(module.base_model, part)
         found.save(part / TICKET_FILE)
-        card = _card(module, found, kind, output.name, training)
+        card = _card(module, found, kind, place.name, training)
         readme = part / "README.md"
         readme.write_text(model_card(card), encoding="utf-8")
         for file in part.iterdir():  # the library's weights file is for its owner alone, whatever the umask says
             file.chmod(readme.stat().st_mode)
-        part.replace(output)
+        part.replace(place)
     except OSError as error:
         raise UserError(f"cannot write the model to {output}: {error.strerror or error}") from error
     finally:

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoModel
 
 from lnsub.errors import UserError
+from lnsub.inherited import served_by
 from lnsub.masks import Mask
 from lnsub.provenance import INHERITED, Provenance
 from lnsub.prune import select
@@ -120,12 +121,6 @@ def save_inherited(masks: Sequence[Ticket], folder: str | Path) -> list[Path]:
         for m in masks
     ]
     return [mask.save(Path(folder) / name) for mask, name in zip(masks, names, strict=True)]
-
-
-def served_by(mask: Ticket) -> frozenset[str]:
-    """The parameters of the tickets that an inherited mask serves: its own, and those that it leaves out."""
-    left_out = json.loads(mask.provenance.sources)["left_out"] if mask.provenance.sources else []
-    return frozenset(mask.masks) | frozenset(left_out)
 
 
 def _key(provenance: Provenance, names: Iterable[str]) -> tuple[float, str, frozenset[str]]:

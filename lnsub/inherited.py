@@ -3,6 +3,7 @@
 :mod:`lnsub.departure` says what a departure and its null are, and counts them.
 """
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
@@ -122,6 +123,15 @@ def departures(
     return rows
 
 
+def served_by(mask: Ticket) -> frozenset[str]:
+    """The parameters of the tickets that an inherited mask serves: its own, and those that its ``sources`` leave out.
+
+    A pooler that the checkpoint lacks is left out: it was ranked with the rest, but nothing of it is inherited.
+    """
+    left_out = json.loads(mask.provenance.sources)["left_out"] if mask.provenance.sources else []
+    return frozenset(mask.masks) | frozenset(left_out)
+
+
 def _pair_row(n: dict[str, np.ndarray]) -> dict[str, Any]:
     """The shares of one pair and group, from counts by direction: kept though small, then pruned though large."""
     kept, weights = int(n["kept"][0]), int(n["weights"][0])
@@ -174,7 +184,7 @@ def _by_inherited(
 
 
 def _inherited_of(ticket: Ticket, inherited: Sequence[Ticket]) -> int:
-    """Finds the inherited mask of a ticket: the smallest that has all of its parameters, or else the largest."""
+    """Finds a ticket's inherited mask: of those that serve all of its parameters the smallest, or else the largest."""
     p = ticket.provenance
     fitting = [
         i
@@ -184,8 +194,8 @@ def _inherited_of(ticket: Ticket, inherited: Sequence[Ticket]) -> int:
     if not fitting:
         raise UserError(
             f"there is no inherited mask for ticket {ticket.where}: make the magnitude mask of theta_0 at sparsity "
-            f"{p.sparsity:g}, scope {p.scope}"
+            f"{p.sparsity:g}, scope {p.scope} (`lnsub overlap --inherited` does)"
         )
-    size = {i: len(inherited[i].masks) for i in fitting}
-    covering = [i for i in fitting if ticket.masks.keys() <= inherited[i].masks.keys()]
-    return min(covering, key=size.__getitem__) if covering else max(fitting, key=size.__getitem__)
+    served = {i: served_by(inherited[i]) for i in fitting}
+    covering = [i for i in fitting if ticket.masks.keys() <= served[i]]
+    return min(covering, key=lambda i: len(served[i])) if covering else max(fitting, key=lambda i: len(served[i]))

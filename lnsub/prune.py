@@ -7,13 +7,10 @@ shows in the counts and costs another pass, never a wrong mask. Scores are read 
 model's size is made but the new mask.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from threading import Lock
-from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +19,7 @@ from lnsub.choices import choose
 from lnsub.errors import UserError
 from lnsub.masks import Mask, require_same_shapes
 from lnsub.names import layer_of, stack_of
+from lnsub.workers import Workers, workers
 
 SCOPES: Mapping[str, Callable[[str], str]] = {
     "global": lambda name: "all parameters together",
@@ -42,10 +40,6 @@ _INTEGER = {
 _BLOCK_CPU, _BLOCK_GPU = 1 << 18, 1 << 21
 _HISTOGRAM_BITS = 20  # 8 MB of counts, so that the guessed range mostly needs one pass
 _SAMPLE = 1 << 17  # weights that guess the range
-_MOST_THREADS = 8  # each needs memory for a block, and memory's speed is the limit soon
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @torch.no_grad()
@@ -84,9 +78,9 @@ def select(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str
     for name in mask:
         groups.setdefault(group_of(name), []).append(name)
     result: dict[str, Tensor] = {}
-    with _parallel(device) as each:
-        _check_values(scores, mask, each)
-        kept = dict(zip(mask, torch.stack(list(each(torch.count_nonzero, mask.values()))).tolist(), strict=True))
+    with workers(device) as threads:
+        _check_values(scores, mask, threads)
+        kept = dict(zip(mask, torch.stack(threads.each(torch.count_nonzero, mask.values())).tolist(), strict=True))
         unfinished: list[tuple[list[str], int]] = []
         for group, names in groups.items():
             total = sum(mask[name].numel() for name in names)
@@ -108,7 +102,7 @@ def select(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str
             for name in names:
                 result[name] = torch.empty(mask[name].shape, dtype=torch.bool, device=device)
                 blocks += _blocks(scores[name].detach(), mask[name], result[name], dtype)
-            _prune(blocks, quota, each)
+            _prune(blocks, quota, threads)
     return Mask(result)
 
 
@@ -123,12 +117,25 @@ class _Block:
     dtype: torch.dtype
     """In which scores are compared: the same for all that are ranked together."""
 
-    def keys(self, stride: int = 1) -> Tensor:
-        """Integers that rank every ``stride``-th weight: 0 if pruned, else above 0 and in the order of |score|."""
+    def keys(self, stride: int = 1, out: Tensor | None = None) -> Tensor:
+        """Integers that rank every ``stride``-th weight: 0 if pruned, else above 0 and in the order of |score|.
+
+        They go to the beginning of ``out``, a buffer that is large enough, if there is one.
+        """
         integer = _INTEGER[self.dtype]
         patterns = self.score.reshape(-1)[::stride].to(self.dtype).view(integer)
-        magnitudes = patterns & torch.iinfo(integer).max  # without the sign bit
+        out = None if out is None else out[: len(patterns)]
+        magnitudes = torch.bitwise_and(patterns, torch.iinfo(integer).max, out=out)  # without the sign bit
         return magnitudes.add_(1).mul_(self.kept.reshape(-1)[::stride])
+
+
+_Strip = Sequence[_Block]
+"""Consecutive blocks, which one worker goes through with one set of buffers."""
+
+
+def _buffer(strip: _Strip, dtype: torch.dtype) -> Tensor:
+    """A buffer for any block of ``strip``: the allocator would not reuse the memory of one temporary for the next."""
+    return torch.empty(max(block.score.numel() for block in strip), dtype=dtype, device=strip[0].score.device)
 
 
 def _blocks(score: Tensor, kept: Tensor, result: Tensor, dtype: torch.dtype) -> list[_Block]:
@@ -141,42 +148,21 @@ def _blocks(score: Tensor, kept: Tensor, result: Tensor, dtype: torch.dtype) -> 
     return [_Block(*part, dtype) for part in parts]
 
 
-class _Each(Protocol):
-    """The built-in ``map``, or one that works on several threads at once."""
-
-    def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterator[R]: ...
-
-
-@contextmanager
-def _parallel(device: torch.device) -> Iterator[_Each]:
-    """Gives a ``map`` that uses the CPU threads torch may use, and leaves torch's settings as they were.
-
-    Each operation runs on one thread, and several run at once. The other way round, torch's threads would wait for one
-    another thousands of times: much slower as soon as another process wants the same cores.
-    """
-    threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1:
-        yield map
-        return
-    # The setting is the calling thread's, and threads that are made later start with it.
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(min(threads, _MOST_THREADS), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool.map
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _prune(blocks: Sequence[_Block], quota: int, each: _Each) -> None:
+def _prune(blocks: Sequence[_Block], quota: int, threads: Workers) -> None:
     """Writes the results: ``quota`` weights False, which is more than are pruned so far."""
-    threshold, ties_to_prune = _threshold(blocks, quota, each)
+    strips = threads.strips(blocks)
+    threshold, ties_to_prune = _threshold(strips, quota, threads)
 
-    def write(block: _Block) -> Tensor:
-        above = block.keys().sub_(threshold)
-        torch.gt(above, 0, out=block.result)
-        return above.numel() - torch.count_nonzero(above)
+    def write(strip: _Strip) -> Tensor:
+        buffer = _buffer(strip, _INTEGER[strip[0].dtype])
+        ties = []
+        for block in strip:
+            above = block.keys(out=buffer).sub_(threshold)
+            torch.gt(above, 0, out=block.result)
+            ties.append(above.numel() - torch.count_nonzero(above))
+        return torch.stack(ties)
 
-    ties = torch.stack(list(each(write, blocks))).tolist()
+    ties = torch.cat(threads.each(write, strips)).tolist()
     for block, tied in zip(blocks, ties, strict=True):
         if tied > ties_to_prune:
             spared = (block.keys() == threshold).nonzero()[ties_to_prune:, 0]
@@ -184,18 +170,18 @@ def _prune(blocks: Sequence[_Block], quota: int, each: _Each) -> None:
         ties_to_prune = max(0, ties_to_prune - tied)
 
 
-def _threshold(blocks: Sequence[_Block], quota: int, each: _Each) -> tuple[int, int]:
+def _threshold(strips: Sequence[_Strip], quota: int, threads: Workers) -> tuple[int, int]:
     """Finds the ``quota``-th smallest key, and how many weights with exactly this key are among the first ``quota``."""
-    total = sum(block.score.numel() for block in blocks)
+    total = sum(block.score.numel() for strip in strips for block in strip)
     bits = min(_HISTOGRAM_BITS, max(8, total.bit_length() - 4))
-    top = torch.iinfo(_INTEGER[blocks[0].dtype]).max  # above all keys: even infinity's would be less
-    low, high = _guess(blocks, quota / total, top, each)
+    top = torch.iinfo(_INTEGER[strips[0][0].dtype]).max  # above all keys: even infinity's would be less
+    low, high = _guess(strips, quota / total, top, threads)
     while True:
         span = (high - low - 1).bit_length()
         shift = max(0, span - bits)
         bins = 1 << (span - shift)
         # below[i]: how many keys are less than low + i * 2**shift
-        below = _histogram(blocks, low, shift, bins, each).cumsum(0)
+        below = _histogram(strips, low, shift, bins, threads).cumsum(0)
         i = int(torch.searchsorted(below, quota))
         if i == 0:
             low, high = 1, low
@@ -207,12 +193,13 @@ def _threshold(blocks: Sequence[_Block], quota: int, each: _Each) -> tuple[int, 
             return low + i - 1, quota - int(below[i - 1])
 
 
-def _guess(blocks: Sequence[_Block], share: float, top: int, each: _Each) -> tuple[int, int]:
+def _guess(strips: Sequence[_Strip], share: float, top: int, threads: Workers) -> tuple[int, int]:
     """Guesses low and high with low <= key < high for the key that ``share`` of the keys do not exceed."""
-    total = sum(block.score.numel() for block in blocks)
+    total = sum(block.score.numel() for strip in strips for block in strip)
     # Odd, as a stride that divides the length of the rows would see a few columns only.
     stride = max(64, total // _SAMPLE) | 1
-    sample = torch.cat(list(each(lambda block: block.keys(stride), blocks))).sort().values
+    parts = threads.each(lambda strip: torch.cat([block.keys(stride) for block in strip]), strips)
+    sample = torch.cat(parts).sort().values
     rank = int(share * len(sample))
     margin = 1 + int(1.5 * len(sample) ** 0.5)  # three standard deviations of the rank, or more
     low = max(1, int(sample[rank - margin])) if rank >= margin else 1
@@ -220,24 +207,31 @@ def _guess(blocks: Sequence[_Block], share: float, top: int, each: _Each) -> tup
     return low, max(high, low + 1)
 
 
-def _histogram(blocks: Sequence[_Block], low: int, shift: int, bins: int, each: _Each) -> Tensor:
+def _histogram(strips: Sequence[_Strip], low: int, shift: int, bins: int, threads: Workers) -> Tensor:
     """Counts the keys below ``low``, and those in each of ``bins`` ranges of ``2**shift`` keys from ``low`` on.
 
     ``bins`` is a power of two. The counts are int64, of shape (1 + bins,), on the blocks' device. Histograms of parts
     of the weights, one per rank say, add up to that of the whole.
     """
-    counts = torch.zeros(1 + bins, dtype=torch.int64, device=blocks[0].score.device)
+    counts = torch.zeros(1 + bins, dtype=torch.int64, device=strips[0][0].score.device)
     one = torch.ones(1, dtype=torch.int64, device=counts.device)
     lock = Lock()
 
-    def add(block: _Block) -> Tensor:
-        digits = block.keys().sub_(low).bitwise_right_shift_(shift)  # negative below low
-        inside = digits[(digits & -bins) == 0].long()  # 0 <= digit < bins
-        with lock:
-            counts[1:].index_add_(0, inside, one.expand(len(inside)))
-        return -digits.clamp_(-1, 0).sum(dtype=torch.int32)
+    def add(strip: _Strip) -> Tensor:
+        integer = _INTEGER[strip[0].dtype]
+        keys, outside, inside = _buffer(strip, integer), _buffer(strip, integer), _buffer(strip, torch.bool)
+        below = torch.zeros((), dtype=torch.int64, device=counts.device)
+        for block in strip:
+            digits = block.keys(out=keys).sub_(low).bitwise_right_shift_(shift)  # negative below low
+            size = len(digits)
+            torch.bitwise_and(digits, -bins, out=outside[:size])  # 0 where 0 <= digit < bins
+            found = digits[torch.eq(outside[:size], 0, out=inside[:size])].long()
+            with lock:
+                counts[1:].index_add_(0, found, one.expand(len(found)))
+            below -= outside[:size].clamp_(-1, 0).sum(dtype=torch.int32)
+        return below
 
-    counts[0] = torch.stack(list(each(add, blocks))).sum()
+    counts[0] = torch.stack(threads.each(add, strips)).sum()
     return counts
 
 
@@ -256,14 +250,14 @@ def _check_layout(scores: Mapping[str, Tensor], mask: Mask) -> torch.device:
     return device
 
 
-def _check_values(scores: Mapping[str, Tensor], mask: Mask, each: _Each) -> None:
+def _check_values(scores: Mapping[str, Tensor], mask: Mask, threads: Workers) -> None:
     """Refuses scores that are NaN or infinite where ``mask`` keeps the weight."""
 
     def finite(name: str) -> Tensor:
         # Both show in the extremes, so that one quick pass clears a parameter; else it gets a closer look.
         return torch.stack(torch.aminmax(scores[name].detach())).isfinite().all()
 
-    for name, clean in zip(mask, torch.stack(list(each(finite, mask))).tolist(), strict=True):
+    for name, clean in zip(mask, torch.stack(threads.each(finite, mask)).tolist(), strict=True):
         if not clean and (bad := int(torch.count_nonzero(~scores[name].isfinite() & mask[name]))):
             raise UserError(
                 f"The score of {name!r} is NaN or infinite at {bad:,} of its kept weights, so they cannot be ranked. "

@@ -8,11 +8,11 @@ records starts again from scratch.
 
 import gc
 import logging
+import os
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -87,6 +87,8 @@ class Transfer:
         self._splits = ("validation", "test") if test else ("validation",)
         self._keep_checkpoints = keep_checkpoints
         self._failed_here: dict[str, str] = {}
+        if self._settings_file.exists():
+            keep_settings(self._settings_file, self.fit.shared_settings())
 
     # What there is --------------------------------------------------------------------------------------------------
 
@@ -104,9 +106,13 @@ class Transfer:
         """A cell's records so far."""
         return [record for record in read(self.folder(cell).results) if record.kind == cell.kind]
 
-    @cached_property
+    @property
     def _masks(self) -> Path:
         return self.output / "masks"
+
+    @property
+    def _settings_file(self) -> Path:
+        return self.output / f"{self.fit.task.name}.yaml"
 
     def _to_measure(self, cell: Cell) -> list[tuple[str, str]]:
         """The targets and splits that a cell has no records of yet."""
@@ -134,8 +140,7 @@ class Transfer:
                 tickets', which may fetch both from the Hub.
 
         Raises:
-            UserError: there is no such language; the base model cannot be loaded or is not that of the tickets; the
-                folder's other cells were begun with other settings.
+            UserError: there is no such language; the base model cannot be loaded or is not that of the tickets.
         """
         for language in self.languages:
             self.fit.data(language).open()
@@ -144,8 +149,6 @@ class Transfer:
         found = next((cell.found for cell in thoroughly if cell.found), None)
         if found is not None:
             self.fit.check_base(Ticket.load(found.path))
-        if rank_zero_only.rank == 0 and thoroughly:
-            keep_settings(self.output / f"{self.fit.task.name}.yaml", self.fit.shared_settings())
 
     # Running --------------------------------------------------------------------------------------------------------
 
@@ -170,6 +173,8 @@ class Transfer:
         if not todo:
             return Outcome((), ())
         self.check(thoroughly=[self.cells[number - 1] for number in todo])
+        if rank_zero_only.rank == 0:
+            keep_settings(self._settings_file, self.fit.shared_settings())
         self._failed_here = {}
         elsewhere = []
         progress = CellProgress(len(todo), console, enabled=rank_zero_only.rank == 0)
@@ -275,14 +280,18 @@ def _claimed_for_all_ranks(folder: Path, *, wait: bool = False) -> Iterator[bool
 
 @contextmanager
 def _few_words() -> Iterator[None]:
-    """Keeps the model's remark on each ticket off the screen: the cell's own line says what matters of it."""
+    """Keeps what is said anew for each cell off the screen, W&B's summary included: a cell has one line of its own."""
     remarks = logging.getLogger("lnsub.module")
     level = remarks.level
     remarks.setLevel(logging.WARNING)
+    before = os.environ.get("WANDB_SILENT")
+    os.environ.setdefault("WANDB_SILENT", "true")
     try:
         yield
     finally:
         remarks.setLevel(level)
+        if before is None:
+            del os.environ["WANDB_SILENT"]
 
 
 @contextmanager

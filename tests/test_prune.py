@@ -1,6 +1,5 @@
 import copy
 import math
-import threading
 
 import numpy as np
 import pytest
@@ -270,24 +269,19 @@ def test_parameters_that_require_gradients_can_be_scores():
     assert select(scores, dense, 0.5) == select(drawn(SHAPES, 0), dense, 0.5)
 
 
-def test_neither_order_nor_threads_change_the_mask_and_torch_settings_stay():
+def test_neither_order_nor_threads_change_the_mask():
     shapes = {f"w{i}": (300, 1000) for i in range(4)}
     scores = {name: (s * 50).round() for name, s in drawn(shapes, 0).items()}
     before = torch.get_num_threads()
-    masks, threads_of_a_new_thread = [], []
+    masks = []
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
             masks.append(select(scores, Mask.dense(shapes), 0.37))
             masks.append(select(dict(reversed(scores.items())), Mask.dense(shapes), 0.37))
-            assert torch.get_num_threads() == threads
-            thread = threading.Thread(target=lambda: threads_of_a_new_thread.append(torch.get_num_threads()))
-            thread.start()
-            thread.join()
     finally:
         torch.set_num_threads(before)
     assert all(mask == masks[0] for mask in masks)
-    assert threads_of_a_new_thread == [1, 2, 5]
 
 
 @pytest.mark.gpu

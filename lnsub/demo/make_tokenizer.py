@@ -178,6 +178,8 @@ def model_config(vocabulary: int = VOCABULARY) -> BertConfig:
         num_attention_heads=4,
         intermediate_size=512,
         max_position_embeddings=MAX_LENGTH,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
         type_vocab_size=2,
         pad_token_id=0,
     )

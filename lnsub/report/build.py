@@ -12,8 +12,9 @@ from lnsub.report.collect import Material, collect
 from lnsub.report.figure import Figure, Missing, Options
 from lnsub.report.figures_baselines import baseline_figure
 from lnsub.report.figures_correlation import overlap_against_transfer
+from lnsub.report.figures_layers import overlap_by_layer, overlap_by_sparsity
 from lnsub.report.figures_metric import metric_by_sparsity
-from lnsub.report.figures_overlap import overlap_by_layer, overlap_by_sparsity, overlap_figure
+from lnsub.report.figures_overlap import overlap_figure
 from lnsub.report.figures_pruned import neutrality_figure, pruned_where
 from lnsub.report.figures_retrieval import retrieval_figure
 from lnsub.report.figures_transfer import drop_figure, transfer_figure, zero_shot_figure

@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from lnsub.names import layer_key
 from lnsub.report.collect import Material
 from lnsub.report.figure import (
     Figure,
@@ -18,10 +17,9 @@ from lnsub.report.figure import (
 )
 from lnsub.report.heatmap import Shading, heat_map
 from lnsub.report.languages import label as language_label
-from lnsub.report.pairs import equal_terms, mean_pairs, shown_pairs
-from lnsub.report.plots import Line, line_plot, plain_key, swatch
+from lnsub.report.pairs import equal_terms, shown_pairs
 
-_NO_TICKETS = "there are no two comparable tickets (tickets/*.safetensors) of different languages"
+NO_TICKETS = "there are no two comparable tickets (tickets/*.safetensors) of different languages"
 
 
 def overlap_figure(material: Material, options: Options) -> Figure | Missing:
@@ -29,7 +27,7 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
     title = "Overlap of tickets, and of their departures"
     means = material.language_pairs
     if means.empty or (means["source"] == means["target"]).all():
-        return Missing(title, _NO_TICKETS)
+        return Missing(title, NO_TICKETS)
     parts = [
         (study, sparsity, rows[rows["sparsity"] == sparsity])
         for study, rows in by_study(means, material.studies)
@@ -141,101 +139,6 @@ def _shared(material: Material, study: str, sparsity: float) -> list[str]:
     if null is not None:
         text += f", and independent departures would overlap {percent(null)}"
     return [*found, text + "."]
-
-
-def overlap_by_sparsity(material: Material, options: Options) -> Figure | Missing:
-    """The mean overlap over pairs of languages, a line a study, with the level that chance gives."""
-    del options  # it shows all sparsities
-    title = "Mean overlap against sparsity"
-    data = mean_pairs(material.pairs, [])
-    if data.empty:
-        return Missing(title, _NO_TICKETS)
-    lines, entries = _lines(data, material, "sparsity", 100.0)
-    svg = line_plot(lines, label="Mean overlap of tickets of two languages against sparsity", **_AXES)
-    panels = [Panel("All weights together", svg)]
-    if "departure_overlap" in data and data["departure_overlap"].notna().any():
-        lines, _ = _lines(data, material, "sparsity", 100.0, "departure_overlap", "null")
-        label = "Mean overlap of departures of two languages against sparsity"
-        panels.append(Panel("Departures", line_plot(lines, label=label, **_AXES)))
-    reading = (
-        "The mean over pairs of languages of their tickets' overlap. Dashed: random masks of the same densities; for "
-        "departures, where shown, departures that are independent given the base model's weights."
-    )
-    return Figure(
-        "overlap_by_sparsity", title, reading, tuple(panels), plain_key(entries), data, findings=_ordered(data)
-    )
-
-
-_AXES = {"x_label": "sparsity, %", "y_label": "overlap, %"}
-
-
-def overlap_by_layer(material: Material, options: Options) -> Figure | Missing:
-    """The mean overlap over pairs of languages by layer, a line a study."""
-    title = "Overlap by layer"
-    data = mean_pairs(material.layers, ["layer"])
-    if data.empty:
-        return Missing(title, _NO_TICKETS)
-    panels, leads, findings, entries = [], [], [], list[tuple[str, str]]()
-    for sparsity in nearest(data["sparsity"], options.sparsities):
-        rows = data[data["sparsity"] == sparsity].copy()
-        layers = sorted(set(rows["layer"]), key=layer_key)
-        rows["place"] = rows["layer"].map({layer: float(place) for place, layer in enumerate(layers)})
-        lines, entries = _lines(rows, material, "place", 1.0)
-        ticks = [(float(place), _short(layer)) for place, layer in enumerate(layers)]
-        label = f"Mean overlap by layer at {sparsity_name(sparsity)} sparsity"
-        svg = line_plot(lines, label=label, x_label="layer", y_label="overlap, %", x_ticks=ticks)
-        panels.append(Panel(f"{sparsity_name(sparsity)} pruned", svg))
-        for study, part in by_study(rows, material.studies):
-            findings.append(_least(study, sparsity, part))
-            low = part.loc[part["overlap"].idxmin()]
-            leads.append((study, sparsity, f"{_layer_name(low['layer'])} ({percent(low['overlap'])})"))
-    reading = "The mean over pairs of languages of their tickets' overlap inside each layer. Dashed: what chance gives."
-    lead = f"Tickets of two languages differ most in: {by_level(leads)}."
-    return Figure("overlap_by_layer", title, reading, tuple(panels), plain_key(entries), data, lead, tuple(findings))
-
-
-def _lines(
-    data: pd.DataFrame, material: Material, x: str, scale: float, column: str = "overlap", chance: str = "chance"
-) -> tuple[list[Line], list[tuple[str, str]]]:
-    lines, entries = [], []
-    for study, rows in by_study(data[data[column].notna()], material.studies):
-        rows = rows.sort_values(x)
-        style = material.studies.index(study)
-        places = [scale * value for value in rows[x]]
-        lines.append(Line(study, style, list(zip(places, 100 * rows[column], strict=True))))
-        if chance in rows and rows[chance].notna().all():
-            lines.append(Line("chance", style, list(zip(places, 100 * rows[chance], strict=True)), plain=True))
-        entries.append((swatch(style), study))
-    return lines, [*entries, (swatch(6, "plain"), "by chance, in the line's colour")]
-
-
-def _ordered(data: pd.DataFrame) -> tuple[str, ...]:
-    """Which study's tickets overlap most, at the sparsities that several have, in words."""
-    found = []
-    for sparsity, rows in data.groupby("sparsity"):
-        if len(rows) > 1:
-            ranked = rows.sort_values("overlap", ascending=False)
-            order = [f"{s} ({percent(v)})" for s, v in zip(ranked["study"], ranked["overlap"], strict=True)]
-            found.append(f"At {sparsity_name(float(sparsity))}: {' > '.join(order)}.")
-    return tuple(found)
-
-
-def _least(study: str, sparsity: float, rows: pd.DataFrame) -> str:
-    low, high = rows.loc[rows["overlap"].idxmin()], rows.loc[rows["overlap"].idxmax()]
-    return (
-        f"{study} at {sparsity_name(sparsity)}: tickets differ most in {_layer_name(low['layer'])} (overlap "
-        f"{percent(low['overlap'])}) and least in {_layer_name(high['layer'])} ({percent(high['overlap'])})."
-    )
-
-
-def _layer_name(layer: str) -> str:
-    return f"layer {layer}" if layer.isdigit() else f"the {layer.replace('.', ' layer ')}"
-
-
-def _short(layer: str) -> str:
-    """A layer on an axis: ``3``, ``d3`` for the decoder's, ``pool``."""
-    stack, _, index = layer.rpartition(".")
-    return f"{stack[0]}{index}" if stack else "pool" if layer == "pooler" else layer
 
 
 def _facts_first(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -82,8 +82,12 @@ def neutrality_figure(material: Material, options: Options) -> Figure | Missing:
     data = material.indices
     if data.empty:
         return Missing(title, "it takes tickets of two languages or more and of two seeds of one of them")
+    rows = [
+        row
+        for _, part in by_study(data, material.studies)
+        for row in part[part["sparsity"].isin(nearest(part["sparsity"], options.sparsities))].to_dict("records")
+    ]
     head = ("study", "sparsity", "of", "index", "95 % interval", "across languages", "between seeds")
-    ordered = [row for _, rows in by_study(data, material.studies) for row in rows.to_dict("records")]
     body = [
         (
             row["study"],
@@ -94,18 +98,17 @@ def neutrality_figure(material: Material, options: Options) -> Figure | Missing:
             _fixed(row["cross"]),
             _fixed(row["ceiling"]),
         )
-        for row in ordered
+        for row in rows
     ]
     reading = (
         "The overlap of tickets of two languages over that of two seeds of one language, all of different seeds: 1 where "
         "another language changes a ticket no more than another seed does. The interval is a bootstrap over languages "
-        "and seeds; “corrected” takes off what chance gives."
+        "and seeds; “corrected” takes off what chance gives. The CSV has all sparsities."
     )
-    chosen = {s: nearest(rows["sparsity"], options.sparsities) for s, rows in by_study(data, material.studies)}
     leads = [
         (row["study"], row["sparsity"], f"{_fixed(row['index'])} ({_interval(row)})")
-        for row in ordered
-        if row["measure"] == "overlap" and row["sparsity"] in chosen[row["study"]]
+        for row in rows
+        if row["measure"] == "overlap"
     ]
     lead = f"Neutrality index, overlap across languages over overlap across seeds (95 %): {by_level(leads)}."
     return Figure("neutrality", title, reading, (), "", data, lead, table=rows_table(head, body))

@@ -87,7 +87,7 @@ def heat_map(
     if left + least * len(columns) > WIDTH and row_label is not str:
         # Where it gets tight a code does for the row too.
         row_label, left = str, max([width_of(row) for row in rows] + [24.0]) + 12
-    cell = min(max(least, (WIDTH - left - 2) / len(columns)), 64.0)
+    cell = min(max(least, (WIDTH - left - 2) / len(columns)), 58.0)
     head = _HEAD if axes else _HEAD - 18
     parts = [text(2, 9, axes, class_="t name")] if axes else []
     for j, column in enumerate(columns):

@@ -63,9 +63,9 @@ p.key{display:flex;margin:.3em 1.6em .3em 0}
 .keys{display:flex;flex-wrap:wrap;gap:0 1.2em}
 .swatch{flex:none;overflow:visible}
 .panels{display:flex;flex-wrap:wrap;gap:22px 28px;align-items:flex-start;margin:14px 0}
-.group{display:flex;flex-wrap:wrap;gap:22px 26px;max-width:100%}
+.group{display:flex;flex-wrap:wrap;gap:22px 20px;max-width:100%}
 figure{margin:0;max-width:100%;min-width:0}
-figcaption{font-weight:600;font-size:.93rem;margin:0 0 6px}
+figcaption{font-weight:600;font-size:.9rem;margin:0 0 6px}
 .scroll,.wide{overflow-x:auto;max-width:100%}
 .scroll svg{display:block;max-width:100%;height:auto}
 svg text{font-family:inherit;font-size:12px}
@@ -88,7 +88,7 @@ svg .faint{fill:var(--muted)}
 table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:5px 12px 5px 0;border-bottom:1px solid var(--rule);vertical-align:top}
 thead th{white-space:nowrap;color:var(--muted);font-weight:600}
-td{min-width:3.5em;max-width:24em;overflow-wrap:anywhere}
+td{min-width:3.5em;max-width:26em}
 details{margin:.6em 0}
 summary{cursor:pointer}
 .csv{font-size:.88rem}
