@@ -196,6 +196,8 @@ class CellFit(TrainingCLI):
         self, cell: Cell, target: str, split: str, values: dict[str, float], n: int, wall_s: float
     ) -> list[Record]:
         ticket = self.model.ticket
+        # A random mask was found on nothing, whatever ticket its cell stands beside.
+        found = cell.found if cell.variant != "random" else None
         return [
             Record(
                 kind=cell.kind,
@@ -214,6 +216,8 @@ class CellFit(TrainingCLI):
                 n=n,
                 wall_s=wall_s,
                 ticket=ticket.checksum if ticket else None,
+                source_task=found.provenance.task if found else None,
+                source_seed=found.provenance.seed if found else None,
             )
             for name, value in values.items()
         ]

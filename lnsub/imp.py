@@ -2,7 +2,7 @@
 
 Frankle & Carbin (2019), https://arxiv.org/abs/1803.03635; for pre-trained encoders Chen et al. (2020),
 https://arxiv.org/abs/2007.12223. One trainer runs all rounds, so ``global_step`` grows over the whole run, loggers see
-one run, and the process group stays up.
+one run, and the process group stays up. :func:`lnsub.fit.fit` starts the loop.
 """
 
 import logging
@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lnsub.errors import UserError
+from lnsub.gradients import loss_gradients
 from lnsub.module import Budget, SubnetModule
 from lnsub.prune import select
 from lnsub.results import Record
@@ -35,7 +36,7 @@ LINEAR_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 class IMPCallback(Callback):
-    """All that iterative magnitude pruning needs: with it among the trainer's callbacks, :func:`fit` runs IMP.
+    """All that iterative magnitude pruning needs: with it among the trainer's callbacks, `lnsub fit` runs IMP.
 
     Between the fits it records the round's metric, prunes to the next sparsity, writes the ticket, rewinds the kept
     weights and starts the next round with a fresh optimizer. Everything goes to the trainer's ``default_root_dir``,
@@ -163,9 +164,9 @@ class IMPCallback(Callback):
     # The loop -------------------------------------------------------------------------------------------------------
 
     def run(self, trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule) -> None:
-        """Runs the rounds that are not done yet. See :func:`fit`."""
+        """Runs the rounds that are not done yet. See :func:`lnsub.fit.fit`."""
         folder = RunFolder(Path(trainer.default_root_dir))
-        epochs, steps = _length_of_a_round(trainer)
+        epochs, steps = length_of_a_round(trainer)
         if module.ticket is not None:
             raise UserError(
                 "IMP starts dense, so model.ticket and IMPCallback exclude each other: "
@@ -255,10 +256,13 @@ class IMPCallback(Callback):
         """Puts the next round's mask on the model, the same on every rank, and returns it as a ticket."""
         weights = {name: weight.detach() for name, weight in module.subnet.weights.items()}
         needs = SCORES[self.score]
+        batches = self.score_batches
         inputs = ScoreInputs(
             weights=weights,
             init=_by_base_name(theta_0, weights) if needs.needs_init else None,
-            gradients=_gradients(trainer, module, datamodule, self.score_batches) if needs.needs_gradients else None,
+            gradients=loss_gradients(trainer, module, datamodule, batches)
+            if needs.needs_gradients
+            else None,
             seed=module.seed,
         )
         sparsity = self.levels[self.round + 1]
@@ -340,67 +344,7 @@ class IMPCallback(Callback):
         trainer.strategy.barrier()
 
 
-def fit(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule) -> None:
-    """Runs what the trainer is set up for: all rounds of IMP, or one fine-tuning.
-
-    With an :class:`IMPCallback` among ``trainer.callbacks`` it runs the rounds that are not done yet; without one it is
-    one ``trainer.fit`` and one record: dense, or of the module's ticket (a transfer).
-
-    Args:
-        trainer: ``max_epochs`` and ``max_steps`` are the length of one round; ``default_root_dir`` is the run's folder.
-        module: from the base model, untrained.
-        datamodule: of the same task.
-
-    Raises:
-        UserError: the settings cannot work together, or the folder's run cannot be gone on with.
-    """
-    imp = next((c for c in trainer.callbacks if isinstance(c, IMPCallback)), None)
-    if imp is not None:
-        imp.run(trainer, module, datamodule)
-    else:
-        _fine_tune(trainer, module, datamodule)
-
-
-def _fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule) -> None:
-    folder = RunFolder(Path(trainer.default_root_dir))
-    _length_of_a_round(trainer)
-    ticket = module.ticket
-    kind = "transfer" if ticket else "dense"
-    if folder.records(kind):
-        log.info(f"This fit is done: {folder.path}")
-        return
-    start = time.perf_counter()
-    trainer.fit(module, datamodule=datamodule)
-    wall_s = time.perf_counter() - start
-    trainer.save_checkpoint(folder.checkpoint)
-    found = trainer.validate(module, datamodule=datamodule, verbose=False)[0]
-    if trainer.is_global_zero:
-        folder.record(
-            [
-                Record(
-                    kind=kind,
-                    task=module.task.name,
-                    model=module.base_model,
-                    source=ticket.provenance.language if ticket else None,
-                    target=datamodule.language,
-                    sparsity=ticket.provenance.sparsity if ticket else 0.0,
-                    score=ticket.provenance.score if ticket else None,
-                    init=module.init,
-                    seed=module.seed,
-                    round=None,
-                    split="validation",
-                    metric=name.removeprefix("val_"),
-                    value=float(value),
-                    n=len(datamodule.table("validation")),
-                    wall_s=round(wall_s, 3),
-                    ticket=ticket.checksum if ticket else None,
-                )
-                for name, value in found.items()
-            ]
-        )
-
-
-def _length_of_a_round(trainer: Trainer) -> tuple[int, int]:
+def length_of_a_round(trainer: Trainer) -> tuple[int, int]:
     """A round's epochs and optimizer steps as the trainer was given them, -1 where not bounded so."""
     epochs = trainer.max_epochs if trainer.max_epochs is not None else -1
     if epochs < 1 and trainer.max_steps < 1:
@@ -424,28 +368,6 @@ def _by_base_name(weights: Weights, names: Iterable[str]) -> dict[str, Tensor]:
     for name in names:
         found[name] = next(t for full, t in weights.items() if full == name or full.endswith(f".{name}"))
     return found
-
-
-def _gradients(
-    trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, batches: int
-) -> dict[str, Tensor]:
-    """The loss gradient of the prunable weights, summed over training batches of all ranks, without dropout."""
-    device = trainer.strategy.root_device
-    module.to(device).eval()
-    module.zero_grad(set_to_none=True)
-    loader = datamodule.train_dataloader()
-    for index, batch in enumerate(loader):
-        if index == batches:
-            break
-        moved = {name: tensor.to(device) for name, tensor in batch.items()}
-        module.loss(module(moved), moved["labels"]).backward()
-    gradients = {}
-    for name, weight in module.subnet.weights.items():
-        assert weight.grad is not None
-        gradients[name] = trainer.strategy.reduce(weight.grad, reduce_op="sum").detach().clone()
-    module.zero_grad(set_to_none=True)
-    module.train()
-    return gradients
 
 
 def _check_ranks_agree(trainer: Trainer, checksum: str) -> None:

@@ -40,6 +40,8 @@ class Record:
         wall_s: seconds that the fine-tuning took.
         ticket: the checksum of the mask that was trained under; None where dense.
         layer: for ``retrieval``: the hidden state that was compared, 0 the embeddings.
+        source_task: the task that the ticket was found on; None without a ticket, or where it is ``task``'s own loop.
+        source_seed: the seed of the run that it was found in; likewise.
         lnsub_version: the version that measured.
         time: when, in UTC, ISO 8601.
     """
@@ -61,6 +63,8 @@ class Record:
     wall_s: float
     ticket: str | None
     layer: int | None = None
+    source_task: str | None = None
+    source_seed: int | None = None
     lnsub_version: str = __version__
     time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 

@@ -17,8 +17,8 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from rich.console import Console
 from rich.logging import RichHandler
 
-from lnsub import imp
 from lnsub.errors import UserError
+from lnsub.fit import fit
 from lnsub.loggers import RunCSVLogger, wandb_logger
 from lnsub.module import SubnetModule
 from lnsub.progress import RoundProgress
@@ -185,7 +185,7 @@ class TrainingCLI(LightningCLI):
         count = sum(weight.numel() for weight in model.subnet.weights.values())
         log.info(f"{model.base_model}: {len(model.subnet.weights)} prunable matrices, {count:,} weights")
         try:
-            imp.fit(self.trainer, model, datamodule)
+            fit(self.trainer, model, datamodule)
         finally:
             for callback in self.trainer.callbacks:
                 if isinstance(callback, RoundProgress):
@@ -279,6 +279,7 @@ def quiet() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    # Metrics are summed over ranks by torchmetrics before they are logged.
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     warnings.filterwarnings("ignore", message=".*is deprecated, use `isinstance.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")

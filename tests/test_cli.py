@@ -138,8 +138,12 @@ def test_the_authors_hyper_parameters_are_those_of_the_configs():
         config = parsed(["fit", f"--config={path}"])
         data, trainer = config["data"]["init_args"], config["trainer"]
         found[path.stem] = (
-            config["model"]["learning_rate"], data["batch_size"], data["max_length"], trainer["max_epochs"], trainer["max_steps"],
-        )  # fmt: skip
+            config["model"]["learning_rate"],
+            data["batch_size"],
+            data["max_length"],
+            trainer["max_epochs"],
+            trainer["max_steps"],
+        )
     assert found == {
         "xnli_fr": (5e-5, 32, 128, 3, -1),
         "xnli_fr_mt5": (2e-4, 32, 128, 3, -1),
@@ -238,9 +242,9 @@ def test_a_bug_keeps_its_traceback_and_debug_shows_one_for_bad_input():
 
 def test_help_and_version_answer_without_torch():
     code = (
-        "import sys; from lnsub.cli import main; import contextlib, io\n"
+        "import sys; from lnsub.cli import OTHERS, main; import contextlib, io\n"
         "with contextlib.redirect_stdout(io.StringIO()) as out:\n"
-        "    for args in (['--help'], ['--version'], ['ticket', '--help'], ['overlap', '--help'], ['demo', '--help']):\n"
+        "    for args in (['--help'], ['--version'], *([name, '--help'] for name in OTHERS)):\n"
         "        try: main(args)\n"
         "        except SystemExit: pass\n"
         "print(sorted({'torch', 'lightning', 'transformers', 'datasets', 'wandb'} & set(sys.modules)), out.getvalue())"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from lnsub.results import read
 from lnsub.tickets import Ticket
 from tests.data_makers import WORDS, bert  # noqa: F401 (fixture)
@@ -50,7 +51,8 @@ def fit(base: str, data: Path, output: Path, processes: int) -> Path:
     }
     command = [sys.executable, "-m", "lnsub", "fit", *(f"--{key}={value}" for key, value in values.items())]
     cache = {"HF_DATASETS_CACHE": str(data.parent / "cache"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **cache}, check=False, timeout=300)
+    env = {**os.environ, **cache}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return output / "xnli" / "en" / "seed57"

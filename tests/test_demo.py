@@ -3,9 +3,10 @@
 import math
 from dataclasses import replace
 
+from matplotlib import image
+
 from lnsub.demo.figure import draw
 from lnsub.demo.run import findings
-from matplotlib import image
 from tests.test_results import RECORD
 
 

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+
 from lnsub import commands
 from lnsub.cli import OTHERS, TRAINING
 from tests.test_cli import parsed

@@ -12,7 +12,8 @@ from torch.optim.optimizer import Optimizer
 from transformers import get_linear_schedule_with_warmup
 
 from lnsub.errors import UserError
-from lnsub.imp import IMPCallback, fit
+from lnsub.fit import fit
+from lnsub.imp import IMPCallback
 from lnsub.masks import Mask
 from lnsub.module import SubnetModule, linear_schedule
 from lnsub.prune import select

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lnsub.loggers import RunCSVLogger
 from lnsub.results import read
 from lnsub.runs import RunFolder
@@ -30,7 +31,8 @@ def test_the_csv_of_an_interrupted_run_is_added_to(tmp_path):
     again.log_metrics({"train_loss": 0.5, "imp/val_f1": 0.7}, step=2)
     again.save()
     rows = rows_of(folder.path / "metrics.csv")
-    assert [(row["step"], row["train_loss"], row["imp/val_f1"]) for row in rows] == [("1", "1.0", ""), ("2", "0.5", "0.7")]
+    found = [(row["step"], row["train_loss"], row["imp/val_f1"]) for row in rows]
+    assert found == [("1", "1.0", ""), ("2", "0.5", "0.7")]
 
 
 def fit(base: str, folder: Path, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -95,7 +97,8 @@ def test_without_a_key_wandb_is_offline_says_so_once_and_has_every_round(bert, t
 
 def _reader(shared: Path) -> Any:
     spec = importlib.util.spec_from_file_location("wandb_offline", shared / "tools" / "wandb_offline.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from torch import nn
+
 from lnsub.errors import UserError
-from lnsub.imp import IMPCallback, fit
+from lnsub.fit import fit
+from lnsub.imp import IMPCallback
 from lnsub.masks import Mask
 from lnsub.module import SubnetModule
 from lnsub.prune import select
@@ -17,7 +20,6 @@ from lnsub.tasks.wikiann import WikiANNTask
 from lnsub.tasks.xnli import XNLITask
 from lnsub.tickets import Provenance, Ticket
 from tests.data_makers import bert, cache, mt5, write_rows  # noqa: F401 (fixtures)
-from torch import nn
 
 
 def ticket_of(module: SubnetModule, path: Path, sparsity: float = 0.5, **changed: object) -> Ticket:
@@ -62,7 +64,7 @@ def test_what_a_ticket_has_and_a_model_has_not_is_left_out_and_said(bert, tmp_pa
 def test_a_foreign_ticket_is_refused_in_a_sentence(bert, mt5, tmp_path):  # noqa: F811
     module = SubnetModule(XNLITask(bert), bert)
     ticket_of(module, tmp_path / "other.safetensors", base_fingerprint="0" * 64, base_model="other-bert")
-    with pytest.raises(UserError, match="was found in other-bert .* but the base model here is"):
+    with pytest.raises(UserError, match=r"was found in other-bert .* but the base model here is"):
         SubnetModule(XNLITask(bert), bert, ticket=str(tmp_path / "other.safetensors"))
     ticket_of(module, tmp_path / "t.safetensors")
     with pytest.raises(UserError, match="but the base model here is"):

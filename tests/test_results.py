@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from lnsub.results import Record, append, read, read_tree
 from lnsub.runs import RunFolder
 

@@ -73,8 +73,8 @@ def findings(rounds: dict[str, list[Record]], overlaps: dict[float, tuple[float,
         dense, last = records[0].value, records[-1]
         holding = [record.sparsity for record in records if record.value >= dense - TOLERANCE]
         sentences.append(
-            f"{language}: F1 is {dense:.3f} dense, within {TOLERANCE} of it or better up to sparsity {max(holding):.1f}, "
-            f"and {last.value:.3f} at {last.sparsity:.1f}."
+            f"{language}: F1 is {dense:.3f} dense, within {TOLERANCE} of it or better up to sparsity "
+            f"{max(holding):.1f}, and {last.value:.3f} at {last.sparsity:.1f}."
         )
     above = [sparsity for sparsity, (found, chance) in overlaps.items() if found > chance]
     sparsity, (found, chance) = list(overlaps.items())[-1]

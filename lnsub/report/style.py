@@ -34,9 +34,6 @@ _DARK = _properties(
 
 CSS = (
     f":root{{color-scheme:light dark;{_LIGHT}}}"
-    # Paper is always light, whatever the screen is.
-    f"@media screen and (prefers-color-scheme:dark){{:root{{{_DARK}}}"
-    "svg .cell{fill:var(--d)}svg .n{fill:var(--di,var(--fg))}}"
     + "".join(f".s{i}{{--c:var(--p{i})}}" for i in range(STYLES))
     + "".join(f".b{i}{{fill:var(--b{i})}}" for i in range(len(_SHADES)))
     + """
@@ -93,11 +90,15 @@ details{margin:.6em 0}
 summary{cursor:pointer}
 .csv{font-size:.88rem}
 footer{border-top:1px solid var(--rule);margin-top:40px;padding-top:14px;font-size:.88rem}
-@media (max-width:480px){main{padding:18px 14px 40px}h1{font-size:1.4rem}.summary{padding:12px 14px 6px;margin:16px -4px}
-.summary ul{padding-left:1.1em}}
-@media print{body{font-size:11pt}main{max-width:none;padding:0}nav{display:none}section{margin-top:18px;padding-top:12px}
-figure,tr{break-inside:avoid}h2{break-after:avoid}.scroll,.wide{overflow:visible}table{font-size:8pt}
+@media (max-width:480px){main{padding:18px 14px 40px}h1{font-size:1.4rem}
+.summary{padding:12px 14px 6px;margin:16px -4px}.summary ul{padding-left:1.1em}}
+@media print{body{font-size:11pt}main{max-width:none;padding:0}nav{display:none}
+section{margin-top:18px;padding-top:12px}figure,tr{break-inside:avoid}h2{break-after:avoid}
+.scroll,.wide{overflow:visible}table{font-size:8pt}
 svg .cell,.bar,.summary{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
+    # Last, so that it wins; and for screens alone, as paper is always light.
+    f"@media screen and (prefers-color-scheme:dark){{:root{{{_DARK}}}"
+    "svg .cell{fill:var(--d)}svg .n{fill:var(--di,var(--fg))}}"
 )
 """Custom properties ``--p0`` and so on colour the series, ``--b0`` and so on the bars; see :mod:`lnsub.report.svg`."""

@@ -1,0 +1,29 @@
+"""The gradient that a score may ask for: of the loss, over training batches, on all ranks."""
+
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from lnsub.module import SubnetModule
+from lnsub.tasks.base import LanguageDataModule
+
+
+def loss_gradients(
+    trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, batches: int
+) -> dict[str, Tensor]:
+    """The loss gradient of the prunable weights, summed over training batches of all ranks, without dropout."""
+    device = trainer.strategy.root_device
+    module.to(device).eval()
+    module.zero_grad(set_to_none=True)
+    loader = datamodule.train_dataloader()
+    for index, batch in enumerate(loader):
+        if index == batches:
+            break
+        moved = {name: tensor.to(device) for name, tensor in batch.items()}
+        module.loss(module(moved), moved["labels"]).backward()
+    gradients = {}
+    for name, weight in module.subnet.weights.items():
+        assert weight.grad is not None
+        gradients[name] = trainer.strategy.reduce(weight.grad, reduce_op="sum").detach().clone()
+    module.zero_grad(set_to_none=True)
+    module.train()
+    return gradients
