@@ -18,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         f"Makes one ticket of several tickets of one base model; it is a ticket like any other.\n{ways}"
     )
-    parser.add_argument("how", choices=HOW, metavar="|".join(HOW))
+    parser.add_argument("how", choices=list(HOW), metavar="|".join(HOW))
     parser.add_argument("tickets", nargs="+", type=Path, metavar="TICKET")
     parser.add_argument("--output", type=Path, required=True, metavar="F", help="the ticket file to write")
     parser.set_defaults(call=_run)
