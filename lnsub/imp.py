@@ -146,7 +146,8 @@ class IMPCallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuses a rewind step that round 0 never reaches, before time is spent."""
         assert isinstance(pl_module, SubnetModule)
-        assert pl_module.budget is not None
+        if pl_module.budget is None:
+            raise UserError("IMPCallback runs rounds: start them with lnsub.fit.fit(trainer, module, datamodule).")
         steps = pl_module.fit_steps(pl_module.budget)
         if self.rewind_step is not None and self.rewind_step > steps:
             raise UserError(f"rewind_step is {self.rewind_step}, but a round has only {steps} optimizer steps.")
@@ -172,14 +173,13 @@ class IMPCallback(Callback):
                 "IMP starts dense, so model.ticket and IMPCallback exclude each other: "
                 "leave the callback out to fine-tune a ticket, or the ticket to find one."
             )
-        if len({r.round for r in folder.records("imp")}) == len(self.levels) and not folder.checkpoint.exists():
-            log.info(f"All {len(self.levels)} rounds are done: {folder.path}")
-            return
-        theta_0 = module.subnet.snapshot()
+        if trainer.limit_val_batches == 0:
+            raise UserError("IMP records each round's validation metric: trainer.limit_val_batches must not be 0.")
         checkpoint = self._resume(folder, module)
         if self.round == len(self.levels):
             log.info(f"All {len(self.levels)} rounds are done: {folder.path}")
             return
+        theta_0 = module.subnet.snapshot()
         while self.round < len(self.levels):
             if epochs != -1:
                 trainer.fit_loop.max_epochs = self.first_epoch + epochs
@@ -192,8 +192,6 @@ class IMPCallback(Callback):
             checkpoint = None
             metrics = self._metrics(trainer, module, datamodule)
             self._finish_round(trainer, module, datamodule, folder, theta_0, metrics, time.perf_counter() - start)
-        if trainer.is_global_zero and not self.keep_checkpoint:
-            folder.checkpoint.unlink(missing_ok=True)
 
     def _resume(self, folder: RunFolder, module: SubnetModule) -> str | None:
         """Reads which round comes next, before the trainer's limits are set; the trainer then loads the rest."""
@@ -205,8 +203,11 @@ class IMPCallback(Callback):
                     f"{module.base_model} is not the base model that {folder.path} was begun with: its weights differ. "
                     "Use the same checkpoint again, or another --output."
                 )
-            log.info(f"Rounds 0 to {self.round - 1} are there already: {folder.path}")
+            if self.round < len(self.levels):
+                log.info(f"Rounds 0 to {self.round - 1} are there already: {folder.path}")
             return str(folder.checkpoint)
+        if len({record.round for record in folder.records("imp")}) == len(self.levels):
+            self.round = len(self.levels)
         self._fingerprint = fingerprint
         return None
 
@@ -243,7 +244,10 @@ class IMPCallback(Callback):
         if not last:
             self._checksum = ticket.checksum
             self._rewind(module, theta_0)
-        self._save(trainer, folder)
+        if not last or self.keep_checkpoint:
+            self._save(trainer, folder)
+        elif trainer.is_global_zero:
+            folder.checkpoint.unlink(missing_ok=True)
 
     def _prune(
         self,
@@ -256,15 +260,11 @@ class IMPCallback(Callback):
         """Puts the next round's mask on the model, the same on every rank, and returns it as a ticket."""
         weights = {name: weight.detach() for name, weight in module.subnet.weights.items()}
         needs = SCORES[self.score]
-        batches = self.score_batches
-        inputs = ScoreInputs(
-            weights=weights,
-            init=_by_base_name(theta_0, weights) if needs.needs_init else None,
-            gradients=loss_gradients(trainer, module, datamodule, batches)
-            if needs.needs_gradients
-            else None,
-            seed=module.seed,
-        )
+        init = _by_base_name(theta_0, weights) if needs.needs_init else None
+        gradients = None
+        if needs.needs_gradients:
+            gradients = loss_gradients(trainer, module, datamodule, self.score_batches)
+        inputs = ScoreInputs(weights=weights, init=init, gradients=gradients, seed=module.seed)
         sparsity = self.levels[self.round + 1]
         mask = select(score(self.score, inputs), module.subnet.mask, sparsity, self.scope)
         ticket = Ticket(

@@ -150,7 +150,8 @@ class TrainingCLI(LightningCLI):
         kwargs["default_root_dir"] = str(self.folder.path)
         kwargs["logger"] = self._loggers(given.get("logger")) if self._command == "fit" else False
         if given.get("enable_progress_bar") is not False and self._command == "fit":
-            kwargs["callbacks"] = [*(given.get("callbacks") or []), RoundProgress()]
+            callbacks = given.get("callbacks") or []
+            kwargs["callbacks"] = [*(callbacks if isinstance(callbacks, list) else [callbacks]), RoundProgress()]
         return super().instantiate_trainer(**kwargs)
 
     def _loggers(self, configured: Any) -> list[Logger] | bool:

@@ -291,6 +291,35 @@ def test_a_reinitialised_ticket_starts_from_other_weights_of_the_same_shape(bert
         assert (fresh.begun[0][f"bert.{name}"] != pretrained.begun[0][f"bert.{name}"])[kept].all()
 
 
+def test_weights_that_are_not_numbers_stop_the_run_before_anything_is_written(bert, data, tmp_path):  # noqa: F811
+    class Break(Watch):
+        def on_train_end(self, trainer: Trainer, pl_module: SubnetModule) -> None:
+            if trainer.global_step == 2 * STEPS:
+                with torch.no_grad():
+                    pl_module.model.bert.encoder.layer[1].output.dense.weight.fill_(float("nan"))
+
+    with pytest.raises(UserError, match=r"encoder\.layer\.1\.output\.dense\.weight"):
+        run(bert, data, tmp_path / "run", IMPCallback(sparsities=LEVELS), Break())
+    assert [path.name for path in (tmp_path / "run" / "tickets").iterdir()] == ["s0.20.safetensors"]
+    assert {r.round for r in RunFolder(tmp_path / "run").records("imp")} == {0}
+
+
+def test_a_kept_checkpoint_holds_the_last_round_as_trained(bert, data, tmp_path):  # noqa: F811
+    watch, _, _ = run(bert, data, tmp_path / "run", IMPCallback(sparsities=[0.5], keep_checkpoint=True))
+    state = torch.load(RunFolder(tmp_path / "run").checkpoint, weights_only=True)["state_dict"]
+    for name, tensor in watch.ended[-1].items():
+        assert torch.equal(state[f"model.{name}"], tensor), name
+    again, _, _ = run(bert, data, tmp_path / "run", IMPCallback(sparsities=[0.5], keep_checkpoint=True))
+    assert not again.begun
+
+
+def test_the_callback_says_what_starts_it(bert, data):  # noqa: F811
+    datamodule = XNLI(language="en", tokenizer=bert, dataset=str(data))
+    trainer = Trainer(max_epochs=1, callbacks=[IMPCallback()], logger=False, enable_checkpointing=False)
+    with pytest.raises(UserError, match=r"lnsub\.fit\.fit"):
+        trainer.fit(SubnetModule(datamodule.task, bert), datamodule)
+
+
 def test_settings_that_cannot_work_are_refused_before_training(bert, data, tmp_path):  # noqa: F811
     with pytest.raises(UserError, match="give both or neither"):
         IMPCallback(rewind="step")
@@ -300,6 +329,8 @@ def test_settings_that_cannot_work_are_refused_before_training(bert, data, tmp_p
         run(bert, data, tmp_path / "a", IMPCallback(rewind="step", rewind_step=99))
     with pytest.raises(UserError, match=r"max_epochs or trainer\.max_steps"):
         run(bert, data, tmp_path / "b", IMPCallback(), max_epochs=-1)
+    with pytest.raises(UserError, match="must not be 0"):
+        run(bert, data, tmp_path / "b", IMPCallback(), limit_val_batches=0)
     run(bert, data, tmp_path / "c", IMPCallback(sparsities=[0.5]))
     with pytest.raises(UserError, match="exclude each other"):
         run(bert, data, tmp_path / "d", IMPCallback(), ticket=str(RunFolder(tmp_path / "c").ticket(0.5)))

@@ -1,6 +1,6 @@
 """Horizontal bars, and rows of dots."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -29,7 +29,12 @@ class Row:
 
 
 def bar_groups(
-    groups: dict[str, Sequence[Bar]], *, label: str, x_label: str, decimals: int = 1, name: Callable[[str], str] = str
+    groups: Mapping[str, Sequence[Bar]],
+    *,
+    label: str,
+    x_label: str,
+    decimals: int = 1,
+    name: Callable[[str], str] = str,
 ) -> str:
     """Draws a group of bars for each key, from zero to either side, with their values at their ends.
 

@@ -126,7 +126,7 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
     )
 
 
-def variant_of(record: Mapping[str, Any], found: Provenance | None) -> str:
+def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
     """Says what kind of sub-network a record measured.
 
     Args:
@@ -175,7 +175,7 @@ def study_labels(keys: Iterable[StudyKey]) -> dict[StudyKey, str]:
 
 
 def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.DataFrame:
-    """Adds ``scope``, ``variant`` and ``found_on`` (the ticket's task); evens out the model's name and absent scores."""
+    """Adds ``scope``, ``variant`` and ``found_on`` (the ticket's task); evens out model names and absent scores."""
     records = records.copy()
     found = [known.get(checksum) if isinstance(checksum, str) else None for checksum in records["ticket"]]
     records["model"] = [model_name(name) for name in records["model"]]
@@ -209,8 +209,8 @@ def _oddities(records: pd.DataFrame, frame: pd.DataFrame, split: str) -> list[st
     spread = records.groupby(cell, dropna=False)["value"].nunique()
     if (spread > 1).any():
         notes.append(
-            f"{int((spread > 1).sum())} measurements are there more than once, with different values: runs of different "
-            "settings lie in one tree. Figures show their mean; report such runs apart."
+            f"{int((spread > 1).sum())} measurements are there more than once, with different values: runs of "
+            "different settings lie in one tree. Figures show their mean; report such runs apart."
         )
     combined = int((records["variant"] == "combined").sum())
     if combined:

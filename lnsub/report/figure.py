@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -108,6 +109,17 @@ def percent(share: float, decimals: int = 1) -> str:
 def sparsity_name(sparsity: float) -> str:
     """A sparsity in percent with as many decimals as it needs: ``50 %``, ``87.5 %``."""
     return f"{100 * sparsity:g}\u00a0%"
+
+
+def at(study: str, sparsity: float) -> str:
+    """Where a sentence is about: ``XNLI at 50 %``."""
+    return f"{study} at {sparsity_name(sparsity)}"
+
+
+def extremes(rows: pd.DataFrame, column: str) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """The rows with the lowest and the highest value of a column, as dicts; of equal ones the first."""
+    listed = rows[rows[column].notna()].to_dict("records")
+    return min(listed, key=lambda row: row[column]), max(listed, key=lambda row: row[column])
 
 
 def listed(words: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from lnsub.report.figure import (
     Missing,
     Options,
     Panel,
+    at,
     by_level,
     by_study,
     joined,
@@ -63,7 +64,7 @@ def baseline_figure(material: Material, options: Options) -> Figure | Missing:
         for sparsity in nearest(baselines["sparsity"], options.sparsities):
             rows = of_study[(of_study["sparsity"] == sparsity) | (of_study["variant"] == "dense")]
             drawn = [_row(name, rows[rows["variant"] == variant], material) for variant, name in VARIANTS.items()]
-            label = f"{study} at {sparsity_name(sparsity)} sparsity: {metric} of tickets and baselines"
+            label = f"{at(study, sparsity)} sparsity: {metric} of tickets and baselines"
             svg = dot_rows([row for row in drawn if row.dots], label=label, x_label=f"{metric}, %")
             panels.append(Panel(f"{study}, {sparsity_name(sparsity)} pruned", svg))
             findings.append(_beside(study, sparsity, metric, rows))
@@ -74,8 +75,8 @@ def baseline_figure(material: Material, options: Options) -> Figure | Missing:
     reading = (
         "A marker for each target language, a stroke at their mean. Own ticket: found on the target itself; others' "
         "tickets: the mean over tickets of other languages. All have the same sparsity and were fine-tuned alike. A "
-        "shuffled ticket keeps each matrix's density but other places, a re-initialised one its places but weights drawn "
-        "anew."
+        "shuffled ticket keeps each matrix's density but other places, a re-initialised one its places but weights "
+        "drawn anew."
     )
     found = tuple(finding for finding in findings if finding)
     lead = f"Own tickets against random masks, mean over targets: {by_level(leads)}." if leads else ""
@@ -139,5 +140,5 @@ def _beside(study: str, sparsity: float, metric: str, rows: pd.DataFrame) -> str
     rest = [f"{percent(means[variant])} with {what}" for variant, what in _PLURAL.items() if variant in means]
     if not tickets or not rest:
         return ""
-    text = f"{study} at {sparsity_name(sparsity)}: mean {metric} over targets is {listed(tickets)} tickets"
+    text = f"{at(study, sparsity)}: mean {metric} over targets is {listed(tickets)} tickets"
     return f"{text}, against {listed(rest)}."

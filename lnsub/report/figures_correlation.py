@@ -7,7 +7,7 @@ import pandas as pd
 from lnsub.frame import correlation
 from lnsub.report.axes import number
 from lnsub.report.collect import Material
-from lnsub.report.figure import Figure, Missing, Options, Panel, by_study, metric_name, nearest, sparsity_name
+from lnsub.report.figure import Figure, Missing, Options, Panel, at, by_study, metric_name, nearest, sparsity_name
 from lnsub.report.figures_transfer import cells_of
 from lnsub.report.plots import Dot, plain_key, point_cloud, swatch
 from lnsub.report.tables import DASH, rows_table
@@ -48,12 +48,12 @@ def overlap_against_transfer(material: Material, options: Options) -> Figure | M
         for s in sorted({s for chosen in shown.values() for s in chosen})
     ]
     reading = (
-        "A point for each source and target: across, the overlap of their tickets; upwards, how far the source's ticket "
-        "does better or worse on the target than the target's own, relative to it. The table has Pearson's and "
+        "A point for each source and target: across, the overlap of their tickets; upwards, how far the source's "
+        "ticket does better or worse on the target than the target's own, relative to it. The table has Pearson's and "
         "Spearman's correlation of the two at each sparsity. Fisher's 95 % interval takes pairs as independent; they "
         "share languages, so the bootstrap over languages is the more careful one (it takes four languages)."
     )
-    at = [row for row in found if row["sparsity"] in shown[row["study"]] and row["coefficient"] == "pearson"]
+    main = [row for row in found if row["sparsity"] in shown[row["study"]] and row["coefficient"] == "pearson"]
     return Figure(
         "overlap_against_transfer",
         title,
@@ -61,8 +61,8 @@ def overlap_against_transfer(material: Material, options: Options) -> Figure | M
         tuple(panels),
         plain_key(entries),
         points,
-        _lead(at),
-        tuple(filter(None, map(_related, at))),
+        _lead(main),
+        tuple(filter(None, map(_related, main))),
         _table(found),
         {"correlations": pd.DataFrame(found)},
     )
@@ -97,8 +97,8 @@ def _lead(rows: list[dict[str, Any]]) -> str:
     together, against = sum(low > 0 for low, _ in known), sum(high < 0 for _, high in known)
     rest = len(known) - together - against
     return (
-        f"More overlap goes with better transfer in {together} of {len(known)} cases (study and sparsity) and with worse "
-        f"transfer in {against}; in {rest} no relation is shown."
+        f"More overlap goes with better transfer in {together} of {len(known)} cases (study and sparsity) and with "
+        f"worse transfer in {against}; in {rest} no relation is shown."
     )
 
 
@@ -106,9 +106,7 @@ def _related(row: dict[str, Any]) -> str:
     """What one correlation says, in words."""
     if row["value"] is None:
         return ""
-    text = (
-        f"{row['study']} at {sparsity_name(row['sparsity'])}: over {row['pairs']} pairs, {_MEASURES[row['measure']]} "
-    )
+    text = f"{at(row['study'], row['sparsity'])}: over {row['pairs']} pairs, {_MEASURES[row['measure']]} "
     text += f"and transfer correlate by r = {number(row['value'], 2)}"
     bounds = _bounds(row)
     if bounds is None:

@@ -9,8 +9,10 @@ from lnsub.report.figure import (
     Missing,
     Options,
     Panel,
+    at,
     by_level,
     by_study,
+    extremes,
     nearest,
     percent,
     sparsity_name,
@@ -28,12 +30,12 @@ def overlap_by_sparsity(material: Material, options: Options) -> Figure | Missin
     if data.empty:
         return Missing(title, NO_TICKETS)
     lines, entries = _lines(data, material, "sparsity", 100.0)
-    svg = line_plot(lines, label="Mean overlap of tickets of two languages against sparsity", **_AXES)
+    svg = line_plot(lines, label="Mean overlap of tickets of two languages against sparsity", x_label=_X, y_label=_Y)
     panels = [Panel("All weights together", svg)]
     if "departure_overlap" in data and data["departure_overlap"].notna().any():
         lines, _ = _lines(data, material, "sparsity", 100.0, "departure_overlap", "null")
         label = "Mean overlap of departures of two languages against sparsity"
-        panels.append(Panel("Departures", line_plot(lines, label=label, **_AXES)))
+        panels.append(Panel("Departures", line_plot(lines, label=label, x_label=_X, y_label=_Y)))
     reading = (
         "The mean over pairs of languages of their tickets' overlap. Dashed: random masks of the same densities; for "
         "departures, where shown, departures that are independent given the base model's weights."
@@ -50,7 +52,7 @@ def overlap_by_sparsity(material: Material, options: Options) -> Figure | Missin
     )
 
 
-_AXES = {"x_label": "sparsity, %", "y_label": "overlap, %"}
+_X, _Y = "sparsity, %", "overlap, %"
 
 
 def overlap_by_layer(material: Material, options: Options) -> Figure | Missing:
@@ -71,7 +73,7 @@ def overlap_by_layer(material: Material, options: Options) -> Figure | Missing:
         panels.append(Panel(f"{sparsity_name(sparsity)} pruned", svg))
         for study, part in by_study(rows, material.studies):
             findings.append(_least(study, sparsity, part))
-            low = part.loc[part["overlap"].idxmin()]
+            low, _ = extremes(part, "overlap")
             leads.append((study, sparsity, f"{_layer_name(low['layer'])} ({percent(low['overlap'])})"))
     reading = "The mean over pairs of languages of their tickets' overlap inside each layer. Dashed: what chance gives."
     lead = f"Tickets of two languages differ most in: {by_level(leads)}."
@@ -116,9 +118,9 @@ def _table(data: pd.DataFrame, material: Material) -> str:
 
 
 def _least(study: str, sparsity: float, rows: pd.DataFrame) -> str:
-    low, high = rows.loc[rows["overlap"].idxmin()], rows.loc[rows["overlap"].idxmax()]
+    low, high = extremes(rows, "overlap")
     return (
-        f"{study} at {sparsity_name(sparsity)}: tickets differ most in {_layer_name(low['layer'])} (overlap "
+        f"{at(study, sparsity)}: tickets differ most in {_layer_name(low['layer'])} (overlap "
         f"{percent(low['overlap'])}) and least in {_layer_name(high['layer'])} ({percent(high['overlap'])})."
     )
 

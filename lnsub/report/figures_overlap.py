@@ -2,12 +2,14 @@
 
 import pandas as pd
 
+from lnsub.overlap import mean
 from lnsub.report.collect import Material
 from lnsub.report.figure import (
     Figure,
     Missing,
     Options,
     Panel,
+    at,
     by_level,
     by_study,
     joined,
@@ -40,12 +42,12 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
         for study, rows in by_study(drawn[drawn[measure].notna()], material.studies):
             keys.append(Shading.of([100 * v for v in rows[measure]]).key(f"%: {study}, {name}"))
     for study, sparsity, rows in parts:
-        at = f"{study}, {sparsity_name(sparsity)} pruned"
+        place = f"{study}, {sparsity_name(sparsity)} pruned"
         near = drawn[drawn["study"] == study]
-        panels.append(Panel(f"{at}: overlap, %", _square(rows, near, "overlap", f"{at}: overlap"), group=at))
+        panels.append(Panel(f"{place}: overlap, %", _square(rows, near, "overlap", f"{place}: overlap"), group=place))
         if departs and rows["departure_overlap"].notna().any():
-            svg = _square(rows, near, "departure_overlap", f"{at}: overlap of departures")
-            panels.append(Panel(f"{at}: departures, %", svg, group=at))
+            svg = _square(rows, near, "departure_overlap", f"{place}: overlap of departures")
+            panels.append(Panel(f"{place}: departures, %", svg, group=place))
         findings += _shared(material, study, sparsity)
     reading = (
         "Overlap is the Jaccard similarity of two masks: kept in both / kept in either. A departure is where a ticket "
@@ -57,8 +59,8 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
         reading += " The diagonal, a ticket with itself, is left empty."
     if not departs:
         reading += (
-            " Departures are not drawn, as there are no inherited masks; `lnsub report --inherited` makes them from the "
-            "base model."
+            " Departures are not drawn, as there are no inherited masks; `lnsub report --inherited` makes them from "
+            "the base model."
         )
     lead = _lead(material, [(study, sparsity) for study, sparsity, _ in parts])
     data = _facts_first(material.pairs)
@@ -86,8 +88,7 @@ def _of(rows: pd.DataFrame, study: str, sparsity: float) -> pd.DataFrame:
 
 
 def _mean(rows: pd.DataFrame, column: str) -> float | None:
-    known = rows[column].dropna() if column in rows else []
-    return float(sum(known) / len(known)) if len(known) else None
+    return mean(rows[column].dropna().tolist()) if column in rows else None
 
 
 def _lead(material: Material, parts: list[tuple[str, float]]) -> str:
@@ -119,21 +120,23 @@ def _shared(material: Material, study: str, sparsity: float) -> list[str]:
     overlap, own = _mean(cross, "overlap"), _mean(alone, "overlap")
     if overlap is None:
         return []
-    at = f"{study} at {sparsity_name(sparsity)}"
+    place = at(study, sparsity)
     ranked = cross.sort_values("overlap")
     low, high = ranked.iloc[0], ranked.iloc[-1]
-    text = f"{at}: {low['language_a']} and {low['language_b']} overlap least ({percent(low['overlap'])})"
+    text = f"{place}: {low['language_a']} and {low['language_b']} overlap least ({percent(low['overlap'])})"
     found = [f"{text}, {high['language_a']} and {high['language_b']} most ({percent(high['overlap'])})."]
     across, ceiling = equal_terms(pairs)
     if len(ceiling):
         found.append(
-            f"{at}, pairs of different seeds: tickets of two languages overlap {percent(_mean(across, 'overlap') or 0.0)}, "
-            f"of one language {percent(_mean(ceiling, 'overlap') or 0.0)}."
+            f"{place}, pairs of different seeds: tickets of two languages overlap "
+            f"{percent(_mean(across, 'overlap') or 0.0)}, of one language {percent(_mean(ceiling, 'overlap') or 0.0)}."
         )
     departed = _mean(cross, "departure_overlap")
     if own is None or departed is None:
         return found
-    text = f"{at}: tickets are {'no more' if overlap <= own else 'more'} like each other than like the inherited mask; "
+    text = (
+        f"{place}: tickets are {'no more' if overlap <= own else 'more'} like each other than like the inherited mask; "
+    )
     text += f"they depart from it in {percent(_mean(alone, 'departure_share') or 0.0)} of the weights"
     null = _mean(cross, "null")
     if null is not None:

@@ -7,7 +7,19 @@ import pandas as pd
 from lnsub.names import KINDS, layer_key
 from lnsub.report.axes import number
 from lnsub.report.collect import Material
-from lnsub.report.figure import Figure, Missing, Options, Panel, by_level, by_study, nearest, percent, sparsity_name
+from lnsub.report.figure import (
+    Figure,
+    Missing,
+    Options,
+    Panel,
+    at,
+    by_level,
+    by_study,
+    extremes,
+    nearest,
+    percent,
+    sparsity_name,
+)
 from lnsub.report.heatmap import Shading, heat_map
 from lnsub.report.tables import DASH, rows_table
 
@@ -36,18 +48,18 @@ def pruned_where(material: Material, options: Options) -> Figure | Missing:
     panels, findings = [], []
     for study, sparsity, rows in parts:
         places = zip(rows["layer"], rows["kind"], strict=True)
-        at = f"{study}, {sparsity_name(sparsity)} pruned in all"
+        place = f"{study}, {sparsity_name(sparsity)} pruned in all"
         svg = heat_map(
             {place: 100 * v for place, v in zip(places, rows["pruned"], strict=True)},
             sorted(set(rows["layer"]), key=layer_key),
             sorted(set(rows["kind"]), key=KINDS.index),
             shading,
-            label=f"{at}: sparsity by layer and kind of matrix",
+            label=f"{place}: sparsity by layer and kind of matrix",
             axes="layer ↓   kind →",
             row_label=_row,
             column_label=lambda kind: _HEADS.get(kind, kind),
         )
-        panels.append(Panel(f"{at}: sparsity, %", svg))
+        panels.append(Panel(f"{place}: sparsity, %", svg))
         findings.append(_extremes(study, sparsity, rows))
     reading = (
         "The pruned share of each layer's matrices, a mean over the study's tickets: darker cells (on a dark page, "
@@ -64,15 +76,15 @@ def _row(layer: str) -> str:
 def _extremes(study: str, sparsity: float, rows: pd.DataFrame) -> str:
     if len(rows) < 2:
         return ""
-    most, least = rows.loc[rows["pruned"].idxmax()], rows.loc[rows["pruned"].idxmin()]
+    least, most = extremes(rows, "pruned")
 
-    def place(row: "pd.Series[object]") -> str:
+    def matrix(row: dict[Any, Any]) -> str:
         layer, kind = str(row["layer"]), str(row["kind"])
         return f"the {kind}" if layer == kind else f"the {kind} matrix of layer {_row(layer)}"
 
     return (
-        f"{study} at {sparsity_name(sparsity)}: pruning took most from {place(most)} ({percent(most['pruned'])}) and "
-        f"least from {place(least)} ({percent(least['pruned'])})."
+        f"{at(study, sparsity)}: pruning took most from {matrix(most)} ({percent(most['pruned'])}) and "
+        f"least from {matrix(least)} ({percent(least['pruned'])})."
     )
 
 
@@ -101,9 +113,9 @@ def neutrality_figure(material: Material, options: Options) -> Figure | Missing:
         for row in rows
     ]
     reading = (
-        "The overlap of tickets of two languages over that of two seeds of one language, all of different seeds: 1 where "
-        "another language changes a ticket no more than another seed does. The interval is a bootstrap over languages "
-        "and seeds; “corrected” takes off what chance gives. The CSV has all sparsities."
+        "The overlap of tickets of two languages over that of two seeds of one language, all of different seeds: 1 "
+        "where another language changes a ticket no more than another seed does. The interval is a bootstrap over "
+        "languages and seeds; “corrected” takes off what chance gives. The CSV has all sparsities."
     )
     leads = [
         (row["study"], row["sparsity"], f"{_fixed(row['index'])} ({_interval(row)})")

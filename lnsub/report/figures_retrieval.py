@@ -38,9 +38,9 @@ def retrieval_figure(material: Material, options: Options) -> Figure | Missing:
                 _best(f"{name} tickets at {sparsity_name(s)}", levels[levels["sparsity"] == s], None) for s in shown
             ]
     reading = (
-        "The share of sentences whose translation scores highest among all sentences of the other language, from and to "
-        "English on average, by the states of each layer (0: the embeddings); nothing is trained. A ticket is applied to "
-        "the pre-trained weights. The CSV has chance, one in the number of sentences."
+        "The share of sentences whose translation scores highest among all sentences of the other language, from "
+        "and to English on average, by the states of each layer (0: the embeddings); nothing is trained. A ticket is "
+        "applied to the pre-trained weights. The CSV has chance, one in the number of sentences."
     )
     lead = f"Translations are found best: {'; '.join(filter(None, leads))}."
     return Figure("retrieval_by_layer", TITLE, reading, tuple(panels), "", data, lead)
@@ -75,10 +75,15 @@ def retrieval_data(records: pd.DataFrame) -> pd.DataFrame:
 def _lines(rows: pd.DataFrame, column: str, style: Callable[..., int], name: Callable[..., str] = str) -> list[Line]:
     found = []
     for value, group in rows.groupby(column):
-        means = group.groupby("layer")["value"].mean()
-        points = [(float(layer), 100 * share) for layer, share in means.items()]
+        points = [(float(layer), 100 * share) for layer, share in _by_layer(group).items()]
         found.append(Line(name(value), style(value), points))
     return found
+
+
+def _by_layer(rows: pd.DataFrame) -> dict[int, float]:
+    """The mean over languages of each layer."""
+    means = rows.groupby("layer", as_index=False)["value"].mean()
+    return dict(zip(means["layer"].tolist(), means["value"].tolist(), strict=True))
 
 
 def _panel(title: str, lines: list[Line], entries: list[tuple[str, str]]) -> Panel:
@@ -98,8 +103,8 @@ def _level(sparsity: float) -> str:
 def _best(who: str, rows: pd.DataFrame, all_rows: pd.DataFrame | None) -> str:
     if rows.empty:
         return ""
-    means = rows.groupby("layer")["value"].mean()
-    best, last = int(means.idxmax()), int(means.index.max())
-    text = f"{who} in layer {best} ({percent(float(means.max()))}"
-    text += f", {percent(float(means.loc[last]))} in the last" if last != best else ""
+    means = _by_layer(rows)
+    best, last = max(means, key=means.__getitem__), max(means)
+    text = f"{who} in layer {best} ({percent(means[best])}"
+    text += f", {percent(means[last])} in layer {last}" if last != best else ""
     return text + (f", chance {percent(float(all_rows['chance'].mean()))})" if all_rows is not None else ")")

@@ -13,8 +13,10 @@ from lnsub.report.figure import (
     Missing,
     Options,
     Panel,
+    at,
     by_level,
     by_study,
+    extremes,
     joined,
     metric_name,
     nearest,
@@ -48,8 +50,8 @@ def transfer_figure(material: Material, options: Options) -> Figure | Missing:
 def zero_shot_figure(material: Material, options: Options) -> Figure | Missing:
     """Each ticket fine-tuned on its own language and evaluated on each."""
     reading = (
-        "Each ticket was fine-tuned on its source alone and then evaluated on every target. Left: the metric. Right: by "
-        "how many points that is above or below the target's own ticket, fine-tuned on the target."
+        "Each ticket was fine-tuned on its source alone and then evaluated on every target. Left: the metric. Right: "
+        "by how many points that is above or below the target's own ticket, fine-tuned on the target."
     )
     title = "Zero-shot transfer: source by target"
     return _matrices(
@@ -76,16 +78,16 @@ def _matrices(
     signed = Shading.of([100 * v for v in drawn["change"].dropna()], signed=True)
     panels, leads, findings = [], [], []
     for study, sparsity, rows in parts:
-        at = f"{study}, {sparsity_name(sparsity)} pruned"
+        place = f"{study}, {sparsity_name(sparsity)} pruned"
         metric = metric_name(str(rows["metric"].iloc[0]))
         places = list(zip(rows["source"], rows["target"], strict=True))
         values = {place: 100 * v for place, v in zip(places, rows["value"], strict=True)}
         changes = {p: 100 * v for p, v in zip(places, rows["change"], strict=True) if v == v and p[0] != p[1]}
-        svg = _square(values, absolute[study], f"{at}: {metric}, source by target")
-        panels.append(Panel(f"{at}: {metric}, %", svg, group=at))
+        svg = _square(values, absolute[study], f"{place}: {metric}, source by target")
+        panels.append(Panel(f"{place}: {metric}, %", svg, group=place))
         if changes:
-            svg = _square(changes, signed, f"{at}: change of {metric} against the target's own ticket")
-            panels.append(Panel(f"{at}: change, points", svg, group=at))
+            svg = _square(changes, signed, f"{place}: change of {metric} against the target's own ticket")
+            panels.append(Panel(f"{place}: change, points", svg, group=place))
             findings.append(_beside_own(study, sparsity, metric, rows, kind))
             mean = number(sum(changes.values()) / len(changes), 1)
             leads.append((study, sparsity, f"{mean} points"))
@@ -116,12 +118,12 @@ def _beside_own(study: str, sparsity: float, metric: str, rows: pd.DataFrame, ki
     variance = (others["own"] * (1 - others["own"])).clip(lower=0) / others["n"].clip(lower=1)
     error = float(variance.pow(0.5).mean())
     below = int((others["change"] < -error).sum())
-    worst = others.loc[others["change"].idxmin()]
+    worst, _ = extremes(others, "change")
     how = ", fine-tuned on the source alone," if kind == "zero_shot" else ""
     return (
-        f"{study} at {sparsity_name(sparsity)}: of {len(others)} tickets on another language{how} {below} are below the "
-        f"target's own by more than one standard error of its {metric} ({number(100 * error, 1)} points); the lowest is "
-        f"{worst['source']} → {worst['target']} ({number(100 * worst['change'], 1)} points)."
+        f"{at(study, sparsity)}: of {len(others)} tickets on another language{how} {below} are below the "
+        f"target's own by more than one standard error of its {metric} ({number(100 * error, 1)} points); the "
+        f"lowest is {worst['source']} → {worst['target']} ({number(100 * worst['change'], 1)} points)."
     )
 
 
@@ -154,9 +156,9 @@ def drop_figure(material: Material, options: Options) -> Figure | Missing:
         leads += [(study, s, percent(mean)) for s, mean in means]
         findings += _drops(study, rows, chosen)
     reading = (
-        "What a source's tickets lose on other languages, relative to those languages' own tickets: the mean over targets "
-        "t other than the source s of (m(s,t) - m(t,t)) / m(t,t). Below zero, the source's tickets are worse than the "
-        "targets' own."
+        "What a source's tickets lose on other languages, relative to those languages' own tickets: the mean over "
+        "targets t other than the source s of (m(s,t) - m(t,t)) / m(t,t). Below zero, the source's tickets are worse "
+        "than the targets' own."
     )
     gaps = int((drops["missing"] != "").sum())
     if gaps:
@@ -177,7 +179,7 @@ def _shade(sparsity: float, shades: list[float]) -> int:
     return shades.index(sparsity) * 3 // max(len(shades) - 1, 1)
 
 
-def _bar(row: dict[str, Any], shades: list[float]) -> Bar:
+def _bar(row: dict[Any, Any], shades: list[float]) -> Bar:
     title = f"{row['source']}, {100 * row['sparsity']:g} % pruned: {100 * row['drop']:.2f} %, {row['targets']} targets"
     return Bar(100 * row["drop"], _shade(row["sparsity"], shades), title)
 
@@ -185,19 +187,19 @@ def _bar(row: dict[str, Any], shades: list[float]) -> Bar:
 def _drops(study: str, rows: pd.DataFrame, chosen: list[float]) -> list[str]:
     """Whether the drop grows with sparsity, and which source is best and worst, in words."""
     found = []
-    at = {s: rows[rows["sparsity"] == s].set_index("source")["drop"] for s in chosen}
+    drops = {s: rows[rows["sparsity"] == s].set_index("source")["drop"] for s in chosen}
     if len(chosen) > 1:
-        low, high = at[chosen[0]], at[chosen[-1]]
+        low, high = drops[chosen[0]], drops[chosen[-1]]
         both = low.index.intersection(high.index)
         larger = int((high[both] < low[both]).sum())
         found.append(
             f"{study}: from {sparsity_name(chosen[0])} to {sparsity_name(chosen[-1])} the drop grows for {larger} of "
             f"{len(both)} source languages."
         )
-    drop = at[chosen[-1]]
+    drop = drops[chosen[-1]]
     if len(drop) > 1:
         found.append(
-            f"{study} at {sparsity_name(chosen[-1])}: {drop.idxmax()} is the best source ({percent(drop.max())}), "
+            f"{at(study, chosen[-1])}: {drop.idxmax()} is the best source ({percent(drop.max())}), "
             f"{drop.idxmin()} the worst ({percent(drop.min())})."
         )
     return found
