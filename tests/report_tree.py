@@ -147,8 +147,12 @@ def write_transfer(root: Path, task: str, levels: tuple[float, ...] = CHOSEN) ->
                 cells.append(record("zero_shot", task, source, target, zero_shot, **facts))
             low = own_value(task, source, sparsity)
             cells += [
-                record("transfer", task, source, source, low - 0.05, **facts | {"ticket": "f" * 64, "score": "shuffled"}),
-                record("transfer", task, source, source, low - 0.01, **facts | {"ticket": "e" * 64, "score": "oneshot"}),
+                record(
+                    "transfer", task, source, source, low - 0.05, **facts | {"ticket": "f" * 64, "score": "shuffled"}
+                ),
+                record(
+                    "transfer", task, source, source, low - 0.01, **facts | {"ticket": "e" * 64, "score": "oneshot"}
+                ),
                 record("transfer", task, source, source, low - 0.3, **facts, init="random"),
                 record("transfer", task, None, source, low - 0.12, **facts | {"ticket": "d" * 64, "score": "random"}),
             ]

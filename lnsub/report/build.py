@@ -37,6 +37,26 @@ FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (
 """The figures in the order of the page."""
 
 
+TABLES: frozenset[str] = frozenset(
+    {
+        "metric_by_sparsity",
+        "transfer",
+        "relative_drop",
+        "zero_shot",
+        "baselines",
+        "overlap",
+        "overlap_by_sparsity",
+        "overlap_by_layer",
+        "neutrality",
+        "overlap_against_transfer",
+        "correlations",
+        "pruned_where",
+        "retrieval_by_layer",
+    }
+)
+"""The names of the CSV files that a report can have."""
+
+
 @dataclass(frozen=True)
 class Made:
     """What was written: the page, the CSV files, and the titles of the figures drawn and left out."""
@@ -81,37 +101,17 @@ def report(
     text = page(material, figures, prefix)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        for old in output.parent.glob(f"{prefix}*.csv"):
-            if old.name.removeprefix(prefix).removesuffix(".csv") in _NAMES - tables.keys():
-                old.unlink()
-        paths = {name: output.with_name(f"{prefix}{name}.csv") for name in tables}
-        for name, table in tables.items():
-            _write(paths[name], table.to_csv(index=False))
+        for name in TABLES - tables.keys():
+            output.with_name(f"{prefix}{name}.csv").unlink(missing_ok=True)
+        paths = [output.with_name(f"{prefix}{name}.csv") for name in tables]
+        for path, table in zip(paths, tables.values(), strict=True):
+            _write(path, table.to_csv(index=False))
         _write(output, text)
     except OSError as error:
         raise UserError(f"Cannot write the report {output}: {error.strerror or error}.") from error
     drawn = tuple(figure.title for figure in figures if isinstance(figure, Figure))
     left_out = tuple(figure.title for figure in figures if isinstance(figure, Missing))
-    return Made(output, tuple(paths.values()), drawn, left_out)
-
-
-_NAMES = frozenset(
-    {
-        "metric_by_sparsity",
-        "transfer",
-        "relative_drop",
-        "zero_shot",
-        "baselines",
-        "overlap",
-        "overlap_by_sparsity",
-        "overlap_by_layer",
-        "neutrality",
-        "overlap_against_transfer",
-        "correlations",
-        "pruned_where",
-        "retrieval_by_layer",
-    }
-)
+    return Made(output, tuple(paths), drawn, left_out)
 
 
 def _write(path: Path, text: str) -> None:

@@ -60,6 +60,12 @@ def page(material: Material, figures: Sequence[Figure | Missing], csv_prefix: st
     return f"<!DOCTYPE html>\n{tag('html', head, tag('body', body), lang='en')}\n"
 
 
+def _prose(words: str) -> str:
+    """Plain text as markup; what stands between backticks is code."""
+    parts = escape(words).split("`")
+    return "".join(tag("code", part) if place % 2 else part for place, part in enumerate(parts))
+
+
 def _ticket_models(material: Material) -> list[str]:
     return [] if material.densities.empty else list(material.densities["model"])
 
@@ -78,7 +84,7 @@ def _scope(material: Material, models: list[str]) -> str:
 
 
 def _summary(drawn: list[Figure], material: Material) -> str:
-    items = [tag("li", _link(figure), f": {escape(figure.lead)}") for figure in drawn if figure.lead]
+    items = [tag("li", _link(figure), f": {_prose(figure.lead)}") for figure in drawn if figure.lead]
     said = tag("ul", *items) if items else tag("p", "There is nothing to say yet: no figure has data.")
     names = tag("p", "Languages: ", ", ".join(map(html_label, material.languages)), class_="languages")
     return tag("div", tag("h2", "Summary"), said, names if material.languages else "", class_="summary", id="summary")
@@ -93,13 +99,13 @@ def _section(figure: Figure, csv_prefix: str) -> str:
         tag("div", *(_panel(panel) for panel in together), class_="group")
         for _, together in groupby(figure.panels, key=lambda panel: panel.group or panel.title)
     ]
-    findings = tag("ul", *(tag("li", escape(f)) for f in figure.findings), class_="findings") if figure.findings else ""
+    findings = tag("ul", *(tag("li", _prose(f)) for f in figure.findings), class_="findings") if figure.findings else ""
     files = [f"{csv_prefix}{name}.csv" for name in (figure.name, *figure.more)]
     links = ", ".join(tag("a", escape(file), href=file) for file in files)
     return tag(
         "section",
         tag("h2", escape(figure.title)),
-        tag("p", escape(figure.reading), class_="reading"),
+        tag("p", _prose(figure.reading), class_="reading"),
         tag("div", figure.key, class_="keys") if figure.key else "",
         tag("div", *panels, class_="panels") if panels else "",
         findings,
@@ -116,8 +122,8 @@ def _panel(panel: Panel) -> str:
 def _left_out(missing: list[Missing], notes: list[str]) -> str:
     if not missing and not notes:
         return ""
-    items = [tag("li", tag("b", escape(gap.title)), f": not drawn, as {escape(gap.reason)}.") for gap in missing]
-    items += [tag("li", escape(note)) for note in notes]
+    items = [tag("li", tag("b", escape(gap.title)), f": not drawn, as {_prose(gap.reason)}.") for gap in missing]
+    items += [tag("li", _prose(note)) for note in notes]
     return tag("section", tag("h2", "Left out"), tag("ul", *items, class_="left"), id="left-out")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from lnsub.neutrality import neutrality
 from lnsub.overlap import COMPARABLE, group_columns
 from lnsub.provenance import INHERITED, Provenance
 from lnsub.tickets import Ticket
+
+if TYPE_CHECKING:
+    from lnsub.inherit import Theta0
 
 RESAMPLES = 500
 """Bootstrap samples of a neutrality index."""
@@ -103,20 +106,35 @@ class Shelf:
             UserError: a ticket is damaged, the base model cannot be read, or it is not that of the tickets.
         """
         tables: dict[str, Rows] = {name: [] for name in TABLES}
-        theta_0 = None
+        theta_0, loaded = None, ""
         for key, members in self.sets().items():
             tickets = [Ticket.load(member.path) for member in members]
             masks = self.inherited_of(key)
             if inherited_from is not None:
                 # torch and transformers: only for those who ask for it.
-                from lnsub.inherit import Theta0, inherited_masks
+                from lnsub.inherit import inherited_masks
 
-                theta_0 = theta_0 or Theta0.load(inherited_from or tickets[0].provenance.base_model)
+                name = inherited_from or tickets[0].provenance.base_model
+                if theta_0 is None or name != loaded:
+                    theta_0, loaded = _theta_0(name, named_by_tickets=not inherited_from), name
                 masks = inherited_masks(theta_0, tickets, masks)
             about = dict(zip(("model", "task", "score", "scope", "sparsity"), key, strict=False))
             for name, rows in compare_set(tickets, masks, theta_0).items():
                 tables[name] += [row | about for row in rows]
         return tables
+
+
+def _theta_0(base_model: str, named_by_tickets: bool) -> "Theta0":
+    from lnsub.inherit import Theta0
+
+    try:
+        return Theta0.load(base_model)
+    except UserError as error:
+        if not named_by_tickets:
+            raise
+        raise UserError(
+            f"{error} The tickets name that base model: say where it is, --inherited BASE_MODEL."
+        ) from error
 
 
 def compare_set(
