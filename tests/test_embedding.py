@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer, BertForMaskedLM
 
 from lnsub.apply import check_fit, mask_of
-from lnsub.embedding import SentenceEncoder
+from lnsub.retrieval.embedding import SentenceEncoder
 from lnsub.errors import UserError
 from lnsub.masks import Mask
 from lnsub.subnet import Subnet, prunable

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lnsub.margin import MARGINS, accuracy, best_matches, margin_scores, neighbour_means
+from lnsub.retrieval.margin import MARGINS, accuracy, best_matches, margin_scores, neighbour_means
 
 
 def random_embeddings(n: int, m: int, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lnsub.errors import UserError
-from lnsub.pairs import Pairs, find_files, read_pairs
+from lnsub.retrieval.pairs import Pairs, find_files, read_pairs
 
 ROWS = [
     ("The cat sat.", "Le chat s'est assis."),

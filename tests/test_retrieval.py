@@ -8,14 +8,14 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertForMaskedLM
 
-from lnsub import retrieval
 from lnsub.commands import run
-from lnsub.embedding import SentenceEncoder
 from lnsub.errors import UserError
-from lnsub.margin import accuracy, best_matches
-from lnsub.pairs import Pairs, read_pairs
 from lnsub.results import read
-from lnsub.retrieval import Retrieval, Settings
+from lnsub.retrieval import measure
+from lnsub.retrieval.embedding import SentenceEncoder
+from lnsub.retrieval.margin import accuracy, best_matches
+from lnsub.retrieval.measure import Retrieval, Settings
+from lnsub.retrieval.pairs import Pairs, read_pairs
 from lnsub.tickets import Ticket
 from tests.sentence_models import WORDS, make_base, ticket_of
 
@@ -90,7 +90,7 @@ def test_layers_measured_in_parts_for_want_of_memory_give_the_same(base, pairs, 
     measuring = Retrieval(base, [read_pairs(pairs / "rest.csv")], device="cpu")
     (cell,) = measuring.cells
     at_once = measuring.measure(cell).layers
-    monkeypatch.setattr(retrieval, "MEMORY", 1)
+    monkeypatch.setattr(measure, "MEMORY", 1)
     assert measuring.measure(cell).layers == at_once
 
 

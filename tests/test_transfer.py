@@ -16,10 +16,8 @@ import pytest
 import torch
 import yaml
 
-from lnsub.cells import plan
 from lnsub.cli import main
 from lnsub.errors import UserError
-from lnsub.found_tickets import find_tickets
 from lnsub.masks import Mask
 from lnsub.provenance import Provenance
 from lnsub.results import Record, read, read_tree
@@ -29,6 +27,8 @@ from lnsub.tasks.task import Task
 from lnsub.tasks.wikiann import WikiANNTask
 from lnsub.tasks.xnli import XNLITask
 from lnsub.tickets import Ticket, ticket_filename
+from lnsub.transfer.cells import plan
+from lnsub.transfer.found_tickets import find_tickets
 from tests import ticket_factory
 from tests.models import save_checkpoint
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lnsub.retrieval import Retrieval, Retrieved
+    from lnsub.retrieval.measure import Retrieval, Retrieved
 
 COLUMNS = ("ticket", "target", "layer", "en_to_other", "other_to_en", "accuracy", "chance", "pairs")
 
@@ -60,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     layers = _layers(options.layers)
 
-    from lnsub.pairs import find_files, read_pairs
+    from lnsub.retrieval.pairs import find_files, read_pairs
     from lnsub.tickets import Ticket
 
     # Files first: a wrong one is told before the model is loaded.
@@ -68,7 +68,7 @@ def _run(options: argparse.Namespace) -> int:
     files = find_files(options.pairs, _listed(options.languages) if options.languages is not None else None)
     pairs = [read_pairs(path, options.max_pairs) for path in files.values()]
 
-    from lnsub.retrieval import Retrieval, Settings, record
+    from lnsub.retrieval.measure import Retrieval, Settings, record
     from lnsub.tables import to_csv, to_json, to_table
 
     settings = Settings(layers, options.pooling, options.margin, options.k, options.batch_tokens)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lnsub.transfer import Transfer
+    from lnsub.transfer.runner import Transfer
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    from lnsub.baselines import BASELINES
+    from lnsub.transfer.baselines import BASELINES
 
     parser.usage = (
         "lnsub transfer --config C --tickets GLOB --languages a,b,c --output DIR [OPTIONS] [-- SETTING...]\n"
@@ -51,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from lnsub.errors import UserError
-    from lnsub.found_tickets import find_tickets
+    from lnsub.transfer.found_tickets import find_tickets
 
     for setting in options.settings:
         if not setting.startswith("--") or "=" not in setting:
@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace) -> int:
     from lightning.fabric.utilities.rank_zero import rank_zero_only
 
     from lnsub.training import quiet
-    from lnsub.transfer import Transfer
+    from lnsub.transfer.runner import Transfer
 
     quiet()
     transfer = Transfer(
@@ -109,7 +109,7 @@ def _list(transfer: "Transfer") -> int:
 def _report(transfer: "Transfer", number: int | None) -> None:
     from rich.console import Console
 
-    from lnsub.transfer_table import transfer_tables
+    from lnsub.transfer.tables import transfer_tables
 
     console = Console()
     cells = transfer.cells if number is None else [transfer.cells[number - 1]]

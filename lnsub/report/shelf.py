@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lnsub.cells import FoundTicket
+from lnsub.transfer.cells import FoundTicket
 from lnsub.combine import HOW
 from lnsub.compare import compare
 from lnsub.errors import UserError

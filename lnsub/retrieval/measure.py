@@ -2,7 +2,7 @@
 
 A measure of language-neutrality without any task: if translations lie closest to each other, the states say what a
 sentence means and not in which language. A ticket is applied to theta_0 and nothing is trained, so that what is
-measured is the sub-network itself. Scores are margin-based, see :mod:`lnsub.margin`.
+measured is the sub-network itself. Scores are margin-based, see :mod:`lnsub.retrieval.margin`.
 """
 
 import time
@@ -14,12 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lnsub.embedding import POOLINGS, SentenceEncoder
 from lnsub.errors import UserError
-from lnsub.margin import MARGINS, accuracy, best_matches
 from lnsub.overlap import labels
-from lnsub.pairs import Pairs
 from lnsub.results import FILE_NAME, Record, append, read
+from lnsub.retrieval.embedding import POOLINGS, SentenceEncoder
+from lnsub.retrieval.margin import MARGINS, accuracy, best_matches
+from lnsub.retrieval.pairs import Pairs
 from lnsub.subnet import Fit
 from lnsub.tickets import Ticket
 
@@ -34,7 +34,7 @@ class Settings:
     Args:
         layers: numbers of hidden states, 0 for the embeddings; None takes all.
         pooling: ``mean`` over all tokens but padding, or the ``first`` token's state.
-        margin: one of :data:`lnsub.margin.MARGINS`.
+        margin: one of :data:`lnsub.retrieval.margin.MARGINS`.
         k: nearest neighbours that the margin looks at, in either direction.
         batch_tokens: the most tokens in a padded batch.
 
@@ -189,7 +189,7 @@ class Retrieval:
         pairs: the pairs of each language.
         tickets: tickets that were found in this base model.
         settings: how to measure.
-        device: where to compute; see :class:`lnsub.embedding.SentenceEncoder`.
+        device: where to compute; see :class:`lnsub.retrieval.embedding.SentenceEncoder`.
 
     Attributes:
         cells: the dense model's and then each ticket's, each over all languages.

@@ -15,9 +15,6 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
-from lnsub.baseline_masks import pruned_once
-from lnsub.cell_folder import CellFolder
-from lnsub.cells import Cell
 from lnsub.complaints import one_line
 from lnsub.errors import UserError
 from lnsub.imp import IMPCallback
@@ -26,6 +23,9 @@ from lnsub.subnet import Subnet
 from lnsub.tasks import LanguageDataModule
 from lnsub.tickets import Ticket
 from lnsub.training import TrainingCLI
+from lnsub.transfer.baseline_masks import pruned_once
+from lnsub.transfer.cell_folder import CellFolder
+from lnsub.transfer.cells import Cell
 
 _SET_BY_CELLS = ("--seed_everything", "--output", "--model.ticket", "--data.init_args.language", "--data.language")
 

@@ -5,8 +5,8 @@ from statistics import mean
 
 from rich.table import Table
 
-from lnsub.cells import Cell
 from lnsub.results import Record
+from lnsub.transfer.cells import Cell
 
 
 def transfer_tables(

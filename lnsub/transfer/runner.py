@@ -18,17 +18,17 @@ from pathlib import Path
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
-from lnsub.baseline_masks import made_at_random
-from lnsub.cell_fit import CellFit
-from lnsub.cell_folder import CellFolder, claimed
-from lnsub.cell_progress import CellProgress
-from lnsub.cells import Cell, plan
 from lnsub.complaints import one_line
 from lnsub.errors import UserError
-from lnsub.found_tickets import FoundTicket
 from lnsub.results import Record, read
 from lnsub.tickets import Ticket
 from lnsub.training import keep_settings
+from lnsub.transfer.baseline_masks import made_at_random
+from lnsub.transfer.cell_fit import CellFit
+from lnsub.transfer.cell_folder import CellFolder, claimed
+from lnsub.transfer.cell_progress import CellProgress
+from lnsub.transfer.cells import Cell, plan
+from lnsub.transfer.found_tickets import FoundTicket
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,19 @@ class Transfer:
     """The cells of one `lnsub transfer`.
 
     Args:
-        output: the folder for all of it; see :mod:`lnsub.cell_folder`.
+        output: the folder for all of it; see :mod:`lnsub.transfer.cell_folder`.
         settings: the configuration, as options of `lnsub fit`: ``--config`` and settings beside it.
-        tickets: from :func:`lnsub.found_tickets.find_tickets`.
+        tickets: from :func:`lnsub.transfer.found_tickets.find_tickets`.
         languages: the targets.
         seeds: of the fine-tunings; None: the configuration's.
-        baselines: some of :data:`lnsub.baselines.BASELINES`.
+        baselines: some of :data:`lnsub.transfer.baselines.BASELINES`.
         zero_shot: fine-tune on each ticket's own language only and measure on all targets.
         test: measure on the test split too, where there is one.
         keep_checkpoints: keep each cell's trained weights in ``checkpoints/last.ckpt``.
 
     Raises:
         UserError: the configuration does not parse, or another one was used in this folder; see also
-            :func:`lnsub.cells.plan`.
+            :func:`lnsub.transfer.cells.plan`.
     """
 
     def __init__(

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lnsub.baselines import BASELINES
 from lnsub.choices import choose
 from lnsub.errors import UserError
-from lnsub.found_tickets import FoundTicket, at, slug
+from lnsub.transfer.baselines import BASELINES
+from lnsub.transfer.found_tickets import FoundTicket, at, slug
 
 # Dense first: the one-shot masks are made of it.
 _ORDER = {name: place for place, name in enumerate(["dense", "ticket", "reinit", "shuffled", "oneshot", "random"])}
@@ -46,7 +46,7 @@ class Cell:
 
     Attributes:
         kind: of its records: ``transfer``, or ``zero_shot`` (trained on the source, measured on the targets).
-        variant: ``ticket``, or a key of :data:`~lnsub.baselines.BASELINES`.
+        variant: ``ticket``, or a key of :data:`~lnsub.transfer.baselines.BASELINES`.
         task: the task that it is trained on.
         language: the language that it is trained on.
         targets: the languages that it is measured on.
@@ -144,11 +144,11 @@ def plan(
     cells that its masks are made of.
 
     Args:
-        tickets: see :func:`~lnsub.found_tickets.find_tickets`.
+        tickets: see :func:`~lnsub.transfer.found_tickets.find_tickets`.
         task: the task to train on.
         languages: the targets.
         seeds: each cell once for each.
-        baselines: some of :data:`~lnsub.baselines.BASELINES`.
+        baselines: some of :data:`~lnsub.transfer.baselines.BASELINES`.
         zero_shot: list the cells of the zero-shot transfer.
 
     Returns:

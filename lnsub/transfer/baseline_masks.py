@@ -3,13 +3,13 @@
 import dataclasses
 from typing import Any
 
-from lnsub.cells import Cell, OneShot
 from lnsub.masks import Mask, shuffled
 from lnsub.module import SubnetModule
 from lnsub.provenance import Provenance
 from lnsub.prune import select
 from lnsub.scores import ScoreInputs, score
 from lnsub.tickets import Ticket
+from lnsub.transfer.cells import Cell, OneShot
 
 
 def made_at_random(cell: Cell) -> Ticket:
