@@ -3,7 +3,7 @@
 import json
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
@@ -16,8 +16,10 @@ from lnsub.fit import fit
 from lnsub.imp import IMPCallback
 from lnsub.masks import Mask
 from lnsub.module import SubnetModule, linear_schedule
-from lnsub.prune import select
+from lnsub.prune import SCOPES, select
 from lnsub.runs import RunFolder
+from lnsub.schedules import SCHEDULES
+from lnsub.scores import SCORES
 from lnsub.tasks import XNLI
 from lnsub.tickets import Ticket
 from tests.data_makers import WORDS, bert, cache  # noqa: F401 (fixtures)
@@ -334,3 +336,9 @@ def test_settings_that_cannot_work_are_refused_before_training(bert, data, tmp_p
     run(bert, data, tmp_path / "c", IMPCallback(sparsities=[0.5]))
     with pytest.raises(UserError, match="exclude each other"):
         run(bert, data, tmp_path / "d", IMPCallback(), ticket=str(RunFolder(tmp_path / "c").ticket(0.5)))
+
+
+def test_what_the_callback_offers_is_what_there_is():
+    offered = get_type_hints(IMPCallback.__init__)
+    for setting, registry in (("score", SCORES), ("scope", SCOPES), ("schedule", SCHEDULES)):
+        assert set(get_args(offered[setting])) == set(registry)
