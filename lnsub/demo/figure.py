@@ -31,11 +31,12 @@ def draw(rounds: dict[str, list[Record]], overlaps: dict[float, tuple[float, flo
     levels = list(overlaps)
     right.plot(levels, [found for found, _ in overlaps.values()], color=COLOURS[0], marker="o", ms=4, label="tickets")
     right.plot(levels, [chance for _, chance in overlaps.values()], color="0.4", ls="--", label="by chance")
-    right.set(xlabel="sparsity", ylabel="overlap (Jaccard)", title="Mean over pairs of languages", ylim=(0, 1))
+    right.set(xlabel="sparsity", ylabel="overlap (Jaccard)", title="Tickets of two languages, mean over pairs", ylim=(0, 1))
     right.legend(frameon=False, loc="lower left")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
+        axes.set(xlim=(-0.03, 0.93), xticks=[0, 0.1, 0.3, 0.5, 0.7, 0.9])
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)
