@@ -193,3 +193,30 @@ def write_tree(root: Path, inherited: bool = True) -> Path:
     for sparsity in LEVELS if inherited else ():
         inherited_ticket(sparsity).save(root / "inherited" / f"s{sparsity}.safetensors")
     return root
+
+
+def write_large_tree(root: Path) -> Path:
+    """Eleven languages, an encoder and a decoder of twelve layers each, and values of many digits: the tightest fit."""
+    languages = ("ar", "de", "en", "es", "fa", "fr", "hi", "ru", "sw", "ur", "zh")
+    kinds = ("SelfAttention.q", "SelfAttention.k", "SelfAttention.v", "SelfAttention.o", "DenseReluDense.wi_0")
+    names = [
+        f"{stack}.block.{layer}.layer.0.{kind}.weight"
+        for stack in ("encoder", "decoder")
+        for layer in range(12)
+        for kind in (*kinds, "DenseReluDense.wo")
+    ]
+    rows = []
+    for place, source in enumerate(languages):
+        rng = np.random.default_rng(place)
+        for sparsity in CHOSEN:
+            masks = {name: rng.random((6, 6)) >= sparsity for name in names}
+            facts = {"base_model": MODEL, "task": "wikiann", "language": source, "sparsity": sparsity}
+            mask = ticket(masks, **facts)
+            mask.save(RunFolder.of(root, "wikiann", source, SEED).ticket(sparsity))
+            facts = {"sparsity": sparsity, "ticket": mask.checksum}
+            rows.append(record("imp", "wikiann", source, source, 0.9 - 0.05 * place, **facts, round=1))
+            for other, target in enumerate(languages):
+                value = (1.0 if source == target else 0.001 + 0.09 * abs(place - other)) * (1.2 - sparsity)
+                rows.append(record("transfer", "wikiann", source, target, value, **facts))
+    append(root / "all" / "results.jsonl", rows)
+    return root

@@ -6,9 +6,9 @@ import torch
 from transformers import AutoModel, AutoTokenizer, BertForMaskedLM
 
 from lnsub.apply import check_fit, mask_of
-from lnsub.retrieval.embedding import SentenceEncoder
 from lnsub.errors import UserError
 from lnsub.masks import Mask
+from lnsub.retrieval.embedding import SentenceEncoder
 from lnsub.subnet import Subnet, prunable
 from lnsub.tickets import Ticket
 from tests.data_makers import mt5  # noqa: F401 (fixture)

@@ -31,7 +31,9 @@ def draw(rounds: dict[str, list[Record]], overlaps: dict[float, tuple[float, flo
     levels = list(overlaps)
     right.plot(levels, [found for found, _ in overlaps.values()], color=COLOURS[0], marker="o", ms=4, label="tickets")
     right.plot(levels, [chance for _, chance in overlaps.values()], color="0.4", ls="--", label="by chance")
-    right.set(xlabel="sparsity", ylabel="overlap (Jaccard)", title="Tickets of two languages, mean over pairs", ylim=(0, 1))
+    right.set(
+        xlabel="sparsity", ylabel="overlap (Jaccard)", title="Tickets of two languages, mean over pairs", ylim=(0, 1)
+    )
     right.legend(frameon=False, loc="lower left")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)

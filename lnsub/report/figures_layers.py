@@ -32,14 +32,13 @@ def overlap_by_sparsity(material: Material, options: Options) -> Figure | Missin
     lines, entries = _lines(data, material, "sparsity", 100.0)
     svg = line_plot(lines, label="Mean overlap of tickets of two languages against sparsity", x_label=_X, y_label=_Y)
     panels = [Panel("All weights together", svg)]
+    null = "null" in data and bool(data["null"].notna().any())
     if "departure_overlap" in data and data["departure_overlap"].notna().any():
         lines, _ = _lines(data, material, "sparsity", 100.0, "departure_overlap", "null")
         label = "Mean overlap of departures of two languages against sparsity"
         panels.append(Panel("Departures", line_plot(lines, label=label, x_label=_X, y_label=_Y)))
-    reading = (
-        "The mean over pairs of languages of their tickets' overlap. Dashed: random masks of the same densities; for "
-        "departures, where shown, departures that are independent given the base model's weights."
-    )
+    reading = "The mean over pairs of languages of their tickets' overlap. Dashed: random masks of the same densities"
+    reading += "; for departures, those that are independent given the base model's weights." if null else "."
     return Figure(
         "overlap_by_sparsity",
         title,
@@ -126,7 +125,9 @@ def _least(study: str, sparsity: float, rows: pd.DataFrame) -> str:
 
 
 def _layer_name(layer: str) -> str:
-    return f"layer {layer}" if layer.isdigit() else f"the {layer.replace('.', ' layer ')}"
+    if layer.isdigit():
+        return f"layer {layer}"
+    return layer.replace(".", " layer ") if "." in layer else f"the {layer}"
 
 
 def _short(layer: str) -> str:

@@ -40,7 +40,8 @@ def metric_by_sparsity(material: Material, options: Options) -> Figure | Missing
         leads += [f"{study} {_range(list(best.values()))}"] if best else []
         findings += [_matching(study, rows, best)] if best else []
     entries = [(swatch(material.style(code)), html_label(code)) for code in sorted(set(data["language"]))]
-    entries += [(swatch(6, "level"), "dense model, in the language's colour")]
+    if data["dense"].notna().any():
+        entries.append((swatch(6, "level"), "dense model, in the language's colour"))
     entries += [(swatch(0, "ring"), "highest sparsity that matches it")] if data["best"].any() else []
     reading = (
         "Each point is one round: a model fine-tuned from its pre-trained weights under the mask of that sparsity and "

@@ -191,7 +191,7 @@ def _drops(study: str, rows: pd.DataFrame, chosen: list[float]) -> list[str]:
     if len(chosen) > 1:
         low, high = drops[chosen[0]], drops[chosen[-1]]
         both = low.index.intersection(high.index)
-        larger = int((high[both] < low[both]).sum())
+        larger = int((high[both] < low[both] - 1e-9).sum())  # equal but for rounding is no growth
         found.append(
             f"{study}: from {sparsity_name(chosen[0])} to {sparsity_name(chosen[-1])} the drop grows for {larger} of "
             f"{len(both)} source languages."

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lnsub.transfer.cells import FoundTicket
 from lnsub.combine import HOW
 from lnsub.compare import compare
 from lnsub.errors import UserError
@@ -15,6 +14,7 @@ from lnsub.neutrality import neutrality
 from lnsub.overlap import COMPARABLE, group_columns
 from lnsub.provenance import INHERITED, Provenance
 from lnsub.tickets import Ticket
+from lnsub.transfer.cells import FoundTicket
 
 if TYPE_CHECKING:
     from lnsub.inherit import Theta0
