@@ -215,8 +215,11 @@ class TrainingCLI(LightningCLI):
             log.info(f"{len(rows):,} predictions: {path}")
 
     def _keep_config(self) -> None:
-        if self.trainer.is_global_zero:
-            keep_settings(self.folder.config, self.resolved_config())
+        if not self.trainer.is_global_zero:
+            return
+        if not (self.folder.results.exists() or self.folder.checkpoint.exists()):
+            self.folder.config.unlink(missing_ok=True)  # of a run that failed before it had anything to keep
+        keep_settings(self.folder.config, self.resolved_config())
 
 
 def keep_settings(path: Path, config: dict[str, Any]) -> None:

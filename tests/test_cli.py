@@ -117,6 +117,12 @@ def test_another_setting_in_the_same_folder_is_refused(bert, data, tmp_path, cap
     assert (folder / "config.yaml").read_bytes() == before
 
 
+def test_a_run_that_failed_before_it_had_results_does_not_stand_in_the_way(bert, data, tmp_path, capsys):  # noqa: F811
+    wrong = arguments(bert, data / "nowhere", tmp_path / "a", wandb="null")
+    assert "nowhere" in said(capsys, wrong)
+    assert main(arguments(bert, data, tmp_path / "a", wandb="null", **{"trainer.callbacks.sparsities": "[0.5]"})) == 0
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_parses_and_names_only_settings_that_exist(config):
     cli = parsed(["fit", f"--config={config}"])
