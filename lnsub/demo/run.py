@@ -1,4 +1,4 @@
-"""`lnsub demo`: tickets for several languages on the embedded model and data, compared and drawn."""
+"""`lnsub demo`: tickets for several languages on the embedded model and data, compared, transferred and drawn."""
 
 import time
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from rich.table import Table
 from lnsub.demo.figure import draw
 from lnsub.errors import UserError
 from lnsub.overlap import pairwise
+from lnsub.report import report
 from lnsub.results import Record
 from lnsub.runs import RunFolder
 from lnsub.tickets import Ticket
@@ -19,17 +20,19 @@ from lnsub.tickets import Ticket
 SEED = 57
 TASK = "wikiann"
 METRIC = "f1"
+TRANSFERRED = 0.5
+"""The sparsity of the tickets that are fine-tuned on the other languages."""
 TOLERANCE = 0.02
 """How far below dense the metric may be and still count as holding: about two standard errors of F1 here."""
 
 
 def demo(output: Path, languages: Sequence[str], console: Console | None = None) -> Path:
-    """Runs IMP for each language, compares the tickets, and draws metric and overlap against sparsity.
+    """Runs IMP for each language, compares the tickets, fine-tunes each on the others, and makes the report.
 
-    Runs that are there already are not repeated.
+    Runs and transfers that are there already are not repeated.
 
     Args:
-        output: the tree of runs; the figure goes beside them.
+        output: the tree of runs; the figure and the page go beside them.
         languages: of the embedded data, at least two.
         console: where tables go; standard output by default.
 
@@ -53,11 +56,14 @@ def demo(output: Path, languages: Sequence[str], console: Console | None = None)
     rounds = {language: _rounds(folder) for language, folder in folders.items()}
     overlaps = _overlaps(folders, [record.sparsity for record in rounds[languages[0]][1:]])
     console.print(_table(rounds, overlaps))
+    _transfer(home, output, languages)
     figure = draw(rounds, overlaps, output / "demo.png")
+    page = report(output, output / "report.html", inherited_from=str(home / "model")).page
     for sentence in findings(rounds, overlaps):
         console.print(sentence, highlight=False, soft_wrap=True)
     seconds = time.perf_counter() - start
-    console.print(f"{seconds:.0f} s. Tickets and records: {output}. Figure: {figure}", highlight=False, soft_wrap=True)
+    told = f"{seconds:.0f} s. Tickets and records: {output}. Figure: {figure}. Open in a browser: {page}"
+    console.print(told, highlight=False, soft_wrap=True)
     return figure
 
 
@@ -89,15 +95,30 @@ def _find_tickets(home: Path, output: Path, language: str) -> None:
     from lnsub.training import TrainingCLI, quiet
 
     quiet()
-    options = {
-        "config": home / "demo.yaml",
-        "model.base_model": home / "model",
-        "data.init_args.dataset": home / "data",
-        "data.init_args.language": language,
-        "seed_everything": SEED,
-        "output": output,
-    }
-    TrainingCLI("fit", ["fit", *(f"--{key}={value}" for key, value in options.items())])
+    options = {"data.init_args.language": language, "seed_everything": SEED, "output": output}
+    settings = [f"--config={home / 'demo.yaml'}", *_embedded(home), *(f"--{key}={v}" for key, v in options.items())]
+    TrainingCLI("fit", ["fit", *settings])
+
+
+def _transfer(home: Path, output: Path, languages: Sequence[str]) -> None:
+    """Fine-tunes each ticket on each language, with random masks of the same density beside them."""
+    from lnsub.transfer.found_tickets import find_tickets
+    from lnsub.transfer.runner import Transfer
+
+    tickets = [str(RunFolder.of(output, TASK, language, SEED).ticket(TRANSFERRED)) for language in languages]
+    Transfer(
+        output / "transfer",
+        [f"--config={home / 'demo.yaml'}", *_embedded(home)],
+        find_tickets(tickets),
+        list(languages),
+        seeds=[SEED],
+        baselines=["random"],
+    ).run()
+
+
+def _embedded(home: Path) -> list[str]:
+    """The settings that name the embedded model and data."""
+    return [f"--model.base_model={home / 'model'}", f"--data.init_args.dataset={home / 'data'}"]
 
 
 def _rounds(folder: RunFolder) -> list[Record]:
