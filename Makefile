@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast lint format bench clean
+.PHONY: help venv demo test test-fast lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,9 +36,6 @@ lint: $(STAMP) ## style, format and types, changing nothing
 format: $(STAMP) ## put the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-bench: $(STAMP) ## time the parts that must be fast
-	$(BIN)/python -m benchmarks
 
 venv: $(STAMP) ## the virtual environment with lnsub and all it needs
 

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 
-from lnsub.errors import UserError
 from lnsub.version import __version__
 
 TRAINING = {
@@ -75,14 +74,10 @@ def _run(args: list[str]) -> int:
 
         quiet()
         TrainingCLI(command, args)
-    elif command in OTHERS:
+    else:
+        from lnsub.choices import choose
         from lnsub.commands import run
 
+        choose("command", command, {**TRAINING, **OTHERS})
         return run(command, args[1:])
-    else:
-        from difflib import get_close_matches
-
-        close = get_close_matches(command, [*TRAINING, *OTHERS], 1)
-        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join([*TRAINING, *OTHERS])}."
-        raise UserError(f"there is no command {command}; {hint}")
     return 0
