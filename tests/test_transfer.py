@@ -249,7 +249,7 @@ def test_killed_and_run_again_it_leaves_the_records_of_an_undisturbed_run(world,
     process = subprocess.Popen(
         [sys.executable, "-m", "lnsub", *args], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    while not list((tmp_path / "out").rglob("results.jsonl")):
+    while not any(path.stat().st_size for path in (tmp_path / "out").rglob("results.jsonl")):
         assert process.poll() is None, process.stderr.read().decode()
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
