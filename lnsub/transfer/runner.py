@@ -169,23 +169,23 @@ class Transfer:
             if not 1 <= number <= len(self.cells):
                 raise UserError(f"There is no cell {number}: there are 1 to {len(self.cells)}; --list shows them.")
         chosen = list(dict.fromkeys(numbers)) if numbers is not None else range(1, len(self.cells) + 1)
-        todo = [number for number in chosen if self.state(self.cells[number - 1]) != "done"]
-        if not todo:
+        pending = [number for number in chosen if self.state(self.cells[number - 1]) != "done"]
+        if not pending:
             return Outcome((), ())
-        self.check(thoroughly=[self.cells[number - 1] for number in todo])
+        self.check(thoroughly=[self.cells[number - 1] for number in pending])
         if rank_zero_only.rank == 0:
             keep_settings(self._settings_file, self.fit.shared_settings())
         self._failed_here = {}
         elsewhere = []
-        progress = CellProgress(len(todo), console, enabled=rank_zero_only.rank == 0)
+        progress = CellProgress(len(pending), console, enabled=rank_zero_only.rank == 0)
         with _few_words(), _cheap_collections():
             try:
-                for number in todo:
+                for number in pending:
                     if not self._take(self.cells[number - 1], progress):
                         elsewhere.append(number)
             finally:
                 progress.close()
-        failed = [number for number in todo if self.cells[number - 1].id in self._failed_here]
+        failed = [number for number in pending if self.cells[number - 1].id in self._failed_here]
         return Outcome(tuple(failed), tuple(elsewhere))
 
     def _take(self, cell: Cell, progress: CellProgress) -> bool:
