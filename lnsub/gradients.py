@@ -10,8 +10,11 @@ from lnsub.tasks.base import LanguageDataModule
 def loss_gradients(
     trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, batches: int
 ) -> dict[str, Tensor]:
-    """The loss gradient of the prunable weights, summed over training batches of all ranks, without dropout."""
-    device = trainer.strategy.root_device
+    """The loss gradient of the prunable weights, summed over training batches of all ranks, without dropout.
+
+    Between fits Lightning keeps the module on the CPU: it is moved for this, and back, and the gradients with it.
+    """
+    home, device = module.device, trainer.strategy.root_device
     module.to(device).eval()
     module.zero_grad(set_to_none=True)
     loader = datamodule.train_dataloader()
@@ -23,7 +26,7 @@ def loss_gradients(
     gradients = {}
     for name, weight in module.subnet.weights.items():
         assert weight.grad is not None
-        gradients[name] = trainer.strategy.reduce(weight.grad, reduce_op="sum").detach().clone()
+        gradients[name] = trainer.strategy.reduce(weight.grad, reduce_op="sum").detach().to(home, copy=True)
     module.zero_grad(set_to_none=True)
-    module.train()
+    module.to(home).train()
     return gradients

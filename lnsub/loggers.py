@@ -55,7 +55,8 @@ class RunCSVLogger(CSVLogger):
 def wandb_logger(settings: "WandbSettings", folder: RunFolder, config: dict[str, Any]) -> WandbLogger:
     """Makes the W&B logger of a run, which goes on under the same id when the run does.
 
-    Without an API key it is offline and says so once; it never asks.
+    ``WANDB_MODE`` is obeyed. Where it is not set and there is no API key, the run is offline, which is said once; it
+    never asks.
 
     Args:
         settings: project, entity, group and tags.
@@ -64,11 +65,11 @@ def wandb_logger(settings: "WandbSettings", folder: RunFolder, config: dict[str,
     """
     import wandb
 
-    mode = os.environ.get("WANDB_MODE", "")
-    offline = mode in {"offline", "dryrun"}
-    if not mode and not wandb.login(prompt=False, verify=False):
-        offline = True
-        _say_offline()
+    mode = os.environ.get("WANDB_MODE")
+    if not mode:
+        mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
+        if mode == "offline":
+            _say_offline()
     task, language, seed = folder.path.parts[-3:]
     return WandbLogger(
         project=settings.project,
@@ -78,9 +79,8 @@ def wandb_logger(settings: "WandbSettings", folder: RunFolder, config: dict[str,
         name=f"{task}/{language}/{seed}",
         id=_run_id(folder),
         save_dir=folder.path,
-        offline=offline,
-        # Given again, as `offline` sets an environment variable that a wandb already set up does not read.
-        mode="offline" if offline else "online",
+        # Not Lightning's `offline`, which sets an environment variable that a wandb already set up does not read.
+        mode=mode,
         config=config,
     )
 

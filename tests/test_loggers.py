@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from lnsub.loggers import RunCSVLogger
+from lnsub.loggers import RunCSVLogger, wandb_logger
 from lnsub.results import read
 from lnsub.runs import RunFolder
+from lnsub.training import WandbSettings
 from tests.data_makers import WORDS, bert  # noqa: F401 (fixture)
 
 
@@ -33,6 +34,18 @@ def test_the_csv_of_an_interrupted_run_is_added_to(tmp_path):
     rows = rows_of(folder.path / "metrics.csv")
     found = [(row["step"], row["train_loss"], row["imp/val_f1"]) for row in rows]
     assert found == [("1", "1.0", ""), ("2", "0.5", "0.7")]
+
+
+@pytest.mark.parametrize("mode", ["disabled", "offline"])
+def test_the_mode_that_the_environment_asks_for_is_obeyed(mode, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", mode)
+    folder = RunFolder.of(tmp_path, "xnli", "fr", 57)
+    run = wandb_logger(WandbSettings(), folder, {}).experiment
+    try:
+        assert run.settings.mode == mode
+        assert bool(list(folder.path.rglob("*.wandb"))) == (mode == "offline")
+    finally:
+        run.finish()
 
 
 def fit(base: str, folder: Path, **settings: object) -> subprocess.CompletedProcess[str]:

@@ -70,11 +70,11 @@ def test_every_declared_dependency_is_pinned_inside_its_range():
 
 def test_everything_the_dependencies_pull_in_is_pinned():
     versions = pins()
-    todo = declared()
+    pending = declared()
     seen: set[tuple[str, frozenset[str]]] = set()
     unpinned = set()
-    while todo:
-        requirement = todo.pop()
+    while pending:
+        requirement = pending.pop()
         name, extras = canonicalize_name(requirement.name), frozenset(requirement.extras)
         if (name, extras) in seen:
             continue
@@ -88,7 +88,7 @@ def test_everything_the_dependencies_pull_in_is_pinned():
             unpinned.add(name)
         for child in further:
             if child.marker is None or any(child.marker.evaluate({"extra": extra}) for extra in {"", *extras}):
-                todo.append(child)
+                pending.append(child)
     assert len(seen) > len(declared())
     assert not unpinned
 
