@@ -14,12 +14,15 @@
 import fcntl
 import json
 import shutil
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
+from lnsub.interrupts import Preempted, pending
 from lnsub.results import read
 from lnsub.runs import RunFolder
 
@@ -93,12 +96,19 @@ def claimed(folder: Path, *, wait: bool = False) -> Iterator[bool]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("w") as file:
-        ours = True
-        try:
-            # A POSIX lock: unlike flock's, it is not passed on to a data loader's worker that outlives a killed run.
-            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except (BlockingIOError, PermissionError):
-            ours = False
-        except OSError:
-            pass
+        while not (ours := _locked(file)) and wait:
+            if signum := pending():
+                raise Preempted(signum, f"while another process was at {folder}")
+            time.sleep(1)
         yield ours
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        # A POSIX lock: unlike flock's, it is not passed on to a data loader's worker that outlives a killed run.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True
