@@ -1,5 +1,6 @@
 """The `lnsub` command: finds what was asked for, imports only that, and turns errors into one line."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -71,6 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(f"lnsub: error: {line}\n")
         return 2
+
+
+def program() -> int:
+    """What the program `lnsub` runs: one command, whose exit status a signal that comes after it changes no more."""
+    status = main()
+    for signum in (signal.SIGUSR1, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
+    return status
 
 
 def _run(args: list[str]) -> int:

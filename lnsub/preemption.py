@@ -15,9 +15,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
 from lnsub import interrupts
+from lnsub.checkpoints import Checkpoints
 from lnsub.errors import UserError
 from lnsub.interrupts import Preempted
-from lnsub.runs import RunFolder
 
 
 class Preemption(Callback):
@@ -54,18 +54,23 @@ class Preemption(Callback):
         self._step = trainer.global_step
         self._start_vote()
         if signum := self._outcome():
-            raise Preempted(signum, "nothing was lost")
+            raise Preempted(signum, "before the first step, so nothing was lost")
         self._start_vote()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Looks at the vote of the last step; starts that of this step, or stops."""
+        """Looks at the vote of the last step; saves and stops, or starts the vote of this step."""
         if trainer.global_step == self._step:
             return  # gradients are being accumulated
         self._step = trainer.global_step
-        if signum := self._outcome():
-            _save(trainer)
-            raise Preempted(signum, f"saved at step {trainer.global_step}")
-        self._start_vote()
+        signum = self._outcome()
+        checkpoints = next((c for c in trainer.callbacks if isinstance(c, Checkpoints)), None)
+        if signum is None or (checkpoints is not None and not checkpoints.savable(trainer)):
+            self._start_vote()  # once noted, a signal is in every later vote too
+            return
+        if checkpoints is None:
+            raise Preempted(signum, "what is not recorded yet begins anew")
+        checkpoints.save(trainer)
+        raise Preempted(signum, f"saved at step {trainer.global_step}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the last vote; a signal in it is still pending when the next fit starts."""
@@ -106,15 +111,6 @@ def leave(trainer: Trainer | None, stop: Preempted) -> None:
     if trainer is not None:
         # Where one task of a job ends with an error, `srun --kill-on-bad-exit` ends the others.
         trainer.strategy.barrier()
-
-
-def _save(trainer: Trainer) -> None:
-    folder = RunFolder(Path(trainer.default_root_dir))
-    partial = folder.checkpoint.with_suffix(".partial")
-    trainer.save_checkpoint(partial)
-    if trainer.is_global_zero:
-        partial.replace(folder.checkpoint)
-    trainer.strategy.barrier()
 
 
 def _timeout(trainer: Trainer) -> timedelta | None:

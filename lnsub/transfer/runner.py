@@ -21,13 +21,14 @@ from rich.console import Console
 from lnsub.complaints import one_line
 from lnsub.errors import UserError
 from lnsub.interrupts import Preempted
+from lnsub.locks import claimed
 from lnsub.preemption import leave
 from lnsub.results import Record, read
 from lnsub.tickets import Ticket
 from lnsub.training import keep_settings
 from lnsub.transfer.baseline_masks import made_at_random
 from lnsub.transfer.cell_fit import CellFit
-from lnsub.transfer.cell_folder import CellFolder, claimed
+from lnsub.transfer.cell_folder import CellFolder
 from lnsub.transfer.cell_progress import CellProgress
 from lnsub.transfer.cells import Cell, plan
 from lnsub.transfer.found_tickets import FoundTicket
