@@ -1,8 +1,8 @@
 """Signals that ask a run to stop: noted at any moment, honoured where nothing is lost, answered with an exit status.
 
 A batch system warns a job before it takes the machine away: SLURM with the signal of ``sbatch --signal``, others with
-SIGTERM. Saving inside a signal handler is no way out, as the signal finds each process of a run at another place, one in a
-collective operation that the others never enter. So the handler only notes the signal;
+SIGTERM. Saving inside a signal handler is no way out, as the signal finds each process of a run at another place, one
+in a collective operation that the others never enter. So the handler only notes the signal;
 :class:`lnsub.preemption.Preemption` lets all processes agree on it between two steps.
 
 Nothing here needs torch: a signal that comes while torch is imported, which takes seconds, is noted as well.

@@ -22,6 +22,7 @@ from lnsub.checkpoints import EVERY_N_STEPS
 from lnsub.durable import replacing
 from lnsub.errors import UserError
 from lnsub.fit import fit
+from lnsub.interrupts import Preempted
 from lnsub.locks import claimed
 from lnsub.loggers import RunCSVLogger, wandb_logger
 from lnsub.module import SubnetModule
@@ -197,20 +198,6 @@ class TrainingCLI(LightningCLI):
 
     def fit(self, model: SubnetModule, datamodule: LanguageDataModule) -> None:
         """Runs all rounds of IMP, or one fine-tuning, and prints what came of it."""
-<<<<<<< HEAD
-        self._keep_config()
-        count = sum(weight.numel() for weight in model.subnet.weights.values())
-        log.info(f"{model.base_model}: {len(model.subnet.weights)} prunable matrices, {count:,} weights")
-        try:
-            fit(self.trainer, model, datamodule)
-        except Preempted as stop:
-            leave(self.trainer, stop)
-            raise
-        finally:
-            for callback in self.trainer.callbacks:
-                if isinstance(callback, RoundProgress):
-                    callback.close()
-=======
         with self._claimed():
             self._keep_config()
             count = sum(weight.numel() for weight in model.subnet.weights.values())
@@ -218,11 +205,13 @@ class TrainingCLI(LightningCLI):
             every = self._get(self.config_init, "checkpoint_every_n_steps")
             try:
                 fit(self.trainer, model, datamodule, checkpoint_every_n_steps=every)
+            except Preempted as stop:
+                leave(self.trainer, stop)
+                raise
             finally:
                 for callback in self.trainer.callbacks:
                     if isinstance(callback, RoundProgress):
                         callback.close()
->>>>>>> resume
         for logger in self.trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.finish()
