@@ -102,7 +102,7 @@ def spare_data_worker(_: int) -> None:
 
 
 def requeue() -> str | None:
-    """Asks SLURM to run this job again, unless somebody cancelled it; call it on the first process, last of all.
+    """Asks SLURM to run this job again, unless it is being cancelled; call it on the first process, last of all.
 
     Returns:
         What came of it, for a person; None outside of SLURM jobs.
@@ -112,8 +112,10 @@ def requeue() -> str | None:
     job = os.environ["SLURM_JOB_ID"]
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    if "JobState=CANCELLED" in _scontrol("show", "job", job)[1]:
-        return f"job {job} was cancelled, so it is not queued again"
+    said = _scontrol("show", "job", job)[1]
+    if "JobState=COMPLETING" in said and "Reason=TimeLimit" not in said:
+        # By scancel, which a new run would defy, or by a preemption that queues it again by itself.
+        return f"SLURM is ending job {job}, so it is not queued again from here"
     status, said = _scontrol("requeue", job)
     if status == 0:
         return f"job {job} is queued again"
