@@ -118,15 +118,21 @@ def _kept(strips: Mapping[str, Sequence[Strip]], threads: Workers) -> dict[str, 
 
 def _prune(strips: Sequence[Strip], quota: int, threads: Workers) -> None:
     """Writes the results: ``quota`` weights False, which is more than are pruned so far."""
-    threshold, ties_to_prune = _threshold(strips, quota, threads)
-    ties = torch.stack(threads.each(lambda strip: strip.write(threshold), strips)).tolist()
-    to_prune = accumulate(ties, lambda left, tied: max(0, left - tied), initial=ties_to_prune)
-    spared = [(strip, first) for strip, tied, first in zip(strips, ties, to_prune, strict=False) if tied > first]
-    threads.each(lambda job: job[0].spare(threshold, job[1]), spared)
+    threshold, ties_to_prune, ties_in_all = _threshold(strips, quota, threads)
+    some_spared = ties_in_all > ties_to_prune
+    # How many there are in each part.
+    ties = torch.cat(threads.each(lambda strip: strip.write(threshold, some_spared), strips)).tolist()
+    left = accumulate(ties, lambda left, tied: max(0, left - tied), initial=ties_to_prune)
+    parts = [(strip, p) for strip in strips for p in range(len(strip.parts))]
+    spared: dict[Strip, dict[int, int]] = {}
+    for (strip, p), tied, first in zip(parts, ties, left, strict=False):
+        if tied > first:
+            spared.setdefault(strip, {})[p] = first
+    threads.each(lambda strip: strip.spare(threshold, spared[strip]), spared)
 
 
-def _threshold(strips: Sequence[Strip], quota: int, threads: Workers) -> tuple[int, int]:
-    """Finds the ``quota``-th smallest key, and how many weights with exactly this key are among the first ``quota``."""
+def _threshold(strips: Sequence[Strip], quota: int, threads: Workers) -> tuple[int, int, int]:
+    """Finds the ``quota``-th smallest key, how many equal keys are among the first ``quota``, and how many in all."""
     total = sum(strip.numel for strip in strips)
     bits = min(_HISTOGRAM_BITS, max(8, total.bit_length() - 4))
     low, high = _guess(strips, quota / total, threads)
@@ -144,7 +150,8 @@ def _threshold(strips: Sequence[Strip], quota: int, threads: Workers) -> tuple[i
         elif shift:
             low, high = low + ((i - 1) << shift), low + (i << shift)
         else:
-            return low + i - 1, quota - int(below[i - 1])
+            before, after = below[i - 1 : i + 1].tolist()
+            return low + i - 1, quota - before, after - before
 
 
 def _guess(strips: Sequence[Strip], share: float, threads: Workers) -> tuple[int, int]:
