@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lnsub.errors import UserError
+from lnsub.shards import whole
 
 
 class Mask(Mapping[str, Tensor]):
@@ -16,7 +17,8 @@ class Mask(Mapping[str, Tensor]):
 
     A read-only mapping from parameter names of the bare base model to bool tensors of the parameters' shapes. It
     iterates in sorted name order, whatever order it was made in. The tensors are held as they are, not copied: a mask
-    is a value, so write to none of them. Every operation returns a new mask.
+    is a value, so write to none of them. Every operation returns a new mask. They may be shared out among processes
+    (see :mod:`lnsub.shards`): shapes and counts are then those of the whole, and all ranks call everything together.
 
     Args:
         tensors: bool tensors by parameter name, any shape with at least one element.
@@ -75,12 +77,15 @@ class Mask(Mapping[str, Tensor]):
     def to_packed(self) -> dict[str, np.ndarray]:
         """Packs the mask eight weights to a byte, the form in which tickets are saved and compared.
 
+        A mask that is shared out among processes is gathered, one parameter at a time: all ranks call it together.
+
         Returns:
             One-dimensional uint8 arrays by parameter name: weight ``i`` in row-major order is bit ``i % 8`` (the
             lowest first) of byte ``i // 8``; the last byte is padded with zeros.
         """
         return {
-            name: np.packbits(bits.reshape(-1).cpu().numpy(), bitorder="little") for name, bits in self._tensors.items()
+            name: np.packbits(whole(bits).reshape(-1).cpu().numpy(), bitorder="little")
+            for name, bits in self._tensors.items()
         }
 
     def __getitem__(self, name: str) -> Tensor:

@@ -1,0 +1,88 @@
+"""Tensors whose rows are shared out among processes, as torch's ``fully_shard`` leaves a model's weights.
+
+Each is a DTensor: it has the shape of the whole, and every rank holds some consecutive rows of it, perhaps none. The
+functions here take plain tensors too, which are whole on every rank, so that callers need not tell the two apart.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The rows that this rank holds, not copied: all rows of a plain tensor."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def shared_like(tensor: Tensor, other: Tensor) -> Tensor:
+    """Shares ``tensor`` out as ``other`` is, without communication.
+
+    Args:
+        tensor: the whole tensor, the same on every rank; or one that is shared out already, which is returned as it is.
+        other: of the same shape, shared out or plain.
+    """
+    if not isinstance(other, DTensor) or isinstance(tensor, DTensor):
+        return tensor
+    rows = tensor.to(other.device)
+    return distribute_tensor(rows, other.device_mesh, other.placements, src_data_rank=None)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Gathers the rows of all ranks, on every rank; all ranks call it together. A plain tensor is whole already.
+
+    Returns:
+        A plain tensor, on the device of ``tensor``.
+    """
+    if not isinstance(tensor, DTensor):
+        return tensor
+    # Rows that were put aside on the CPU can only be sent from the device that the ranks talk by.
+    return tensor.to(tensor.device_mesh.device_type).full_tensor().to(tensor.device)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The ranks that tensors are shared out among; of plain tensors, this process alone. Made by :meth:`sharing`.
+
+    Attributes:
+        index: this rank's place among them: rows go by it.
+        count: how many they are.
+        group: how they talk to each other; None where there is no other.
+    """
+
+    index: int = 0
+    count: int = 1
+    group: dist.ProcessGroup | None = None
+
+    @classmethod
+    def sharing(cls, tensors: Iterable[Tensor]) -> "Ranks":
+        """Tells among which ranks ``tensors`` are shared out.
+
+        Raises:
+            ValueError: they are shared out in different ways, or not by rows over one mesh dimension.
+        """
+        ways = {(t.device_mesh, t.placements) if isinstance(t, DTensor) else None for t in tensors}
+        if len(ways) > 1:
+            raise ValueError("Some of these tensors are shared out among processes otherwise than the others, or not.")
+        way = ways.pop()
+        if way is None:
+            return cls()
+        mesh, placements = way
+        if placements != (Shard(0),):
+            raise ValueError(f"Tensors must be shared out by rows over one mesh dimension: got {placements}.")
+        return cls(mesh.get_local_rank(), mesh.size(), mesh.get_group())
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Adds up all ranks' ``tensor``, of one shape, in place; returns it, the same on every rank."""
+        return self._reduced(tensor, dist.ReduceOp.SUM)
+
+    def least(self, tensor: Tensor) -> Tensor:
+        """Takes the least of all ranks' ``tensor``, element by element, in place; returns it."""
+        return self._reduced(tensor, dist.ReduceOp.MIN)
+
+    def _reduced(self, tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
+        if self.group is not None:
+            dist.all_reduce(tensor, operation, self.group)
+        return tensor
