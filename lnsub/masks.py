@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lnsub.errors import UserError
-from lnsub.shards import whole
+from lnsub.shards import Ranks, local, whole
 
 
 class Mask(Mapping[str, Tensor]):
@@ -113,7 +113,8 @@ class Mask(Mapping[str, Tensor]):
     @property
     def kept(self) -> int:
         """How many weights are kept."""
-        return int(torch.stack([torch.count_nonzero(bits) for bits in self._tensors.values()]).sum())
+        here = torch.stack([torch.count_nonzero(local(bits)) for bits in self._tensors.values()]).sum()
+        return int(Ranks.sharing(self._tensors.values()).sum(here))
 
     @property
     def density(self) -> float:
@@ -160,7 +161,7 @@ class Mask(Mapping[str, Tensor]):
 
     def equal(self, other: "Mask") -> bool:
         """Whether both keep the same weights of the same parameters; masks of other names or shapes are not equal."""
-        return self.shapes == other.shapes and all(torch.equal(bits, other[name]) for name, bits in self.items())
+        return self.shapes == other.shapes and self._combined(other, torch.bitwise_xor).kept == 0
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mask) and self.equal(other)

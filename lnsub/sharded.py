@@ -41,7 +41,7 @@ class ShardedStrategy(ModelParallelStrategy):
         Between rounds there is none, as the next round starts afresh; Lightning would insist on it.
         """
         checkpoint = torch.load(checkpoint_path, map_location="cpu", mmap=True, weights_only=weights_only)
-        optimizers = self.optimizers
+        optimizers: list[torch.optim.Optimizer] = self.optimizers  # type: ignore[has-type]
         if not checkpoint.get("optimizer_states"):
             self.optimizers = []
         try:

@@ -6,6 +6,7 @@ functions here take plain tensors too, which are whole on every rank, so that ca
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch.distributed as dist
 from torch import Tensor
@@ -30,6 +31,15 @@ def shared_like(tensor: Tensor, other: Tensor) -> Tensor:
     return distribute_tensor(rows, other.device_mesh, other.placements, src_data_rank=None)
 
 
+def with_rows(rows: Tensor, other: Tensor) -> Tensor:
+    """Makes of each rank's ``rows`` a tensor that is shared out as ``other`` is; the reverse of :func:`local`."""
+    if not isinstance(other, DTensor):
+        return rows
+    return DTensor.from_local(
+        rows, other.device_mesh, other.placements, run_check=False, shape=other.shape, stride=other.stride()
+    )
+
+
 def whole(tensor: Tensor) -> Tensor:
     """Gathers the rows of all ranks, on every rank; all ranks call it together. A plain tensor is whole already.
 
@@ -39,7 +49,8 @@ def whole(tensor: Tensor) -> Tensor:
     if not isinstance(tensor, DTensor):
         return tensor
     # Rows that were put aside on the CPU can only be sent from the device that the ranks talk by.
-    return tensor.to(tensor.device_mesh.device_type).full_tensor().to(tensor.device)
+    there = cast(DTensor, tensor.to(tensor.device_mesh.device_type))
+    return there.full_tensor().to(tensor.device)
 
 
 @dataclass(frozen=True)
