@@ -4,10 +4,11 @@ Each is a DTensor: it has the shape of the whole, and every rank holds some cons
 functions here take plain tensors too, which are whole on every rank, so that callers need not tell the two apart.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
@@ -60,11 +61,13 @@ class Ranks:
     Attributes:
         index: this rank's place among them: rows go by it.
         count: how many they are.
+        device: the kind of device that they talk by.
         group: how they talk to each other; None where there is no other.
     """
 
     index: int = 0
     count: int = 1
+    device: str = "cpu"
     group: dist.ProcessGroup | None = None
 
     @classmethod
@@ -83,15 +86,31 @@ class Ranks:
         mesh, placements = way
         if placements != (Shard(0),):
             raise ValueError(f"Tensors must be shared out by rows over one mesh dimension: got {placements}.")
-        return cls(mesh.get_local_rank(), mesh.size(), mesh.get_group())
+        return cls(mesh.get_local_rank(), mesh.size(), mesh.device_type, mesh.get_group())
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Adds up all ranks' ``tensor``, of one shape, in place; returns it, the same on every rank."""
+        """Adds up all ranks' ``tensor``, of one shape and on the weights' device, in place; returns it."""
         return self._reduced(tensor, dist.ReduceOp.SUM)
 
-    def least(self, tensor: Tensor) -> Tensor:
-        """Takes the least of all ranks' ``tensor``, element by element, in place; returns it."""
-        return self._reduced(tensor, dist.ReduceOp.MIN)
+    def sums(self, numbers: Sequence[int]) -> list[int]:
+        """Adds up all ranks' ``numbers``, one by one."""
+        if self.group is None:
+            return list(numbers)
+        return self._reduced(torch.tensor(numbers, device=self.device), dist.ReduceOp.SUM).tolist()
+
+    def least(self, numbers: Sequence[int]) -> list[int]:
+        """Finds the least of all ranks' ``numbers``, one by one."""
+        if self.group is None:
+            return list(numbers)
+        return self._reduced(torch.tensor(numbers, device=self.device), dist.ReduceOp.MIN).tolist()
+
+    def sums_before(self, numbers: Sequence[int]) -> list[int]:
+        """Adds up what comes before each of ``numbers``: all ranks' earlier ones, and the same one of lower ranks."""
+        by_rank = torch.zeros(self.count, len(numbers), dtype=torch.int64)
+        by_rank[self.index] = torch.tensor(numbers)
+        in_order = torch.tensor(self.sums(by_rank.T.flatten().tolist()))
+        before = in_order.cumsum(0) - in_order
+        return before.view(len(numbers), self.count)[:, self.index].tolist()
 
     def _reduced(self, tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
         if self.group is not None:
