@@ -244,11 +244,13 @@ def cut(
             room = CHUNK
         bundles[-1].append(part)
         room -= part.numel
-    return [_DeviceStrip(bundle, dtype) for bundle in bundles]
+    return [_DeviceStrip(bundle, dtype) for bundle in bundles if bundle]
 
 
 def _parts(score: Tensor, kept: Tensor, result: Tensor, most: int) -> list[Part]:
     """Cuts one parameter: into flat views or, where its strides allow none, whole rows."""
+    if not len(score):  # of parameters that are shared out among processes, one may hold no row
+        return []
     if score.is_contiguous() and kept.is_contiguous():
         score, kept = score.view(-1), kept.view(-1)
     width = score.numel() // len(score)
