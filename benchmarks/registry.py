@@ -20,5 +20,8 @@ class Benchmark:
         return cast(Callable[[bool, int], list[Row]], import_module(self.module).run)
 
 
-BENCHMARKS: Mapping[str, Benchmark] = {}
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "masking": Benchmark("benchmarks.masking", "one training step under a mask, against dense and torch's own pruning"),
+    "recipe": Benchmark("benchmarks.recipe", "fine-tuning: the authors' recipe, transformers' Trainer and lnsub"),
+}
 """By the name that ``python -m benchmarks NAME`` and the places in ``docs/performance.md`` use."""
