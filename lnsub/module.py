@@ -56,7 +56,8 @@ class SubnetModule(LightningModule):
         warmup: share of a round's steps in which the learning rate rises from 0, in [0, 1); then it falls linearly
             to 0.
         adam_epsilon: AdamW's epsilon.
-        attention: attention implementation of transformers: ``sdpa`` or ``eager``.
+        attention: ``sdpa`` or ``eager`` of transformers, on padded batches; ``packed``: without padding, to the same
+            logits, for BERT-like encoders.
         seed: of the weights that the checkpoint lacks (the task head) and of dropout; given by ``seed_everything``.
 
     Raises:
@@ -73,7 +74,7 @@ class SubnetModule(LightningModule):
         weight_decay: float = 0.0,
         warmup: float = 0.0,
         adam_epsilon: float = 1e-8,
-        attention: Literal["sdpa", "eager"] = "sdpa",
+        attention: Literal["sdpa", "eager", "packed"] = "sdpa",
         seed: int = 0,
     ) -> None:
         super().__init__()

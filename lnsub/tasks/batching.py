@@ -191,8 +191,10 @@ class BatchedRows(Dataset[dict[str, Tensor]]):
         return len(self.table)
 
     def __getitem__(self, batch: BatchRows) -> dict[str, Tensor]:
-        """Returns the batch of those rows."""
-        return self.collate(self.table[batch.rows], batch)
+        """Returns the batch of those rows, and ``slots``, where its tokens are; see :mod:`lnsub.tasks.packing`."""
+        tensors = self.collate(self.table[batch.rows], batch)
+        tensors["slots"] = tensors["attention_mask"].flatten().nonzero().squeeze(1)
+        return tensors
 
 
 class ResumableLoader(DataLoader[Any]):

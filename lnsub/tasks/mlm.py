@@ -65,7 +65,7 @@ class MLMTask(Task):
 
         hook = model.get_output_embeddings().register_forward_pre_hook(pick)
         try:
-            return model(**model_inputs(batch)).logits
+            return model(**model_inputs(model, batch)).logits
         finally:
             hook.remove()
 

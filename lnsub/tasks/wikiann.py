@@ -44,7 +44,7 @@ class WikiANNTask(Task):
 
     def forward(self, model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
         """Returns logits [batch, length, 7], aligned with ``labels`` [batch, length]."""
-        return model(**model_inputs(batch)).logits
+        return model(**model_inputs(model, batch)).logits
 
     def metrics(self) -> MetricCollection:
         """Returns the entity-level F1, precision and recall (micro), as seqeval computes them in strict IOB2."""

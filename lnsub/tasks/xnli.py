@@ -64,7 +64,7 @@ class XNLITask(Task):
             Logits [batch, 3] for ``labels`` [batch]; of an encoder-decoder, by teacher forcing,
             [batch, target length, vocabulary] for ``labels`` [batch, target length].
         """
-        inputs = model_inputs(batch)
+        inputs = model_inputs(model, batch)
         if model.config.is_encoder_decoder:
             inputs["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(batch["labels"])
         return model(**inputs).logits
