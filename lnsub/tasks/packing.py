@@ -15,7 +15,7 @@ Attention goes through transformers' attention interface, so its layers are used
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +95,7 @@ def refuse_unpackable(name: str, config: PretrainedConfig) -> None:
         name: the model's folder or name, for the message.
         config: its configuration.
     """
-    if config.model_type not in BLOCKS or config.is_decoder:
+    if config.model_type not in BLOCKS or getattr(config, "is_decoder", False):
         kind = f"of type {config.model_type}" + (" set up as a decoder" if config.model_type in BLOCKS else "")
         raise UserError(
             f"model.attention=packed is for encoders of the types {', '.join(BLOCKS)}, and '{name}' is {kind}: choose"
@@ -129,7 +129,7 @@ def _pack_inputs(base: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 def _positions(base: nn.Module, ids: Tensor) -> Tensor:
     """The positions of padded tokens [rows, longest]: those of the RoBERTa family depend on the tokens."""
-    embeddings = base.embeddings
+    embeddings: Any = base.embeddings
     if hasattr(embeddings, "create_position_ids_from_input_ids"):
         return embeddings.create_position_ids_from_input_ids(ids, embeddings.padding_idx)
     return torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
@@ -191,14 +191,13 @@ def _has_varlen(query: Tensor) -> bool:
 def _end_to_end(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float | None, dropout: float) -> Tensor:
     """Flash attention over [1, tokens, heads, width], told where the sequences begin."""
     starts, longest = packing.starts, packing.longest
-    if not dropout:
-        out = varlen_attn(q[0], k[0], v[0], starts, starts, longest, longest, scale=scale)
+    where = (starts, starts, longest, longest)
+    if dropout:
+        # What varlen_attn itself calls, with the dropout fixed at 0.
+        out = torch.ops.aten._flash_attention_forward(q[0], k[0], v[0], *where, dropout, False, False, scale=scale)[0]
     else:
-        # varlen_attn is this call with the dropout fixed at 0.
-        out = torch.ops.aten._flash_attention_forward(
-            q[0], k[0], v[0], starts, starts, longest, longest, dropout, False, False, scale=scale
-        )[0]
-    return out.unsqueeze(0)
+        out = varlen_attn(q[0], k[0], v[0], *where, scale=scale)
+    return cast(Tensor, out).unsqueeze(0)
 
 
 def _by_runs(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float | None, dropout: float) -> Tensor:
@@ -207,17 +206,17 @@ def _by_runs(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float | N
     parts = (states[0].split([count * length for count, length in runs]) for states in (q, k, v))
     mixed = []
     for run, *states in zip(runs, *parts, strict=True):
-        views = (part.unflatten(0, run).transpose(1, 2) for part in states)
-        out = F.scaled_dot_product_attention(*views, dropout_p=dropout, scale=scale)
+        query, key, value = (part.unflatten(0, run).transpose(1, 2) for part in states)
+        out = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
         mixed.append(out.transpose(1, 2).flatten(0, 1))
     return torch.cat(mixed).unsqueeze(0)
 
 
 def _padded(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float | None, dropout: float) -> Tensor:
     """Attention over the padded batch."""
-    states = (packing.unpack(part).transpose(1, 2) for part in (q, k, v))
+    query, key, value = (packing.unpack(states).transpose(1, 2) for states in (q, k, v))
     mask = None if packing.full else packing.mask[:, None, None, :]
-    out = F.scaled_dot_product_attention(*states, attn_mask=mask, dropout_p=dropout, scale=scale)
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=scale)
     return packing.pack(out.transpose(1, 2))
 
 
