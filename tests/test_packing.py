@@ -25,7 +25,7 @@ from lnsub.cli import main
 from lnsub.errors import UserError
 from lnsub.module import SubnetModule
 from lnsub.results import read
-from lnsub.tasks import Task, packing
+from lnsub.tasks import Task, WikiANN, packing
 from lnsub.tasks.batching import IGNORED
 from lnsub.tasks.mlm import MLMTask
 from lnsub.tasks.packing import BLOCKS, Packing, packed_attention
@@ -255,6 +255,15 @@ def test_a_packed_fit_is_the_padded_fit(bert, data, tmp_path):  # noqa: F811
     assert values[1] == pytest.approx(values[0], abs=0.05)
     assert main(["predict", f"--config={folders[1] / 'config.yaml'}"]) == 0
     assert len((folders[1] / "predictions.jsonl").read_text().splitlines()) == 8
+
+
+def test_batches_say_where_their_tokens_are_and_may_be_random(bert, data, cache):  # noqa: F811
+    module = WikiANN("en", bert, str(data), batch_size=8, group_window=1)
+    batches = [*module.train_dataloader(), *module.val_dataloader()]
+    assert len(batches) > 3
+    for batch in batches:
+        mask = batch["attention_mask"]
+        assert batch["slots"].tolist() == [i for i, kept in enumerate(mask.flatten().tolist()) if kept]
 
 
 def losses(folder: Path) -> list[float]:
