@@ -5,11 +5,15 @@ counting takes the place of sorting. A sample of the scores guesses a narrow ran
 threshold; one pass over all scores counts those below the range and makes a histogram of those inside. A wrong guess
 shows in the counts and costs another pass, never a wrong mask. Scores are read in place and in blocks: nothing of the
 model's size is made but the new mask.
+
+On a GPU the number of launches and of round trips to it does not depend on how many parameters are ranked together:
+they are taken in chunks of a fixed number of weights (:mod:`lnsub.strips`).
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
+from itertools import accumulate
 from threading import Lock
 
 import torch
@@ -19,6 +23,7 @@ from lnsub.choices import choose
 from lnsub.errors import UserError
 from lnsub.masks import Mask, require_same_shapes
 from lnsub.names import layer_of, stack_of
+from lnsub.strips import INTEGER, Strip, cut
 from lnsub.workers import Workers, workers
 
 SCOPES: Mapping[str, Callable[[str], str]] = {
@@ -29,15 +34,6 @@ SCOPES: Mapping[str, Callable[[str], str]] = {
 }
 """What is ranked together: the parameters for which the function says the same."""
 
-_INTEGER = {
-    torch.float16: torch.int16,
-    torch.bfloat16: torch.int16,
-    torch.float32: torch.int32,
-    torch.float64: torch.int64,
-}
-
-# Weights per block. On a CPU its keys stay in the second-level cache; a GPU wants large kernels, but little memory.
-_BLOCK_CPU, _BLOCK_GPU = 1 << 18, 1 << 21
 _HISTOGRAM_BITS = 20  # 8 MB of counts, so that the guessed range mostly needs one pass
 _SAMPLE = 1 << 17  # weights that guess the range
 
@@ -77,105 +73,63 @@ def select(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str
     groups: dict[str, list[str]] = {}
     for name in mask:
         groups.setdefault(group_of(name), []).append(name)
-    result: dict[str, Tensor] = {}
+    result = {name: torch.empty(bits.shape, dtype=torch.bool, device=device) for name, bits in mask.items()}
     with workers(device) as threads:
         _check_values(scores, mask, threads)
-        kept = dict(zip(mask, torch.stack(threads.each(torch.count_nonzero, mask.values())).tolist(), strict=True))
-        unfinished: list[tuple[list[str], int]] = []
+        strips = {group: _strips(scores, mask, result, names, threads) for group, names in groups.items()}
+        kept = _kept(strips, threads)
+        quotas = {}
         for group, names in groups.items():
             total = sum(mask[name].numel() for name in names)
-            pruned = total - sum(kept[name] for name in names)
-            quota = round(sparsity * total)
-            if pruned > quota:
+            pruned = total - kept[group]
+            quotas[group] = round(sparsity * total)
+            if pruned > quotas[group]:
                 raise UserError(
-                    f"Sparsity {sparsity:g} with scope {scope} prunes {quota:,} of {total:,} weights in {group}, but "
-                    f"{pruned:,} are pruned already and none is ever revived: ask for a higher sparsity, or keep to "
-                    "the scope of the earlier rounds."
+                    f"Sparsity {sparsity:g} with scope {scope} prunes {quotas[group]:,} of {total:,} weights in "
+                    f"{group}, but {pruned:,} are pruned already and none is ever revived: ask for a higher sparsity, "
+                    "or keep to the scope of the earlier rounds."
                 )
-            if pruned == quota:
-                result |= {name: mask[name].clone() for name in names}
+        for group, names in groups.items():
+            if sum(strip.numel for strip in strips[group]) - kept[group] < quotas[group]:
+                _prune(strips[group], quotas[group], threads)
             else:
-                unfinished.append((names, quota))
-        for names, quota in unfinished:
-            dtype = reduce(torch.promote_types, (scores[name].dtype for name in names))
-            blocks = []
-            for name in names:
-                result[name] = torch.empty(mask[name].shape, dtype=torch.bool, device=device)
-                blocks += _blocks(scores[name].detach(), mask[name], result[name], dtype)
-            _prune(blocks, quota, threads)
+                torch._foreach_copy_([result[name] for name in names], [mask[name] for name in names])
     return Mask(result)
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Consecutive weights, in row-major order, of one parameter."""
-
-    score: Tensor
-    kept: Tensor
-    result: Tensor
-    """Where the new mask goes; one-dimensional."""
-    dtype: torch.dtype
-    """In which scores are compared: the same for all that are ranked together."""
-
-    def keys(self, stride: int = 1, out: Tensor | None = None) -> Tensor:
-        """Integers that rank every ``stride``-th weight: 0 if pruned, else above 0 and in the order of |score|.
-
-        They go to the beginning of ``out``, a buffer that is large enough, if there is one.
-        """
-        integer = _INTEGER[self.dtype]
-        patterns = self.score.reshape(-1)[::stride].to(self.dtype).view(integer)
-        out = None if out is None else out[: len(patterns)]
-        magnitudes = torch.bitwise_and(patterns, torch.iinfo(integer).max, out=out)  # without the sign bit
-        return magnitudes.add_(1).mul_(self.kept.reshape(-1)[::stride])
+def _strips(
+    scores: Mapping[str, Tensor], mask: Mask, result: Mapping[str, Tensor], names: Sequence[str], threads: Workers
+) -> list[Strip]:
+    """Cuts the parameters of one group into strips, which one worker goes through each."""
+    dtype = reduce(torch.promote_types, (scores[name].dtype for name in names))
+    parameters = ((scores[name].detach(), mask[name], result[name]) for name in names)
+    return cut(parameters, dtype, threads, host=mask[names[0]].device.type == "cpu")
 
 
-_Strip = Sequence[_Block]
-"""Consecutive blocks, which one worker goes through with one set of buffers."""
+def _kept(strips: Mapping[str, Sequence[Strip]], threads: Workers) -> dict[str, int]:
+    """Counts what each group keeps so far."""
+    every = [(group, strip) for group, of_group in strips.items() for strip in of_group]
+    counts = torch.stack(threads.each(lambda each: each[1].kept(), every)).tolist()
+    kept = dict.fromkeys(strips, 0)
+    for (group, _), count in zip(every, counts, strict=True):
+        kept[group] += count
+    return kept
 
 
-def _buffer(strip: _Strip, dtype: torch.dtype) -> Tensor:
-    """A buffer for any block of ``strip``: the allocator would not reuse the memory of one temporary for the next."""
-    return torch.empty(max(block.score.numel() for block in strip), dtype=dtype, device=strip[0].score.device)
-
-
-def _blocks(score: Tensor, kept: Tensor, result: Tensor, dtype: torch.dtype) -> list[_Block]:
-    """Cuts one parameter into blocks: views of it, flat ones or, where its strides allow none, whole rows."""
-    if score.is_contiguous() and kept.is_contiguous():
-        score, kept = score.view(-1), kept.view(-1)
-    width = score.numel() // len(score)
-    rows = max(1, (_BLOCK_CPU if score.device.type == "cpu" else _BLOCK_GPU) // width)
-    parts = zip(score.split(rows), kept.split(rows), result.view(-1).split(rows * width), strict=True)
-    return [_Block(*part, dtype) for part in parts]
-
-
-def _prune(blocks: Sequence[_Block], quota: int, threads: Workers) -> None:
+def _prune(strips: Sequence[Strip], quota: int, threads: Workers) -> None:
     """Writes the results: ``quota`` weights False, which is more than are pruned so far."""
-    strips = threads.strips(blocks)
     threshold, ties_to_prune = _threshold(strips, quota, threads)
-
-    def write(strip: _Strip) -> Tensor:
-        buffer = _buffer(strip, _INTEGER[strip[0].dtype])
-        ties = []
-        for block in strip:
-            above = block.keys(out=buffer).sub_(threshold)
-            torch.gt(above, 0, out=block.result)
-            ties.append(above.numel() - torch.count_nonzero(above))
-        return torch.stack(ties)
-
-    ties = torch.cat(threads.each(write, strips)).tolist()
-    for block, tied in zip(blocks, ties, strict=True):
-        if tied > ties_to_prune:
-            spared = (block.keys() == threshold).nonzero()[ties_to_prune:, 0]
-            block.result[spared] = True
-        ties_to_prune = max(0, ties_to_prune - tied)
+    ties = torch.stack(threads.each(lambda strip: strip.write(threshold), strips)).tolist()
+    to_prune = accumulate(ties, lambda left, tied: max(0, left - tied), initial=ties_to_prune)
+    spared = [(strip, first) for strip, tied, first in zip(strips, ties, to_prune, strict=False) if tied > first]
+    threads.each(lambda job: job[0].spare(threshold, job[1]), spared)
 
 
-def _threshold(strips: Sequence[_Strip], quota: int, threads: Workers) -> tuple[int, int]:
+def _threshold(strips: Sequence[Strip], quota: int, threads: Workers) -> tuple[int, int]:
     """Finds the ``quota``-th smallest key, and how many weights with exactly this key are among the first ``quota``."""
-    total = sum(block.score.numel() for strip in strips for block in strip)
+    total = sum(strip.numel for strip in strips)
     bits = min(_HISTOGRAM_BITS, max(8, total.bit_length() - 4))
-    top = torch.iinfo(_INTEGER[strips[0][0].dtype]).max  # above all keys: even infinity's would be less
-    low, high = _guess(strips, quota / total, top, threads)
+    low, high = _guess(strips, quota / total, threads)
     while True:
         span = (high - low - 1).bit_length()
         shift = max(0, span - bits)
@@ -186,50 +140,46 @@ def _threshold(strips: Sequence[_Strip], quota: int, threads: Workers) -> tuple[
         if i == 0:
             low, high = 1, low
         elif i > bins:
-            low, high = low + (bins << shift), top
+            low, high = low + (bins << shift), strips[0].top
         elif shift:
             low, high = low + ((i - 1) << shift), low + (i << shift)
         else:
             return low + i - 1, quota - int(below[i - 1])
 
 
-def _guess(strips: Sequence[_Strip], share: float, top: int, threads: Workers) -> tuple[int, int]:
+def _guess(strips: Sequence[Strip], share: float, threads: Workers) -> tuple[int, int]:
     """Guesses low and high with low <= key < high for the key that ``share`` of the keys do not exceed."""
-    total = sum(block.score.numel() for strip in strips for block in strip)
+    total = sum(strip.numel for strip in strips)
     # Odd, as a stride that divides the length of the rows would see a few columns only.
     stride = max(64, total // _SAMPLE) | 1
-    parts = threads.each(lambda strip: torch.cat([block.keys(stride) for block in strip]), strips)
-    sample = torch.cat(parts).sort().values
+    sample = torch.cat(threads.each(lambda strip: strip.sample(stride), strips)).sort().values
     rank = int(share * len(sample))
     margin = 1 + int(1.5 * len(sample) ** 0.5)  # three standard deviations of the rank, or more
-    low = max(1, int(sample[rank - margin])) if rank >= margin else 1
-    high = int(sample[rank + margin]) + 1 if rank + margin < len(sample) else top
+    ends = sample[max(0, rank - margin)], sample[min(len(sample) - 1, rank + margin)]
+    low, high = torch.stack(ends).tolist()
+    low = max(1, low) if rank >= margin else 1
+    high = high + 1 if rank + margin < len(sample) else strips[0].top
     return low, max(high, low + 1)
 
 
-def _histogram(strips: Sequence[_Strip], low: int, shift: int, bins: int, threads: Workers) -> Tensor:
+def _histogram(strips: Sequence[Strip], low: int, shift: int, bins: int, threads: Workers) -> Tensor:
     """Counts the keys below ``low``, and those in each of ``bins`` ranges of ``2**shift`` keys from ``low`` on.
 
-    ``bins`` is a power of two. The counts are int64, of shape (1 + bins,), on the blocks' device. Histograms of parts
-    of the weights, one per rank say, add up to that of the whole.
+    The counts are int64, of shape (1 + bins,), on the strips' device. Histograms of parts of the weights, one per rank
+    say, add up to that of the whole.
     """
-    counts = torch.zeros(1 + bins, dtype=torch.int64, device=strips[0][0].score.device)
+    counts = torch.zeros(1 + bins, dtype=torch.int64, device=strips[0].device)
     one = torch.ones(1, dtype=torch.int64, device=counts.device)
     lock = Lock()
 
-    def add(strip: _Strip) -> Tensor:
-        integer = _INTEGER[strip[0].dtype]
-        keys, outside, inside = _buffer(strip, integer), _buffer(strip, integer), _buffer(strip, torch.bool)
-        below = torch.zeros((), dtype=torch.int64, device=counts.device)
-        for block in strip:
-            digits = block.keys(out=keys).sub_(low).bitwise_right_shift_(shift)  # negative below low
-            size = len(digits)
-            torch.bitwise_and(digits, -bins, out=outside[:size])  # 0 where 0 <= digit < bins
-            found = digits[torch.eq(outside[:size], 0, out=inside[:size])].long()
+    def add(strip: Strip) -> Tensor:
+        total = torch.zeros((), dtype=torch.int64, device=counts.device)
+        for below, found in strip.between(low, min(low + (bins << shift), strip.top)):
+            digits = found.bitwise_right_shift_(shift).long()
             with lock:
-                counts[1:].index_add_(0, found, one.expand(len(found)))
-            below -= outside[:size].clamp_(-1, 0).sum(dtype=torch.int32)
-        return below
+                counts[1:].index_add_(0, digits, one.expand(len(digits)))
+            total += below
+        return total
 
     counts[0] = torch.stack(threads.each(add, strips)).sum()
     return counts
@@ -240,7 +190,7 @@ def _check_layout(scores: Mapping[str, Tensor], mask: Mask) -> torch.device:
     require_same_shapes("the scores", scores, "the mask", mask)
     device = next(iter(mask.values())).device
     for name, bits in mask.items():
-        if scores[name].dtype not in _INTEGER:
+        if scores[name].dtype not in INTEGER:
             raise UserError(
                 f"The score of {name!r} has dtype {scores[name].dtype}, which cannot be ranked: use floats."
             )
@@ -252,12 +202,13 @@ def _check_layout(scores: Mapping[str, Tensor], mask: Mask) -> torch.device:
 
 def _check_values(scores: Mapping[str, Tensor], mask: Mask, threads: Workers) -> None:
     """Refuses scores that are NaN or infinite where ``mask`` keeps the weight."""
-
-    def finite(name: str) -> Tensor:
-        # Both show in the extremes, so that one quick pass clears a parameter; else it gets a closer look.
-        return torch.stack(torch.aminmax(scores[name].detach())).isfinite().all()
-
-    for name, clean in zip(mask, torch.stack(threads.each(finite, mask)).tolist(), strict=True):
+    # Both show in the extremes, so that one quick pass clears a parameter; else it gets a closer look.
+    if next(iter(mask.values())).device.type == "cpu":
+        clean_ones = threads.each(lambda name: torch.stack(torch.aminmax(scores[name].detach())).isfinite().all(), mask)
+    else:
+        # A few launches for all parameters; the largest absolute value is NaN where there is a NaN.
+        clean_ones = [*torch.stack(torch._foreach_norm([scores[name].detach() for name in mask], math.inf)).isfinite()]
+    for name, clean in zip(mask, torch.stack(clean_ones).tolist(), strict=True):
         if not clean and (bad := int(torch.count_nonzero(~scores[name].isfinite() & mask[name]))):
             raise UserError(
                 f"The score of {name!r} is NaN or infinite at {bad:,} of its kept weights, so they cannot be ranked. "
