@@ -20,5 +20,7 @@ class Benchmark:
         return cast(Callable[[bool, int], list[Row]], import_module(self.module).run)
 
 
-BENCHMARKS: Mapping[str, Benchmark] = {}
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "packing": Benchmark("benchmarks.packing", "batches without padding, against padded ones"),
+}
 """By the name that ``python -m benchmarks NAME`` and the places in ``docs/performance.md`` use."""

@@ -57,7 +57,8 @@ class SubnetModule(LightningModule):
         warmup: share of a round's steps in which the learning rate rises from 0, in [0, 1); then it falls linearly
             to 0.
         adam_epsilon: AdamW's epsilon.
-        attention: attention implementation of transformers: ``sdpa`` or ``eager``.
+        attention: ``sdpa`` or ``eager`` of transformers, on padded batches; ``packed``: without padding, to the same
+            logits, for BERT-like encoders.
         compile: trains through ``torch.compile``, once for all rounds: ``default``; ``reduce-overhead`` with CUDA
             graphs on a GPU, for which data.init_args.pad_to_multiple_of=16 keeps the shapes few; ``max-autotune``.
             Losses differ from the uncompiled in rounding, and dropout draws other masks. None: uncompiled.
@@ -77,7 +78,7 @@ class SubnetModule(LightningModule):
         weight_decay: float = 0.0,
         warmup: float = 0.0,
         adam_epsilon: float = 1e-8,
-        attention: Literal["sdpa", "eager"] = "sdpa",
+        attention: Literal["sdpa", "eager", "packed"] = "sdpa",
         compile: Mode | None = None,  # noqa: A002 (the option's name)
         seed: int = 0,
     ) -> None:
