@@ -39,22 +39,30 @@ def compile_for_training(model: nn.Module, mode: Mode, backend: str | Callable[.
     model.compile(mode=mode, backend=backend, dynamic=True)
 
 
-def check_can_compile(mode: Mode, device: torch.device, accumulated: int = 1) -> None:
-    """Refuses what would fail at the first step or later.
+def check_can_compile(mode: Mode, device: torch.device, *, packed: bool = False, accumulated: int = 1) -> None:
+    """Refuses what would fail at the first step or later, or compile without end.
 
     Args:
         mode: as for :func:`compile_for_training`.
         device: where the model trains.
+        packed: whether its sequences are packed (``model.attention: packed``).
         accumulated: batches whose gradients are summed before an optimizer step.
 
     Raises:
-        UserError: what torch compiles with is missing, or CUDA graphs would be used with accumulated gradients: a
-            graph's gradients are overwritten by its next replay (https://github.com/pytorch/pytorch/issues/169545).
+        UserError: what torch compiles with is missing; or CUDA graphs would be used with accumulated gradients, which
+            the next replay overwrites (https://github.com/pytorch/pytorch/issues/169545), or with packed batches, no
+            two of which have one shape; or packed batches on the CPU, where attention goes by their lengths.
     """
-    if mode in _CUDA_GRAPHS and accumulated > 1:
+    graphs = mode in _CUDA_GRAPHS
+    if graphs and accumulated > 1:
         raise UserError(
             f"`model.compile: {mode}` uses CUDA graphs, which cannot accumulate gradients: set "
             "trainer.accumulate_grad_batches to 1, or model.compile to default."
+        )
+    if packed and (graphs or device.type == "cpu"):
+        where = f"with `model.compile: {mode}`, which records every shape of batch" if graphs else "compiled on the CPU"
+        raise UserError(
+            f"`model.attention: packed` cannot be used {where}: set it to sdpa, or drop model.compile."
         )
     if device.type == "cuda":
         if not torch.utils._triton.has_triton():

@@ -79,7 +79,7 @@ class SubnetModule(LightningModule):
         warmup: float = 0.0,
         adam_epsilon: float = 1e-8,
         attention: Literal["sdpa", "eager", "packed"] = "sdpa",
-        compile: Mode | None = None,  # noqa: A002 (the option's name)
+        compile: Mode | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -97,6 +97,7 @@ class SubnetModule(LightningModule):
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.adam_epsilon = adam_epsilon
+        self.attention = attention
         self.compile_mode = compile
         self.budget: Budget | None = None
 
@@ -180,7 +181,12 @@ class SubnetModule(LightningModule):
     def on_fit_start(self) -> None:
         """Refuses, before time is spent, to compile where that cannot work."""
         if self.compile_mode is not None:
-            check_can_compile(self.compile_mode, self.device, self.trainer.accumulate_grad_batches)
+            check_can_compile(
+                self.compile_mode,
+                self.device,
+                packed=self.attention == "packed",
+                accumulated=self.trainer.accumulate_grad_batches,
+            )
 
     def on_train_start(self) -> None:
         """Looks at the masks, which a checkpoint may have filled."""
