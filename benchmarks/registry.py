@@ -21,11 +21,8 @@ class Benchmark:
 
 
 BENCHMARKS: Mapping[str, Benchmark] = {
-<<<<<<< HEAD
     "packing": Benchmark("benchmarks.packing", "batches without padding, against padded ones"),
-=======
     "masking": Benchmark("benchmarks.masking", "one training step under a mask, against dense and torch's own pruning"),
     "recipe": Benchmark("benchmarks.recipe", "fine-tuning: the authors' recipe, transformers' Trainer and lnsub"),
->>>>>>> step
 }
 """By the name that ``python -m benchmarks NAME`` and the places in ``docs/performance.md`` use."""
