@@ -17,7 +17,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from itertools import accumulate
 from threading import Lock
 
 import torch
@@ -163,21 +162,26 @@ def _kept(groups: Sequence[_Group], threads: Workers, ranks: Ranks) -> list[int]
 
 def _prune(group: _Group, quota: int, total: int) -> None:
     """Writes the results: ``quota`` of ``total`` weights False, which is more than are pruned so far."""
-    threshold, ties_to_prune = _threshold(group, quota, total)
-    counts = group.threads.each(lambda strip: strip.write(threshold), group.strips)
-    ties = iter(torch.stack(counts).tolist() if counts else [])
-    tied = [[next(ties) for _ in stretch] for stretch in group.stretches]
-    spared = []
-    for stretch, of_stretch, before in zip(
-        group.stretches, tied, group.ranks.sums_before([sum(n) for n in tied]), strict=True
-    ):
-        to_prune = accumulate(of_stretch, lambda left, n: max(0, left - n), initial=max(0, ties_to_prune - before))
-        spared += [(strip, first) for strip, n, first in zip(stretch, of_stretch, to_prune, strict=False) if n > first]
-    group.threads.each(lambda job: job[0].spare(threshold, job[1]), spared)
+    threshold, ties_to_prune, ties = _threshold(group, quota, total)
+    some_spared = ties > ties_to_prune
+    counts = group.threads.each(lambda strip: strip.write(threshold, some_spared), group.strips)
+    if not some_spared:
+        return
+    counted = iter(torch.cat(counts).tolist() if counts else [])
+    tied = [[(strip, p, next(counted)) for strip in of for p in range(len(strip.parts))] for of in group.stretches]
+    earlier = group.ranks.sums_before([sum(n for _, _, n in of) for of in tied])
+    spared: dict[Strip, dict[int, int]] = {}
+    for of, before in zip(tied, earlier, strict=True):
+        to_prune = max(0, ties_to_prune - before)
+        for strip, p, n in of:
+            if n > to_prune:
+                spared.setdefault(strip, {})[p] = to_prune
+            to_prune = max(0, to_prune - n)
+    group.threads.each(lambda strip: strip.spare(threshold, spared[strip]), spared)
 
 
-def _threshold(group: _Group, quota: int, total: int) -> tuple[int, int]:
-    """Finds the ``quota``-th smallest key, and how many weights with exactly this key are among the first ``quota``."""
+def _threshold(group: _Group, quota: int, total: int) -> tuple[int, int, int]:
+    """Finds the ``quota``-th smallest key, how many equal keys are among the first ``quota``, and how many in all."""
     bits = min(_HISTOGRAM_BITS, max(8, total.bit_length() - 4))
     low, high = _guess(group, quota, total)
     while True:
@@ -194,7 +198,8 @@ def _threshold(group: _Group, quota: int, total: int) -> tuple[int, int]:
         elif shift:
             low, high = low + ((i - 1) << shift), low + (i << shift)
         else:
-            return low + i - 1, quota - int(below[i - 1])
+            before, after = below[i - 1 : i + 1].tolist()
+            return low + i - 1, quota - before, after - before
 
 
 def _guess(group: _Group, quota: int, total: int) -> tuple[int, int]:
