@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
@@ -163,25 +164,22 @@ def a_model_trains_and_is_pruned_and_rewound(mesh: DeviceMesh) -> None:
     assert all(torch.equal(theta_0[name], tensor) for name, tensor in whole_before.items())
 
 
-def run_commands(rank: int, commands: list[list[str]], cache: Path, stop_in_round: int | None = None) -> None:
-    """`lnsub`, several times over, as one rank of a job; it breaks off as a round begins to train."""
+def run_commands(rank: int, commands: list[list[str]], cache: Path, stop_at: int | None = None) -> None:
+    """`lnsub`, several times over, as one rank of a job; it breaks off before the step that is number ``stop_at``."""
     import datasets
 
     from lnsub.cli import main
     from lnsub.imp import IMPCallback
 
-    torch.set_num_threads(1)
-    datasets.config.HF_DATASETS_CACHE = cache
-    before = IMPCallback.on_train_start
-
-    def on_train_start(callback: IMPCallback, *args: Any) -> None:
-        before(callback, *args)
-        if callback.round == stop_in_round:
+    def on_train_batch_start(callback: IMPCallback, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == stop_at:
             raise KeyError("pulled the plug")
 
-    IMPCallback.on_train_start = on_train_start
+    torch.set_num_threads(1)
+    datasets.config.HF_DATASETS_CACHE = cache
+    IMPCallback.on_train_batch_start = on_train_batch_start
     for args in commands:
-        if stop_in_round is None:
+        if stop_at is None:
             assert main(args) == 0
         else:
             with pytest.raises(KeyError):

@@ -26,6 +26,7 @@ SETTINGS = {
     "trainer.callbacks": "lnsub.imp.IMPCallback",
     "trainer.callbacks.sparsities": "[0.3,0.6]",
     "trainer.enable_progress_bar": "false",
+    "checkpoint_every_n_steps": 3,
 }
 
 
@@ -56,11 +57,9 @@ class Runs:
     def __init__(self, base: str, data: Path) -> None:
         self.base, self.data, self.tree = base, data, data.parent
 
-    def fit(
-        self, name: str, ranks: int, kinds: list[str], *, stop_in_round: int | None = None, batch: int = 16
-    ) -> None:
+    def fit(self, name: str, ranks: int, kinds: list[str], *, stop_at: int | None = None, batch: int = 16) -> None:
         commands = [self._command(self.tree / name / kind, ranks, batch, KINDS[kind]) for kind in kinds]
-        on_ranks(ranks, sharded_cases.run_commands, commands, self.tree / "cache", stop_in_round)
+        on_ranks(ranks, sharded_cases.run_commands, commands, self.tree / "cache", stop_at)
 
     def _command(self, output: Path, ranks: int, batch: int, callback: dict[str, Any]) -> list[str]:
         values = {
@@ -110,12 +109,11 @@ def test_whole_runs_on_two_ranks_and_on_one(bert, data):  # noqa: F811
             differing = sum(int((a.masks[name] != b.masks[name]).sum()) for name in a.masks)
             assert differing <= 0.02 * sum(mask.size for mask in a.masks.values())
 
-    # Broken off in each round and gone on with: the same tickets. The last round goes on in one process.
-    for stop, ranks in ((1, 2), (2, 2), (None, 1)):
-        runs.fit("broken", ranks, ["magnitude"], stop_in_round=stop, batch=8)
+    # Broken off in the middle of round 1, and as round 2 begins, which then goes on in one process: the same tickets.
+    for stop, ranks in ((10, 2), (16, 2), (None, 1)):
+        runs.fit("broken", ranks, ["magnitude"], stop_at=stop, batch=8)
     checksums = [[ticket.checksum for ticket in runs.tickets(name, "magnitude")] for name in ("two", "broken")]
     assert checksums[0] == checksums[1]
-    assert [r.value for r in runs.results("broken", "magnitude")][:2] == [
-        r.value for r in runs.results("two", "magnitude")
-    ][:2]
-    assert [r.round for r in runs.results("broken", "magnitude")] == [0, 1, 2]
+    undisturbed, broken = ([(r.round, r.value) for r in runs.results(name, "magnitude")] for name in ("two", "broken"))
+    assert broken[:2] == undisturbed[:2]
+    assert [round_ for round_, _ in broken] == [0, 1, 2]
