@@ -6,7 +6,7 @@
         config.yaml                      the resolved configuration; `lnsub fit --config` of it repeats the run
         tickets/s0.10.safetensors ...    one per sparsity
         results.jsonl                    one record a line
-        checkpoints/last.ckpt            to resume from
+        checkpoints/last.ckpt            to resume from; previous.ckpt is the one before
         metrics.csv, wandb/              the loggers' own
 """
 
@@ -41,6 +41,16 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """What an interrupted run goes on from."""
         return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        """The one before, for where that is damaged."""
+        return self.checkpoint.with_name("previous.ckpt")
+
+    @property
+    def begun(self) -> bool:
+        """Whether it holds anything of a run that could be gone on with."""
+        return self.results.exists() or self.checkpoint.exists() or self.previous_checkpoint.exists()
 
     @property
     def results(self) -> Path:

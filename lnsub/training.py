@@ -4,21 +4,25 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse.typing import NonNegativeInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, WandbLogger
 from rich.console import Console
 from rich.logging import RichHandler
 
+from lnsub.checkpoints import EVERY_N_STEPS
+from lnsub.durable import replacing
 from lnsub.errors import UserError
 from lnsub.fit import fit
+from lnsub.locks import claimed
 from lnsub.loggers import RunCSVLogger, wandb_logger
 from lnsub.module import SubnetModule
 from lnsub.progress import RoundProgress
@@ -125,6 +129,13 @@ class TrainingCLI(LightningCLI):
             default=None,
             help="Log to Weights & Biases too; offline where there is no API key. Null: CSV only.",
         )
+        parser.add_argument(
+            "--checkpoint_every_n_steps",
+            type=PositiveInt | None,
+            default=EVERY_N_STEPS,
+            help="For fit: optimizer steps between checkpoints, which an interrupted run goes on from. Null: only "
+            "between rounds.",
+        )
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
         parser.link_arguments("model.base_model", "data.init_args.tokenizer")
@@ -182,15 +193,17 @@ class TrainingCLI(LightningCLI):
 
     def fit(self, model: SubnetModule, datamodule: LanguageDataModule) -> None:
         """Runs all rounds of IMP, or one fine-tuning, and prints what came of it."""
-        self._keep_config()
-        count = sum(weight.numel() for weight in model.subnet.weights.values())
-        log.info(f"{model.base_model}: {len(model.subnet.weights)} prunable matrices, {count:,} weights")
-        try:
-            fit(self.trainer, model, datamodule)
-        finally:
-            for callback in self.trainer.callbacks:
-                if isinstance(callback, RoundProgress):
-                    callback.close()
+        with self._claimed():
+            self._keep_config()
+            count = sum(weight.numel() for weight in model.subnet.weights.values())
+            log.info(f"{model.base_model}: {len(model.subnet.weights)} prunable matrices, {count:,} weights")
+            every = self._get(self.config_init, "checkpoint_every_n_steps")
+            try:
+                fit(self.trainer, model, datamodule, checkpoint_every_n_steps=every)
+            finally:
+                for callback in self.trainer.callbacks:
+                    if isinstance(callback, RoundProgress):
+                        callback.close()
         for logger in self.trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.finish()
@@ -214,10 +227,23 @@ class TrainingCLI(LightningCLI):
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
             log.info(f"{len(rows):,} predictions: {path}")
 
+    @contextmanager
+    def _claimed(self) -> Iterator[None]:
+        """Keeps other processes off the run's folder; of those that run it together (DDP) the first one holds it."""
+        if not self.trainer.is_global_zero:
+            yield
+            return
+        with claimed(self.folder.path) as ours:
+            if not ours:
+                raise UserError(
+                    f"Another process is at {self.folder.path}: wait until it ends, or choose another --output."
+                )
+            yield
+
     def _keep_config(self) -> None:
         if not self.trainer.is_global_zero:
             return
-        if not (self.folder.results.exists() or self.folder.checkpoint.exists()):
+        if not self.folder.begun:
             self.folder.config.unlink(missing_ok=True)  # of a run that failed before it had anything to keep
         keep_settings(self.folder.config, self.resolved_config())
 
@@ -233,11 +259,8 @@ def keep_settings(path: Path, config: dict[str, Any]) -> None:
         UserError: the file's settings are others, or it cannot be read.
     """
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may read it meanwhile.
-        part = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        part.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        part.replace(path)
+        with replacing(path) as file:
+            file.write(yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
         return
     try:
         there = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -263,7 +286,9 @@ def _flat(config: Any, prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in config.items():
         name = f"{prefix}.{key}" if prefix else str(key)
-        if name in {"output", "wandb", "data.init_args.num_workers"} or name in {f"trainer.{k}" for k in HARMLESS}:
+        if name in {"output", "wandb", "checkpoint_every_n_steps", "data.init_args.num_workers"} or name in {
+            f"trainer.{k}" for k in HARMLESS
+        }:
             continue
         flat |= _flat(value, name)
     return flat

@@ -314,6 +314,8 @@ class LanguageDataModule(LightningDataModule, ABC):
             "dataset": BatchedRows(table, self.collator(load_tokenizer(self.tokenizer), training=training)),
             "sampler": sampler,
             "batch_size": None,
+            # Its own, as seeds for workers are drawn from it: else they would move on the numbers that dropout takes.
+            "generator": torch.Generator(),
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
