@@ -22,9 +22,11 @@ from lnsub.checkpoints import EVERY_N_STEPS
 from lnsub.durable import replacing
 from lnsub.errors import UserError
 from lnsub.fit import fit
+from lnsub.interrupts import Preempted
 from lnsub.locks import claimed
 from lnsub.loggers import RunCSVLogger, wandb_logger
 from lnsub.module import SubnetModule
+from lnsub.preemption import Preemption, leave
 from lnsub.progress import RoundProgress
 from lnsub.runs import RunFolder
 from lnsub.summary import print_rounds
@@ -163,7 +165,10 @@ class TrainingCLI(LightningCLI):
         if given.get("enable_progress_bar") is not False and self._command == "fit":
             callbacks = given.get("callbacks") or []
             kwargs["callbacks"] = [*(callbacks if isinstance(callbacks, list) else [callbacks]), RoundProgress()]
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        if self._command == "fit":
+            trainer.callbacks.append(Preemption())
+        return trainer
 
     def _loggers(self, configured: Any) -> list[Logger] | bool:
         if configured is False:
@@ -200,6 +205,9 @@ class TrainingCLI(LightningCLI):
             every = self._get(self.config_init, "checkpoint_every_n_steps")
             try:
                 fit(self.trainer, model, datamodule, checkpoint_every_n_steps=every)
+            except Preempted as stop:
+                leave(self.trainer, stop)
+                raise
             finally:
                 for callback in self.trainer.callbacks:
                     if isinstance(callback, RoundProgress):
@@ -313,3 +321,4 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     warnings.filterwarnings("ignore", message=".*is deprecated, use `isinstance.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")

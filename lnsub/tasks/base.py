@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from lnsub.errors import UserError
+from lnsub.interrupts import spare_data_worker
 from lnsub.tasks.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches, ResumableLoader
 from lnsub.tasks.pretrained import load_tokenizer, tokenizer_fingerprint
 from lnsub.tasks.rows import RowSource, open_rows, quiet_bars
@@ -318,6 +319,7 @@ class LanguageDataModule(LightningDataModule, ABC):
             "generator": torch.Generator(),
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
+            "worker_init_fn": spare_data_worker,
             "pin_memory": torch.cuda.is_available(),
         }
 

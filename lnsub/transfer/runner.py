@@ -21,7 +21,9 @@ from rich.console import Console
 from lnsub.checkpoints import Checkpoints
 from lnsub.complaints import one_line
 from lnsub.errors import UserError
+from lnsub.interrupts import Preempted
 from lnsub.locks import claimed
+from lnsub.preemption import leave
 from lnsub.results import Record, read
 from lnsub.tickets import Ticket
 from lnsub.training import keep_settings
@@ -185,6 +187,9 @@ class Transfer:
                 for number in pending:
                     if not self._take(self.cells[number - 1], progress):
                         elsewhere.append(number)
+            except Preempted as stop:
+                leave(self.fit.__dict__.get("trainer"), stop)
+                raise
             finally:
                 progress.close()
         failed = [number for number in pending if self.cells[number - 1].id in self._failed_here]
