@@ -30,6 +30,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lnsub.durable import writing
 from lnsub.errors import UserError
 from lnsub.loggers import RunCSVLogger
+from lnsub.module import SubnetModule
 from lnsub.runs import RunFolder
 from lnsub.tasks.batching import ResumableLoader
 
@@ -120,6 +121,8 @@ class Checkpoints(Callback):
             self.folder.previous_checkpoint.unlink(missing_ok=True)
             if not keep:
                 self.folder.checkpoint.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # where there is none, or evidence of damage in it
+                    self.folder.checkpoint.parent.rmdir()
 
     # Finding --------------------------------------------------------------------------------------------------------
 
@@ -192,6 +195,7 @@ class Checkpoints(Callback):
             "random": _gathered(trainer, _random_states(trainer)),
             "rows": csv.rows if csv and trainer.is_global_zero else None,
             "seconds": self.seconds if amid else 0.0,
+            "begun_with": _begun_with(pl_module),
             "position": _train_loader(trainer).state_dict() if amid else None,
             "row": _row_to_come(trainer) if amid else None,
         }
@@ -202,12 +206,19 @@ class Checkpoints(Callback):
         """Keeps it for when the fit has been set up.
 
         Raises:
-            UserError: another number of processes cannot go on in the middle of an epoch.
+            UserError: the base model or the ticket is another one than the run was begun with, or another number of
+                processes would go on in the middle of an epoch.
         """
         state = checkpoint.get("lnsub")
         if state is None:  # of a version that saved between rounds only
             self._rows = None
             return
+        for what, checksum in _begun_with(pl_module).items():
+            if state["begun_with"][what] != checksum:
+                raise UserError(
+                    f"{self.folder.path} was begun with another {what}: its weights differ. Use the same one again, or "
+                    "another --output."
+                )
         processes = len(state["random"])
         if state["position"] is not None and processes != trainer.world_size:
             raise UserError(
@@ -257,6 +268,12 @@ def _sync(folder: Path) -> None:
             os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _begun_with(module: LightningModule) -> dict[str, str | None]:
+    """Checksums of the files that a fit starts from, beside its settings."""
+    assert isinstance(module, SubnetModule)
+    return {"base model": module.fingerprint, "ticket": module.ticket.checksum if module.ticket else None}
 
 
 def _train_loader(trainer: Trainer) -> ResumableLoader:

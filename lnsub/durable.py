@@ -5,6 +5,7 @@ What a full disk or a crash interrupts leaves the earlier file as it was and no 
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +13,10 @@ from typing import BinaryIO
 
 from lnsub.errors import UserError
 
-# Too large is what a limit on file sizes gives, some quotas among them.
 _FULL = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the quota is used up",
-    errno.EFBIG: "files may not be so large",
+    errno.EFBIG: "files may not grow so large here",
 }
 
 
@@ -27,30 +27,42 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         UserError: it cannot be written: the disk is full, say.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with complaining(path):
-        try:
-            with path.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+    with complaining(path), _synced(path) as file:
+        yield file
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Gives a file to write to, which takes the place of ``path`` once it is whole and on the disk.
 
+    The folder is made where it is missing. What a killed process leaves behind is named ``.<name>.<...>.partial``.
+
     Raises:
         UserError: it cannot be written. What was at ``path`` is still there.
     """
-    # Another process may write the same file: the name is its own.
-    part = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with writing(part) as file:
-        yield file
-    part.replace(path)
+    # Of this process alone, as another may write the same file. Not a mode-0600 file of `tempfile`: it has the
+    # permissions that the user's umask gives.
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    with complaining(path):
+        try:
+            with _synced(part) as file:
+                yield file
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _synced(path: Path) -> Iterator[BinaryIO]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def append_lines(path: Path, lines: bytes, *, sync: bool = True) -> None:
@@ -89,17 +101,16 @@ def complaining(path: Path) -> Iterator[None]:
     """Turns what keeps a file from being written into a sentence that names it."""
     try:
         yield
-    except UserError:
-        raise
-    except Exception as error:
+    except (OSError, RuntimeError) as error:
         # torch reports a failed write as a RuntimeError, raised while it handles the OSError.
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, OSError):
             cause = cause.__cause__ or cause.__context__
         if cause is None:
             raise
-        reason = _FULL.get(cause.errno or 0)
-        advice = (
-            ": make room and start the same command again; what was written before is still good." if reason else "."
-        )
-        raise UserError(f"Cannot write {path}: {reason or cause.strerror or cause}{advice}") from error
+        if cause.errno in _FULL:
+            raise UserError(
+                f"Cannot write {path}: {_FULL[cause.errno]}. Make room, then start the same command again: what was "
+                "written before is still good."
+            ) from error
+        raise UserError(f"Cannot write {path}: {cause.strerror or cause}.") from error

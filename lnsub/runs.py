@@ -57,6 +57,12 @@ class RunFolder:
         """The file of records."""
         return self.path / FILE_NAME
 
+    def sweep(self) -> None:
+        """Removes what processes that were killed had begun to write; call it where no other process writes."""
+        for folder in (self.path, self.path / "tickets", self.checkpoint.parent):
+            for path in folder.glob("*.partial"):
+                path.unlink()
+
     def ticket(self, sparsity: float) -> Path:
         """The file of the ticket at ``sparsity``."""
         return self.path / "tickets" / ticket_filename(sparsity)

@@ -246,6 +246,7 @@ class TrainingCLI(LightningCLI):
                 raise UserError(
                     f"Another process is at {self.folder.path}: wait until it ends, or choose another --output."
                 )
+            self.folder.sweep()
             yield
 
     def _keep_config(self) -> None:

@@ -2,8 +2,8 @@
 
 Cells do not depend on one another, but for the one-shot masks, which are made of dense cells. So they can run in one
 process, one after another, or each in a process of its own: every cell has its own folder, and what several share is
-written by one at a time, whole or not at all. A cell's records are written together at its end; a cell without all its
-records starts again from scratch.
+written by one at a time, whole or not at all. A cell's records are written together at its end; an
+interrupted cell goes on from its last checkpoint.
 """
 
 import gc
@@ -18,6 +18,7 @@ from pathlib import Path
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
+from lnsub.checkpoints import Checkpoints
 from lnsub.complaints import one_line
 from lnsub.errors import UserError
 from lnsub.interrupts import Preempted
@@ -230,15 +231,17 @@ class Transfer:
     def _run(self, cell: Cell, folder: CellFolder, progress: CellProgress) -> tuple[str, str]:
         """Runs a cell; returns why it failed in part, or nothing, and what came of it in a few words."""
         ticket = self._ticket(cell, progress)
-        if rank_zero_only.rank == 0:
+        if Checkpoints(folder).newest() is None and rank_zero_only.rank == 0:
             folder.clear()
         self.fit.build(cell, folder, ticket)
         records, unusable = self.fit.fit_and_measure(cell, self._to_measure(cell), [progress])
+        checkpoints = Checkpoints.of(self.fit.trainer)
         if self._keep_checkpoints:
-            self.fit.trainer.save_checkpoint(folder.checkpoint, weights_only=True)
+            checkpoints.save(self.fit.trainer, weights_only=True)
         self.fit.prune_once(cell, self._masks)
         if rank_zero_only.rank == 0:
             folder.record(records)
+        checkpoints.finish(self.fit.trainer, keep=self._keep_checkpoints)
         metric = self.fit.task.metric
         shown = [f"{r.target} {r.split} {metric} {r.value:.4f}" for r in records if r.metric == metric]
         reason = " ".join(f"{target}: {text}" for target, text in unusable.items())
