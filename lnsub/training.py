@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, WandbLogger
@@ -28,6 +28,8 @@ from lnsub.loggers import RunCSVLogger, wandb_logger
 from lnsub.module import SubnetModule
 from lnsub.preemption import Preemption, leave
 from lnsub.progress import RoundProgress
+from lnsub.ranks import RANK_TIMEOUT, noticing_losses
+from lnsub.ranks import set_up as set_up_ranks
 from lnsub.runs import RunFolder
 from lnsub.summary import print_rounds
 from lnsub.tasks import LanguageDataModule
@@ -138,6 +140,12 @@ class TrainingCLI(LightningCLI):
             help="For fit: optimizer steps between checkpoints, which an interrupted run goes on from. Null: only "
             "between rounds.",
         )
+        parser.add_argument(
+            "--rank_timeout",
+            type=PositiveFloat,
+            default=RANK_TIMEOUT,
+            help="Minutes that one of several processes waits for the others before the run stops.",
+        )
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
         parser.link_arguments("model.base_model", "data.init_args.tokenizer")
@@ -166,6 +174,7 @@ class TrainingCLI(LightningCLI):
             callbacks = given.get("callbacks") or []
             kwargs["callbacks"] = [*(callbacks if isinstance(callbacks, list) else [callbacks]), RoundProgress()]
         trainer = super().instantiate_trainer(**kwargs)
+        set_up_ranks(trainer, self._get(self.config_init, "rank_timeout"))
         if self._command == "fit":
             trainer.callbacks.append(Preemption())
         return trainer
@@ -204,7 +213,8 @@ class TrainingCLI(LightningCLI):
             log.info(f"{model.base_model}: {len(model.subnet.weights)} prunable matrices, {count:,} weights")
             every = self._get(self.config_init, "checkpoint_every_n_steps")
             try:
-                fit(self.trainer, model, datamodule, checkpoint_every_n_steps=every)
+                with noticing_losses(self.trainer):
+                    fit(self.trainer, model, datamodule, checkpoint_every_n_steps=every)
             except Preempted as stop:
                 leave(self.trainer, stop)
                 raise
@@ -295,9 +305,13 @@ def _flat(config: Any, prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in config.items():
         name = f"{prefix}.{key}" if prefix else str(key)
-        if name in {"output", "wandb", "checkpoint_every_n_steps", "data.init_args.num_workers"} or name in {
-            f"trainer.{k}" for k in HARMLESS
-        }:
+        if name in {
+            "output",
+            "wandb",
+            "checkpoint_every_n_steps",
+            "rank_timeout",
+            "data.init_args.num_workers",
+        } or name in {f"trainer.{k}" for k in HARMLESS}:
             continue
         flat |= _flat(value, name)
     return flat
