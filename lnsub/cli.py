@@ -21,6 +21,7 @@ OTHERS = {
     "combine": "make one ticket of several: union, intersection, majority, difference",
     "retrieve": "find translations by the states of each layer, dense and under tickets",
     "report": "draw a tree of runs as one page of figures, with the data as CSV",
+    "dashboard": "make a workspace on W&B that shows a project's runs",
     "ticket": "tell what a ticket is (info), or whether it is whole (verify)",
     "export": "write a Hugging Face model folder with a sub-network's weights",
     "demo": "the whole story on a small embedded model, offline, in minutes",

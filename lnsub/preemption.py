@@ -12,7 +12,6 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 
 from lnsub import interrupts
 from lnsub.checkpoints import Checkpoints
@@ -97,16 +96,13 @@ class Preemption(Callback):
 
 
 def leave(trainer: Trainer | None, stop: Preempted) -> None:
-    """Ends what a stopped fit leaves open, has SLURM queue the job again, and lets no rank go before that is done.
+    """Has SLURM queue the job of a stopped fit again, and lets no rank go before that is done.
 
     Args:
         trainer: of the fit; None where there was none yet.
         stop: what stopped it; it learns what comes next.
     """
     if rank_zero_only.rank == 0:
-        for logger in trainer.loggers if trainer else ():
-            if isinstance(logger, WandbLogger):
-                logger.experiment.finish()
         stop.then = interrupts.requeue() or stop.then
     if trainer is not None:
         # Where one task of a job ends with an error, `srun --kill-on-bad-exit` ends the others.

@@ -6,15 +6,14 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
-from lightning.pytorch import Trainer
+                with noticing_losses(self.trainer):
+                    self._fit(model, datamodule)
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -22,9 +21,10 @@ from lnsub.checkpoints import EVERY_N_STEPS
 from lnsub.durable import replacing
 from lnsub.errors import UserError
 from lnsub.fit import fit
+from lnsub.imp import IMPCallback
 from lnsub.interrupts import Preempted
 from lnsub.locks import claimed
-from lnsub.loggers import RunCSVLogger, wandb_logger
+from lnsub.loggers import RunCSVLogger
 from lnsub.module import SubnetModule
 from lnsub.preemption import Preemption, leave
 from lnsub.progress import RoundProgress
@@ -33,6 +33,8 @@ from lnsub.ranks import set_up as set_up_ranks
 from lnsub.runs import RunFolder
 from lnsub.summary import print_rounds
 from lnsub.tasks import LanguageDataModule
+from lnsub.tracking.logger import RunCard, RunWandbLogger, WandbSettings, wandb_logger
+from lnsub.tracking.rounds import WandbRounds
 
 log = logging.getLogger(__name__)
 
@@ -54,23 +56,6 @@ _DESCRIPTIONS = {
     "test": "Measures a model on the test split; --ckpt_path names a fine-tuned one.",
     "predict": "Writes predictions.jsonl into the run's folder; --ckpt_path names a fine-tuned model.",
 }
-
-
-@dataclass
-class WandbSettings:
-    """Where on Weights & Biases a run is logged.
-
-    Attributes:
-        project: the project.
-        entity: the team or user; None: your default.
-        group: the group that runs are compared in; None: the task's name.
-        tags: tags of the run.
-    """
-
-    project: str = "lnsub"
-    entity: str | None = None
-    group: str | None = None
-    tags: list[str] = field(default_factory=list)
 
 
 class TrainingCLI(LightningCLI):
@@ -169,19 +154,22 @@ class TrainingCLI(LightningCLI):
         if given.get("default_root_dir") is not None:
             raise UserError("trainer.default_root_dir is the run's folder, which lnsub names: give --output instead.")
         kwargs["default_root_dir"] = str(self.folder.path)
-        kwargs["logger"] = self._loggers(given.get("logger")) if self._command == "fit" else False
+        callbacks = given.get("callbacks") or []
+        callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
         if given.get("enable_progress_bar") is not False and self._command == "fit":
-            callbacks = given.get("callbacks") or []
-            kwargs["callbacks"] = [*(callbacks if isinstance(callbacks, list) else [callbacks]), RoundProgress()]
+            callbacks.append(RoundProgress())
+        loggers = self._loggers(given.get("logger"), callbacks) if self._command == "fit" else []
+        callbacks += [WandbRounds(logger) for logger in loggers if isinstance(logger, RunWandbLogger)]
+        kwargs["logger"], kwargs["callbacks"] = loggers or False, callbacks
         trainer = super().instantiate_trainer(**kwargs)
         set_up_ranks(trainer, self._get(self.config_init, "rank_timeout"))
         if self._command == "fit":
             trainer.callbacks.append(Preemption())
         return trainer
 
-    def _loggers(self, configured: Any) -> list[Logger] | bool:
+    def _loggers(self, configured: Any, callbacks: Sequence[Callback]) -> list[Logger]:
         if configured is False:
-            return False
+            return []
         loggers: list[Logger] = [RunCSVLogger(self.folder)]
         if isinstance(configured, Logger):
             loggers.append(configured)
@@ -189,8 +177,22 @@ class TrainingCLI(LightningCLI):
             loggers.extend(configured)
         settings = self._get(self.config_init, "wandb")
         if settings is not None:
-            loggers.append(wandb_logger(settings, self.folder, self.resolved_config()))
+            loggers.append(wandb_logger(self.card(callbacks), settings, self.folder, self.resolved_config()))
         return loggers
+
+    def card(self, callbacks: Sequence[Callback]) -> RunCard:
+        """What the run is called on W&B, and what it is filtered and grouped by there."""
+        task, language, seed = self.datamodule.task.name, self.datamodule.language, self.model.seed
+        facts = {"task": task, "language": language, "seed": seed, "task_language": f"{task}/{language}"}
+        facts["base_model"] = self.model.base_model
+        name, kind = f"{task}/{language}/seed{seed}", "dense"
+        if any(isinstance(callback, IMPCallback) for callback in callbacks):
+            kind = "imp"
+        elif self.model.ticket is not None:
+            p, kind = self.model.ticket.provenance, "transfer"
+            name = f"{task}/{p.language}->{language}/s{p.sparsity:.2f}/seed{seed}"
+            facts |= {"source": p.language, "target": language, "sparsity": p.sparsity, "source_task": p.task}
+        return RunCard(name, kind, task, (task, language, f"seed{seed}"), facts)
 
     def resolved_config(self) -> dict[str, Any]:
         """The configuration as parsed, defaults included; as YAML it repeats the run."""
@@ -211,20 +213,16 @@ class TrainingCLI(LightningCLI):
             self._keep_config()
             count = sum(weight.numel() for weight in model.subnet.weights.values())
             log.info(f"{model.base_model}: {len(model.subnet.weights)} prunable matrices, {count:,} weights")
-            every = self._get(self.config_init, "checkpoint_every_n_steps")
             try:
+<<<<<<< HEAD
                 with noticing_losses(self.trainer):
                     fit(self.trainer, model, datamodule, checkpoint_every_n_steps=every)
+=======
+                self._fit(model, datamodule)
+>>>>>>> main
             except Preempted as stop:
-                leave(self.trainer, stop)
+                leave(self.trainer, stop)  # SLURM ends the job at once, so this comes last
                 raise
-            finally:
-                for callback in self.trainer.callbacks:
-                    if isinstance(callback, RoundProgress):
-                        callback.close()
-        for logger in self.trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.experiment.finish()
         if self.trainer.is_global_zero:
             print_rounds(self.folder, model.task.metric)
 
@@ -244,6 +242,20 @@ class TrainingCLI(LightningCLI):
             lines = (json.dumps(row, ensure_ascii=False) for row in sorted(rows, key=lambda row: row["index"]))
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
             log.info(f"{len(rows):,} predictions: {path}")
+
+    def _fit(self, model: SubnetModule, datamodule: LanguageDataModule) -> None:
+        """Fits, and ends what is shown of it however it ends."""
+        every = self._get(self.config_init, "checkpoint_every_n_steps")
+        done = False
+        try:
+            fit(self.trainer, model, datamodule, checkpoint_every_n_steps=every)
+            done = True
+        finally:
+            for callback in self.trainer.callbacks:
+                if isinstance(callback, RoundProgress):
+                    callback.close()
+                elif isinstance(callback, WandbRounds):
+                    callback.close(self.trainer, failed=not done)
 
     @contextmanager
     def _claimed(self) -> Iterator[None]:

@@ -67,8 +67,10 @@ class CellFolder(RunFolder):
         return {pair for pair, names in there.items() if names >= set(metrics)}
 
     def clear(self) -> None:
-        """Removes what a fine-tuning that did not get to its end left behind; records stay."""
+        """Removes what a fine-tuning that did not get to its end left behind; records stay, and so does its W&B run."""
         for path in self.path.iterdir() if self.path.is_dir() else ():
+            if path.name == "wandb":
+                continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.name not in {self.results.name, self.failure.name, LOCK_NAME}:
