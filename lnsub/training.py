@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-                with noticing_losses(self.trainer):
-                    self._fit(model, datamodule)
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
@@ -214,12 +214,8 @@ class TrainingCLI(LightningCLI):
             count = sum(weight.numel() for weight in model.subnet.weights.values())
             log.info(f"{model.base_model}: {len(model.subnet.weights)} prunable matrices, {count:,} weights")
             try:
-<<<<<<< HEAD
                 with noticing_losses(self.trainer):
-                    fit(self.trainer, model, datamodule, checkpoint_every_n_steps=every)
-=======
-                self._fit(model, datamodule)
->>>>>>> main
+                    self._fit(model, datamodule)
             except Preempted as stop:
                 leave(self.trainer, stop)  # SLURM ends the job at once, so this comes last
                 raise
