@@ -45,6 +45,10 @@ HARMLESS = frozenset(
     )
 )
 """Trainer settings that may differ when a run is gone on with: they do not change what is computed."""
+_NO_DIFFERENCE = {
+    *("output", "wandb", "checkpoint_every_n_steps", "rank_timeout", "data.init_args.num_workers"),
+    *(f"trainer.{name}" for name in HARMLESS),
+}
 
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
 
@@ -313,13 +317,7 @@ def _flat(config: Any, prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in config.items():
         name = f"{prefix}.{key}" if prefix else str(key)
-        if name in {
-            "output",
-            "wandb",
-            "checkpoint_every_n_steps",
-            "rank_timeout",
-            "data.init_args.num_workers",
-        } or name in {f"trainer.{k}" for k in HARMLESS}:
+        if name in _NO_DIFFERENCE:
             continue
         flat |= _flat(value, name)
     return flat
