@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import ModelPruning
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
-from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.harness import MB, Case, Row, Timing, at_least, at_most, in_own_process, interleave, memory_of
 from benchmarks.mbert import MBERT, TOY, Shapes, provenance, random_weights, shapes_of
@@ -38,6 +36,8 @@ def run(quick: bool, repeats: int) -> list[Row]:
 
 def against_others(shapes: Shapes, repeats: int, sparsity: float = 0.1) -> list[Row]:
     """The same 10 % of all weights, by each of the alternatives; asserts that they prune the same weights."""
+    from lightning.pytorch.callbacks import ModelPruning  # here, as the children of this process need no Lightning
+
     weights, dense = random_weights(shapes), Mask.dense(shapes)
     quota = round(sparsity * dense.total)
     found: dict[str, Any] = {}
@@ -207,6 +207,8 @@ def steps(size: tuple[int, int], repeats: int) -> list[Row]:
 
 def _classifier(layers: int, width: int) -> nn.Module:
     """A sequence classifier of mBERT's shape, or a toy."""
+    from transformers import BertConfig, BertForSequenceClassification
+
     config = BertConfig(
         vocab_size=119_547 if width == MBERT[1] else 100,
         hidden_size=width,
