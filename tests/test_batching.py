@@ -102,6 +102,15 @@ def test_grouping_leaves_little_padding_and_random_batches_leave_much():
     assert padded_share(lengths, np.array_split(order, 469)) > 0.4
 
 
+def test_a_window_of_one_batch_leaves_batches_as_they_were_drawn():
+    lengths = some_lengths(3200)
+    sampler = LengthGroupedBatches(lengths, batch_size=32, window=1)
+    drawn = np.random.default_rng([0, 0]).permutation(3200).reshape(100, 32)
+    batches = rows_of(sampler)
+    assert {frozenset(rows) for rows in batches} == {frozenset(rows) for rows in drawn.tolist()}
+    assert all(sorted(lengths[rows], reverse=True) == lengths[rows].tolist() for rows in batches)
+
+
 def test_batches_come_in_no_order_of_length_and_meet_other_rows_in_each_epoch():
     lengths = some_lengths(15000)
     sampler = LengthGroupedBatches(lengths, batch_size=32)
