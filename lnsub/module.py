@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
 from lnsub.apply import check_fit, mask_of
+from lnsub.compiling import Mode, check_can_compile, compile_for_training
 from lnsub.errors import UserError
+from lnsub.sharded import check_strategy
 from lnsub.subnet import Subnet
 from lnsub.tasks.base import Task
 from lnsub.tickets import Ticket
@@ -58,6 +60,9 @@ class SubnetModule(LightningModule):
         adam_epsilon: AdamW's epsilon.
         attention: ``sdpa`` or ``eager`` of transformers, on padded batches; ``packed``: without padding, to the same
             logits, for BERT-like encoders.
+        compile: trains through ``torch.compile``, once for all rounds: ``default``; ``reduce-overhead`` with CUDA
+            graphs on a GPU, for which data.init_args.pad_to_multiple_of=16 keeps the shapes few; ``max-autotune``.
+            Losses differ from the uncompiled in rounding, and dropout draws other masks. None: uncompiled.
         seed: of the weights that the checkpoint lacks (the task head) and of dropout; given by ``seed_everything``.
 
     Raises:
@@ -75,6 +80,7 @@ class SubnetModule(LightningModule):
         warmup: float = 0.0,
         adam_epsilon: float = 1e-8,
         attention: Literal["sdpa", "eager", "packed"] = "sdpa",
+        compile: Mode | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -92,6 +98,8 @@ class SubnetModule(LightningModule):
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.adam_epsilon = adam_epsilon
+        self.attention = attention
+        self.compile_mode = compile
         self.budget: Budget | None = None
 
         # Read before the model is loaded, so that a wrong file costs no time.
@@ -102,6 +110,8 @@ class SubnetModule(LightningModule):
         # from_pretrained leaves the model in eval mode, without dropout.
         self.model.train()
         self.subnet = Subnet(self.model)
+        if compile is not None:
+            compile_for_training(self.model, compile)
         self.fingerprint = self.subnet.fingerprint() if init == "pretrained" else f"random-{seed}"
         self.val_metrics = task.metrics()
         self.test_metrics = task.metrics()
@@ -125,9 +135,19 @@ class SubnetModule(LightningModule):
             + "."
         )
 
+    def configure_model(self) -> None:
+        """Shares the model out among the processes where the strategy wants it; called before every fit."""
+        check_strategy(self.trainer.strategy)
+        if self._device_mesh is not None:
+            self.subnet.share_out(self._device_mesh["data_parallel"])
+
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Returns the task's logits, ``[..., classes]``, aligned with ``batch["labels"]``."""
-        return self.task.forward(self.model, batch)
+        if self.compile_mode is None or self.training:
+            return self.task.forward(self.model, batch)
+        # Evaluation would compile once more, for longer than it takes.
+        with torch.compiler.set_stance("force_eager"):
+            return self.task.forward(self.model, batch)
 
     @staticmethod
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -165,6 +185,16 @@ class SubnetModule(LightningModule):
         """Whether a gradient scaler is in use; the fused AdamW would unscale by itself, after clipping."""
         return self.trainer.precision == "16-mixed"
 
+    def on_fit_start(self) -> None:
+        """Refuses, before time is spent, to compile where that cannot work."""
+        if self.compile_mode is not None:
+            check_can_compile(
+                self.compile_mode,
+                self.device,
+                packed=self.attention == "packed",
+                accumulated=self.trainer.accumulate_grad_batches,
+            )
+
     def on_train_start(self) -> None:
         """Looks at the masks, which a checkpoint may have filled."""
         self.subnet.sync()
@@ -173,6 +203,8 @@ class SubnetModule(LightningModule):
         """Makes an epoch's dropout a function of seed, epoch and rank alone, so that it does not depend on restarts."""
         state = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
+        # The loader drew a seed here before it had a generator of its own; without it dropout would not be as it was.
+        torch.empty((), dtype=torch.int64).random_()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Adds one batch to the validation metrics."""

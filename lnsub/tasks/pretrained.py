@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from transformers.utils import logging as transformers_logging
 
 from lnsub.errors import UserError
+from lnsub.tasks.attention import SDPA
 from lnsub.tasks.packing import PACKED, pack, refuse_unpackable
 
 Init = Literal["pretrained", "random"]
@@ -122,7 +123,7 @@ def load_model(
         name: folder or name on the Hub.
         init: ``pretrained``, or ``random`` for the architecture alone, with fresh weights.
         attention: ``packed`` (see :mod:`lnsub.tasks.packing`), or transformers' name of an attention implementation:
-            ``sdpa``, ``eager``, ``flash_attention_2``, ...
+            ``sdpa`` (run as :mod:`lnsub.tasks.attention` says), ``eager``, ``flash_attention_2``, ...
         settings: entries of the configuration to set, such as ``num_labels``.
 
     Returns:
@@ -140,7 +141,7 @@ def load_model(
     packed = attention == "packed"
     if packed:
         refuse_unpackable(name, config)
-        attention = PACKED
+    attention = {"packed": PACKED, "sdpa": SDPA}.get(attention, attention)
     config = copy.deepcopy(config)
     for key, value in settings.items():
         setattr(config, key, value)
