@@ -30,6 +30,7 @@ ROWS = 26  # batches of 8, 8, 8 and 2
 def nothing_compiled() -> Iterator[None]:
     """Each test counts from zero, and leaves torch's settings as they were."""
     torch._dynamo.reset()
+    counters.clear()
     with torch.fx.experimental._config.patch(use_duck_shape=True):
         yield
     torch._dynamo.reset()
