@@ -24,7 +24,7 @@ from lnsub.results import Record
 from lnsub.runs import RunFolder
 from lnsub.schedules import sparsities as scheduled
 from lnsub.scores import SCORES, ScoreInputs, score
-from lnsub.subnet import Weights
+from lnsub.subnet import Weights, gathered
 from lnsub.tasks.base import LanguageDataModule
 from lnsub.tickets import Provenance, Ticket
 from lnsub.version import __version__
@@ -104,6 +104,7 @@ class IMPCallback(Callback):
         """The round that runs now, 0 dense."""
         self.first_epoch = 0  # of this round, counted over the whole run as the trainer does
         self.first_step = 0
+        self._theta_0: Weights = {}  # from the first fit of this process on
         self._rewind_weights: Weights | None = None
         self._fingerprint = ""
         self._checksum: str | None = None  # of the mask that this round trains under
@@ -124,7 +125,7 @@ class IMPCallback(Callback):
             "first_step": self.first_step,
             "fingerprint": self._fingerprint,
             "checksum": self._checksum,
-            "rewind_weights": self._rewind_weights if self.rewind == "step" else None,
+            "rewind_weights": None if self._rewind_weights is None else gathered(self._rewind_weights),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -136,6 +137,13 @@ class IMPCallback(Callback):
         self._checksum = state_dict["checksum"]
         if state_dict["rewind_weights"] is not None:
             self._rewind_weights = state_dict["rewind_weights"]
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Takes theta_0: after the model is shared out among processes, and before a checkpoint is loaded."""
+        assert isinstance(pl_module, SubnetModule)
+        if not self._theta_0:
+            pl_module.configure_model()  # Lightning's own call comes later, and then does nothing
+            self._theta_0 = pl_module.subnet.snapshot()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Leaves the optimizer out of a checkpoint between rounds: the next round starts with a fresh one."""
@@ -179,7 +187,6 @@ class IMPCallback(Callback):
         if self.round == len(self.levels):
             log.info(f"All {len(self.levels)} rounds are done: {folder.path}")
             return
-        theta_0 = module.subnet.snapshot()
         while self.round < len(self.levels):
             if epochs != -1:
                 trainer.fit_loop.max_epochs = self.first_epoch + epochs
@@ -191,7 +198,7 @@ class IMPCallback(Callback):
             trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint)
             checkpoint = None
             metrics = self._metrics(trainer, module, datamodule)
-            self._finish_round(trainer, module, datamodule, folder, theta_0, metrics, time.perf_counter() - start)
+            self._finish_round(trainer, module, datamodule, folder, metrics, time.perf_counter() - start)
 
     def _resume(self, folder: RunFolder, module: SubnetModule) -> str | None:
         """Reads which round comes next, before the trainer's limits are set; the trainer then loads the rest."""
@@ -227,13 +234,12 @@ class IMPCallback(Callback):
         module: SubnetModule,
         datamodule: LanguageDataModule,
         folder: RunFolder,
-        theta_0: Weights,
         metrics: dict[str, float],
         wall_s: float,
     ) -> None:
         last = self.round + 1 == len(self.levels)
         if not last:
-            ticket = self._prune(trainer, module, datamodule, theta_0, metrics)
+            ticket = self._prune(trainer, module, datamodule, metrics)
         if trainer.is_global_zero:
             folder.record(self._records(module, datamodule, metrics, wall_s))
             if not last:
@@ -243,7 +249,7 @@ class IMPCallback(Callback):
         self.first_epoch, self.first_step = trainer.current_epoch, trainer.global_step
         if not last:
             self._checksum = ticket.checksum
-            self._rewind(module, theta_0)
+            self._rewind(module)
         if not last or self.keep_checkpoint:
             self._save(trainer, folder)
         elif trainer.is_global_zero:
@@ -254,13 +260,12 @@ class IMPCallback(Callback):
         trainer: Trainer,
         module: SubnetModule,
         datamodule: LanguageDataModule,
-        theta_0: Weights,
         metrics: dict[str, float],
     ) -> Ticket:
         """Puts the next round's mask on the model, the same on every rank, and returns it as a ticket."""
         weights = {name: weight.detach() for name, weight in module.subnet.weights.items()}
         needs = SCORES[self.score]
-        init = _by_base_name(theta_0, weights) if needs.needs_init else None
+        init = _by_base_name(self._theta_0, weights) if needs.needs_init else None
         gradients = None
         if needs.needs_gradients:
             gradients = loss_gradients(trainer, module, datamodule, self.score_batches)
@@ -290,11 +295,11 @@ class IMPCallback(Callback):
         module.subnet.set_mask(mask)
         return ticket
 
-    def _rewind(self, module: SubnetModule, theta_0: Weights) -> None:
+    def _rewind(self, module: SubnetModule) -> None:
         if self.rewind == "none":
-            module.subnet.rewind(theta_0, base=False, head=self.head == "reinit")
+            module.subnet.rewind(self._theta_0, base=False, head=self.head == "reinit")
             return
-        target = theta_0 if self.rewind == "init" else self._rewind_weights
+        target = self._theta_0 if self.rewind == "init" else self._rewind_weights
         assert target is not None
         module.subnet.rewind(target, head=self.head == "reinit")
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 from lnsub.apply import check_fit, mask_of
 from lnsub.compiling import Mode, check_can_compile, compile_for_training
 from lnsub.errors import UserError
+from lnsub.sharded import check_strategy
 from lnsub.subnet import Subnet
 from lnsub.tasks.base import Task
 from lnsub.tickets import Ticket
@@ -133,6 +134,12 @@ class SubnetModule(LightningModule):
             + (f"; {len(fit.only_model)} of the model left dense" if fit.only_model else "")
             + "."
         )
+
+    def configure_model(self) -> None:
+        """Shares the model out among the processes where the strategy wants it; called before every fit."""
+        check_strategy(self.trainer.strategy)
+        if self._device_mesh is not None:
+            self.subnet.share_out(self._device_mesh["data_parallel"])
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Returns the task's logits, ``[..., classes]``, aligned with ``batch["labels"]``."""

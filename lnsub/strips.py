@@ -10,8 +10,9 @@ for costs more.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -57,13 +58,17 @@ class Part:
 class Strip(ABC):
     """Consecutive weights that one worker goes through.
 
-    Args:
+    Attributes:
         parts: the weights, in order.
+        numel: how many they are.
+
+    Args:
+        parts: the weights, in order; at least one.
         dtype: in which scores are compared, a key of :data:`INTEGER`: the same for all that are ranked together.
     """
 
     def __init__(self, parts: Sequence[Part], dtype: torch.dtype) -> None:
-        self._parts = parts
+        self.parts = parts
         self._dtype = dtype
         self._integer = INTEGER[dtype]
         self.numel = sum(part.numel for part in parts)
@@ -71,7 +76,7 @@ class Strip(ABC):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self._parts[0].score.device
+        return self.parts[0].score.device
 
     @property
     def top(self) -> int:
@@ -80,8 +85,8 @@ class Strip(ABC):
 
     def sample(self, stride: int) -> Tensor:
         """Returns the keys of every ``stride``-th weight of each part."""
-        patterns = torch.cat([part.score.reshape(-1)[::stride].to(self._dtype) for part in self._parts])
-        kept = torch.cat([part.kept.reshape(-1)[::stride] for part in self._parts])
+        patterns = torch.cat([part.score.reshape(-1)[::stride].to(self._dtype) for part in self.parts])
+        kept = torch.cat([part.kept.reshape(-1)[::stride] for part in self.parts])
         return patterns.view(self._integer).bitwise_and_(self.top).add_(1).mul_(kept)
 
     @abstractmethod
@@ -97,24 +102,28 @@ class Strip(ABC):
         """
 
     @abstractmethod
-    def write(self, threshold: int) -> Tensor:
-        """Makes the new mask keep exactly the weights whose key is above ``threshold``; counts those equal to it."""
+    def write(self, threshold: int, count_ties: bool) -> Tensor:
+        """Makes the new mask keep exactly the weights whose key is above ``threshold``, which is above 0.
+
+        Returns:
+            For each part, how many keys equal ``threshold``; int64. Zeros unless they are to be counted.
+        """
 
     @abstractmethod
-    def spare(self, threshold: int, first: int) -> None:
-        """Makes the new mask keep also those with key ``threshold``, but for the ``first`` of them."""
+    def spare(self, threshold: int, first: Mapping[int, int]) -> None:
+        """Makes the new mask keep more: for each part of ``first``, the ties with ``threshold`` from that one on."""
 
 
 class _HostStrip(Strip):
     """Weights in the CPU's memory."""
 
     def kept(self) -> Tensor:
-        return torch.tensor(sum(int(np.count_nonzero(part.kept.numpy())) for part in self._parts))
+        return torch.tensor(sum(int(np.count_nonzero(part.kept.numpy())) for part in self.parts))
 
     def between(self, low: int, high: int) -> Iterator[tuple[Tensor, Tensor]]:
         low, high = low - 1, high - 1  # as magnitudes, which lack the 1
         beyond = self._buffer(np.dtype(bool))
-        for magnitudes, kept, inside in self._blocks():
+        for _, magnitudes, kept, inside in self._blocks(self.parts):
             np.greater_equal(magnitudes, low, out=inside)
             np.logical_and(inside, kept, out=inside)
             below = len(magnitudes) - int(np.count_nonzero(inside))
@@ -124,64 +133,89 @@ class _HostStrip(Strip):
             found -= low
             yield torch.tensor(below), torch.from_numpy(found)
 
-    def write(self, threshold: int) -> Tensor:
-        ties = 0
-        for (magnitudes, kept, tied), part in zip(self._blocks(), self._parts, strict=True):
+    def write(self, threshold: int, count_ties: bool) -> Tensor:
+        ties = [0] * len(self.parts)
+        for p, (part, magnitudes, kept, tied) in enumerate(self._blocks(self.parts)):
             result = part.result.numpy()
             np.greater(magnitudes, threshold - 1, out=result)
             np.logical_and(result, kept, out=result)
-            np.equal(magnitudes, threshold - 1, out=tied)
-            np.logical_and(tied, kept, out=tied)
-            ties += int(np.count_nonzero(tied))
+            if count_ties:
+                np.equal(magnitudes, threshold - 1, out=tied)
+                np.logical_and(tied, kept, out=tied)
+                ties[p] = int(np.count_nonzero(tied))
         return torch.tensor(ties)
 
-    def spare(self, threshold: int, first: int) -> None:
-        for (magnitudes, kept, tied), part in zip(self._blocks(), self._parts, strict=True):
+    def spare(self, threshold: int, first: Mapping[int, int]) -> None:
+        blocks = self._blocks([self.parts[p] for p in first])
+        for (part, magnitudes, kept, tied), spared in zip(blocks, first.values(), strict=True):
             np.equal(magnitudes, threshold - 1, out=tied)
-            places = np.flatnonzero(np.logical_and(tied, kept, out=tied))
-            part.result.numpy()[places[first:]] = True
-            first = max(0, first - len(places))
+            np.logical_and(tied, kept, out=tied)
+            part.result.numpy()[np.flatnonzero(tied)[spared:]] = True
 
-    def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def _blocks(self, parts: Iterable[Part]) -> Iterator[tuple[Part, np.ndarray, np.ndarray, np.ndarray]]:
         """For each part, one-dimensional: its bit patterns without the sign, what is kept, and a buffer of bools."""
         integer = _NUMPY[self._integer]
         magnitudes, bits = self._buffer(integer), self._buffer(np.dtype(bool))
-        for part in self._parts:
+        for part in parts:
             n = part.numel
             patterns = part.score.reshape(-1).to(self._dtype).view(self._integer).numpy()
             np.bitwise_and(patterns, integer.type(self.top), out=magnitudes[:n])
-            yield magnitudes[:n], part.kept.reshape(-1).numpy(), bits[:n]
+            yield part, magnitudes[:n], part.kept.reshape(-1).numpy(), bits[:n]
 
     def _buffer(self, dtype: np.dtype) -> np.ndarray:
         """A buffer for any part: the allocator would not reuse the memory of one temporary for the next."""
-        return np.empty(max(part.numel for part in self._parts), dtype)
+        return np.empty(max(part.numel for part in self.parts), dtype)
 
 
 class _DeviceStrip(Strip):
     """Weights in another device's memory, taken as one piece whatever number of parameters they belong to."""
 
     def kept(self) -> Tensor:
-        return torch.cat([part.kept.reshape(-1) for part in self._parts]).sum()
+        return self._kept().sum()
 
     def between(self, low: int, high: int) -> Iterator[tuple[Tensor, Tensor]]:
-        keys = self.sample(1)
-        below = (keys < low).sum()
-        inside = (keys >= low) & (keys < high)
-        yield below, keys[inside].sub_(low)  # waits for the device: how many there are
+        low, high = low - 1, high - 1  # as magnitudes, which lack the 1
+        magnitudes = self._magnitudes()
+        inside = (magnitudes >= low).logical_and_(self._kept())
+        below = self.numel - inside.sum()
+        inside.logical_and_(magnitudes < high)
+        yield below, magnitudes[inside].sub_(low)  # waits for the device: how many there are
 
-    def write(self, threshold: int) -> Tensor:
-        keys = self.sample(1)
-        self._put(keys > threshold)
-        return (keys == threshold).sum()
+    def write(self, threshold: int, count_ties: bool) -> Tensor:
+        magnitudes, kept = self._magnitudes(), self._kept()
+        self._put((magnitudes > threshold - 1).logical_and_(kept))
+        if not count_ties:
+            return torch.zeros(len(self.parts), dtype=torch.int64, device=self.device)
+        counts = (magnitudes == threshold - 1).logical_and_(kept).cumsum(0)
+        # Up to the end of each part, less up to the end of the one before: no launch for each part.
+        return torch.stack([counts[end - 1] for end in accumulate(self._sizes)]).diff(prepend=counts.new_zeros(1))
 
-    def spare(self, threshold: int, first: int) -> None:
-        keys = self.sample(1)
-        tied = keys == threshold
-        self._put((keys > threshold) | (tied & (tied.cumsum(0) > first)))
+    def spare(self, threshold: int, first: Mapping[int, int]) -> None:
+        magnitudes, kept = self._magnitudes(), self._kept()
+        tied = (magnitudes == threshold - 1).logical_and_(kept)
+        counts = tied.cumsum(0)
+        sizes = torch.tensor(self._sizes, device=self.device)
+        starts = sizes.cumsum(0) - sizes
+        earlier = counts[starts] - tied[starts].long()
+        none_spared = self.numel  # more than there can be ties
+        pruned = torch.tensor([first.get(p, none_spared) for p in range(len(self.parts))], device=self.device)
+        limit = torch.repeat_interleave(earlier + pruned, sizes, output_size=self.numel)
+        above = (magnitudes > threshold - 1).logical_and_(kept)
+        self._put(above.logical_or_(tied.logical_and_(counts > limit)))
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [part.numel for part in self.parts]
+
+    def _magnitudes(self) -> Tensor:
+        joined = torch.cat([part.score.reshape(-1).to(self._dtype) for part in self.parts])
+        return joined.view(self._integer).bitwise_and_(self.top)
+
+    def _kept(self) -> Tensor:
+        return torch.cat([part.kept.reshape(-1) for part in self.parts])
 
     def _put(self, bits: Tensor) -> None:
-        pieces = bits.split([part.numel for part in self._parts])
-        torch._foreach_copy_([part.result for part in self._parts], pieces)  # one launch for all
+        torch._foreach_copy_([part.result for part in self.parts], bits.split(self._sizes))  # one launch for all
 
 
 def cut(
@@ -210,11 +244,13 @@ def cut(
             room = CHUNK
         bundles[-1].append(part)
         room -= part.numel
-    return [_DeviceStrip(bundle, dtype) for bundle in bundles]
+    return [_DeviceStrip(bundle, dtype) for bundle in bundles if bundle]
 
 
 def _parts(score: Tensor, kept: Tensor, result: Tensor, most: int) -> list[Part]:
     """Cuts one parameter: into flat views or, where its strides allow none, whole rows."""
+    if not len(score):  # of parameters that are shared out among processes, one may hold no row
+        return []
     if score.is_contiguous() and kept.is_contiguous():
         score, kept = score.view(-1), kept.view(-1)
     width = score.numel() // len(score)
