@@ -60,10 +60,10 @@ def _rows(
 ) -> list[Row]:
     """One task's lines."""
     padded, packed = modules["sdpa"], modules["packed"]
-    longest_first = np.argsort(-lengths, kind="stable").reshape(-1, ROWS)
-    grouped = longest_first[np.linspace(0, len(longest_first) - 1, 2 * count + 1).astype(int)[1::2]]
-    shuffled = np.random.default_rng(1).permutation(grouped.ravel()).reshape(grouped.shape)
-    random = np.stack([rows[np.argsort(-lengths[rows], kind="stable")] for rows in shuffled])
+    window = -np.sort(-lengths).reshape(-1, ROWS)  # batches grouped by length, longest first
+    lengths = window[np.linspace(0, len(window) - 1, 2 * count + 1).astype(int)[1::2]].ravel()
+    grouped = np.arange(len(lengths)).reshape(-1, ROWS)
+    random = np.sort(np.random.default_rng(1).permutation(grouped.ravel()).reshape(grouped.shape))
     made = partial(_batches, packed.task.name, lengths)
     ways = {
         f"{name}: padded to 128": (padded, made(random, 128)),
@@ -74,7 +74,7 @@ def _rows(
     }
     difference = max(_loss_difference(padded, packed, batch) for batch in [*made(random), *made(grouped)])
     timings = interleave((Case(way, partial(_passes, *what)) for way, what in ways.items()), repeats)
-    tokens = int(lengths[grouped].sum())
+    tokens = int(lengths.sum())
     rows = []
     for way, (module, batches) in ways.items():
         computed = tokens if module is packed else sum(batch["input_ids"].numel() for batch in batches)

@@ -203,7 +203,7 @@ def lnsub(spec: Spec, precision: str, workers: int, steps: Steps) -> PreTrainedM
         trainer = Trainer(
             accelerator="cpu",
             max_epochs=spec.epochs,
-            precision=precision,  # type: ignore[arg-type]
+            precision=precision,
             gradient_clip_val=CLIP,
             limit_val_batches=0,
             enable_checkpointing=False,

@@ -203,6 +203,8 @@ class SubnetModule(LightningModule):
         """Makes an epoch's dropout a function of seed, epoch and rank alone, so that it does not depend on restarts."""
         state = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
+        # The loader drew a seed here before it had a generator of its own; without it dropout would not be as it was.
+        torch.empty((), dtype=torch.int64).random_()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Adds one batch to the validation metrics."""

@@ -1,11 +1,20 @@
-"""Models beyond one GPU: Lightning's strategy for FSDP2, set up for what lnsub does."""
+"""Models beyond one GPU: Lightning's strategy for FSDP2, set up for what lnsub does.
+
+Importing this gives trainers the strategy ``sharded``.
+"""
 
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.strategies import (
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    Strategy,
+    StrategyRegistry,
+)
 
 from lnsub.errors import UserError
 
@@ -50,6 +59,9 @@ class ShardedStrategy(ModelParallelStrategy):
             self.optimizers = optimizers
 
 
+StrategyRegistry.register("sharded", ShardedStrategy, description="FSDP2: every process holds a part of the model")
+
+
 def check_strategy(strategy: Strategy) -> None:
     """Refuses a strategy that puts weights where no mask finds them, or that needs a model made for it.
 
@@ -60,5 +72,5 @@ def check_strategy(strategy: Strategy) -> None:
     if isinstance(strategy, others) and not isinstance(strategy, ShardedStrategy):
         raise UserError(
             f"Masks cannot follow the weights under {type(strategy).__name__}: to share a model out among processes, "
-            "use --trainer.strategy=lnsub.sharded.ShardedStrategy."
+            "use --trainer.strategy=sharded."
         )

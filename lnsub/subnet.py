@@ -122,7 +122,10 @@ class Subnet:
         """
         if self._shared:
             return
-        for module in _blocks(self._model):
+        blocks = _blocks(self._model)
+        inside = {module for block in blocks for module in block.modules()}
+        # The pooler apart too: what is left to the whole model stays gathered after a forward pass without a backward.
+        for module in [*blocks, *(linear for linear in self._linears.values() if linear not in inside)]:
             fully_shard(module, mesh=mesh)
         fully_shard(self._model, mesh=mesh)
         for linear in self._linears.values():

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
@@ -101,7 +102,7 @@ def what_cannot_be_ranked_is_refused_alike(mesh: DeviceMesh) -> None:
     scores["encoder.block.0.wi.weight"][0, 0] = float("nan")  # on the first rank alone
     scores["encoder.block.0.wi.weight"][4, 6] = float("inf")  # on another
     mask = Mask(shared(Mask.dense(SHAPES), mesh))
-    with pytest.raises(UserError, match="block.0.wi.weight' is NaN or infinite at 2 of its kept weights"):
+    with pytest.raises(UserError, match="weight' is NaN or infinite at 2 of its kept weights"):
         select(shared(scores, mesh), mask, 0.5)
     half = select(shared(drawn(SHAPES), mesh), mask, 0.5)
     with pytest.raises(UserError, match="are pruned already"):
@@ -146,7 +147,9 @@ def a_model_trains_and_is_pruned_and_rewound(mesh: DeviceMesh) -> None:
             assert torch.equal(local(weight.detach())[~kept], torch.zeros(int((~kept).sum())))
             assert round_ == 0 or (~sharing.mask[name]).sum().full_tensor() > 0
 
-        # From the very same weights, the very same mask.
+        # From the very same weights, the very same mask: also after a forward pass that no backward pass follows.
+        with torch.no_grad():
+            many(**batch)
         gathered = {name: whole(weight.detach()) for name, weight in sharing.weights.items()}
         before = Mask({name: whole(bits) for name, bits in sharing.mask.items()})
         mask = select({n: w.detach() for n, w in sharing.weights.items()}, sharing.mask, sparsity)
@@ -161,12 +164,23 @@ def a_model_trains_and_is_pruned_and_rewound(mesh: DeviceMesh) -> None:
     assert all(torch.equal(theta_0[name], tensor) for name, tensor in whole_before.items())
 
 
-def run_command(rank: int, args: list[str], cache: Path) -> int:
-    """`lnsub` as one rank of a job."""
+def run_commands(rank: int, commands: list[list[str]], cache: Path, stop_at: int | None = None) -> None:
+    """`lnsub`, several times over, as one rank of a job; it breaks off before the step that is number ``stop_at``."""
     import datasets
 
     from lnsub.cli import main
+    from lnsub.imp import IMPCallback
+
+    def on_train_batch_start(callback: IMPCallback, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == stop_at:
+            raise KeyError("pulled the plug")
 
     torch.set_num_threads(1)
     datasets.config.HF_DATASETS_CACHE = cache
-    return main(args)
+    IMPCallback.on_train_batch_start = on_train_batch_start
+    for args in commands:
+        if stop_at is None:
+            assert main(args) == 0
+        else:
+            with pytest.raises(KeyError):
+                main(args)

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from lnsub.errors import UserError
+from lnsub.interrupts import spare_data_worker
 from lnsub.tasks.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches, ResumableLoader
 from lnsub.tasks.pretrained import load_tokenizer, tokenizer_fingerprint
 from lnsub.tasks.rows import RowSource, open_rows, quiet_bars
@@ -314,8 +315,11 @@ class LanguageDataModule(LightningDataModule, ABC):
             "dataset": BatchedRows(table, self.collator(load_tokenizer(self.tokenizer), training=training)),
             "sampler": sampler,
             "batch_size": None,
+            # Its own, as seeds for workers are drawn from it: else they would move on the numbers that dropout takes.
+            "generator": torch.Generator(),
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
+            "worker_init_fn": spare_data_worker,
             "pin_memory": torch.cuda.is_available(),
         }
 

@@ -14,6 +14,7 @@ Attention goes through transformers' attention interface, so its layers are used
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any, cast
 
@@ -77,12 +78,12 @@ class Packing:
         """The batch's padded length, known without looking at the device."""
         return self.mask.shape[1]
 
-    @property
+    @cached_property
     def starts(self) -> Tensor:
         """Where each sequence begins among the tokens, and where the last ends: int32 [rows + 1], on the device."""
         return F.pad(self.mask.sum(1).cumsum(0), (1, 0)).to(torch.int32)
 
-    @property
+    @cached_property
     def runs(self) -> list[tuple[int, int]]:
         """Neighbouring sequences of one length: (how many, how long). Waits for the device."""
         return [(len(list(run)), length) for length, run in groupby(self.mask.sum(1).tolist())]
