@@ -45,10 +45,12 @@ def data(tmp_path: Path) -> Path:
 
 
 KINDS: dict[str, dict[str, Any]] = {
-    "magnitude": {"rewind": "step", "rewind_step": 2},
-    "taylor": {"score": "taylor", "score_batches": 2},
-    "magnitude_init": {"score": "magnitude_init", "scope": "matrix"},
+    "magnitude": {"callbacks.rewind": "step", "callbacks.rewind_step": 2},
+    "bf16": {"precision": "bf16-mixed"},
+    "taylor": {"callbacks.score": "taylor", "callbacks.score_batches": 2},
+    "magnitude_init": {"callbacks.score": "magnitude_init", "callbacks.scope": "matrix"},
 }
+"""Settings of the trainer."""
 
 
 class Runs:
@@ -61,10 +63,10 @@ class Runs:
         commands = [self._command(self.tree / name / kind, ranks, batch, KINDS[kind]) for kind in kinds]
         on_ranks(ranks, sharded_cases.run_commands, commands, self.tree / "cache", stop_at)
 
-    def _command(self, output: Path, ranks: int, batch: int, callback: dict[str, Any]) -> list[str]:
+    def _command(self, output: Path, ranks: int, batch: int, trainer: dict[str, Any]) -> list[str]:
         values = {
             **SETTINGS,
-            **{f"trainer.callbacks.{key}": value for key, value in callback.items()},
+            **{f"trainer.{key}": value for key, value in trainer.items()},
             "model.base_model": self.base,
             "data.init_args.dataset": self.data,
             "data.init_args.batch_size": batch,
@@ -107,7 +109,8 @@ def test_whole_runs_on_two_ranks_and_on_one(bert, data):  # noqa: F811
             # Sums over two halves of a batch round differently; a weight at the threshold may fall on the other side.
             assert a.kept == b.kept
             differing = sum(int((a.masks[name] != b.masks[name]).sum()) for name in a.masks)
-            assert differing <= 0.02 * sum(mask.size for mask in a.masks.values())
+            share = 0.1 if kind == "bf16" else 0.02  # on several ranks norms compute in bfloat16 too
+            assert differing <= share * sum(mask.size for mask in a.masks.values())
 
     # Broken off in the middle of round 1, and as round 2 begins, which then goes on in one process: the same tickets.
     for stop, ranks in ((10, 2), (16, 2), (None, 1)):
