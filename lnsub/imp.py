@@ -20,6 +20,7 @@ from lnsub.errors import UserError
 from lnsub.gradients import loss_gradients
 from lnsub.module import Budget, SubnetModule
 from lnsub.prune import select
+from lnsub.ranks import check_agreement
 from lnsub.results import Record
 from lnsub.runs import RunFolder
 from lnsub.schedules import sparsities as scheduled
@@ -294,7 +295,7 @@ class IMPCallback(Callback):
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
             ),
         )
-        _check_ranks_agree(trainer, ticket.checksum)
+        check_agreement(trainer, ticket.checksum)
         module.subnet.set_mask(mask)
         return ticket
 
@@ -376,12 +377,3 @@ def _by_base_name(weights: Weights, names: Iterable[str]) -> dict[str, Tensor]:
     for name in names:
         found[name] = next(t for full, t in weights.items() if full == name or full.endswith(f".{name}"))
     return found
-
-
-def _check_ranks_agree(trainer: Trainer, checksum: str) -> None:
-    """Stops a run whose ranks hold different weights, and so different masks."""
-    if trainer.strategy.broadcast(checksum) != checksum:
-        raise RuntimeError(
-            f"Rank {trainer.global_rank} selected another mask than rank 0: their weights differ. "
-            "The last ticket and results on the disk are still good."
-        )
