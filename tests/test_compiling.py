@@ -209,6 +209,11 @@ def test_packed_batches_are_refused_where_each_would_compile(mode, device, sente
         check_can_compile(mode, torch.device(device), packed=True)
 
 
+def test_shared_out_weights_are_refused():
+    with pytest.raises(UserError, match="model.compile cannot be used with"):
+        check_can_compile("default", torch.device("cpu"), sharded=True)
+
+
 def checksums(output: Path) -> list[str]:
     """Of the tickets of a run."""
     return [Ticket.load(RunFolder(output).ticket(level)).checksum for level in (0.3, 0.6)]
