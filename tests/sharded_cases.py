@@ -192,7 +192,7 @@ class Stop(Callback):
 
 
 def runs(rank: int, count: int, base: str, data: Path, output: Path, kinds: list[str], stop_at: int | None) -> None:
-    """Whole runs of IMP with three rounds of eight steps, as one rank of ``count``: each kind in a folder of its own."""
+    """Whole runs of IMP with three rounds of eight steps, as one rank of ``count``; each kind has its own folder."""
     _quiet(data)
     for kind in kinds:
         settings = dict(KINDS[kind])

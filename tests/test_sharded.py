@@ -97,7 +97,7 @@ def test_the_command_does_it_and_refuses_what_masks_cannot_follow(bert, data):  
     args = ["fit", *(f"--{key}={value}" for key, value in settings.items())]
     mesh = ["data_parallel_size=2", "tensor_parallel_size=1"]
     plain = ["--trainer.strategy=ModelParallelStrategy", *(f"--trainer.strategy.{size}" for size in mesh)]
-    commands = [[*args, "--trainer.strategy=sharded"], [*args, *plain]]
-    commands += [[*args, "--trainer.strategy=sharded", "--trainer.precision=16-mixed", "--seed_everything=2"]]
+    commands = [[*args, "--trainer.strategy=sharded"], [*args, *plain, "--seed_everything=1"]]
+    commands += [[*args, "--trainer.strategy=sharded", "--trainer.precision=64-true", "--seed_everything=2"]]
     assert on_ranks(2, sharded_cases.commands, commands, data) == [[0, 2, 2]] * 2
     assert Ticket.load(data.parent / "runs" / "xnli" / "en" / "seed57" / "tickets" / "s0.30.safetensors").kept
