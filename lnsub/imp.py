@@ -142,7 +142,7 @@ class IMPCallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Takes theta_0: after the model is shared out among processes, and before a checkpoint is loaded."""
         assert isinstance(pl_module, SubnetModule)
-        if not self._theta_0:
+        if stage == "fit" and not self._theta_0:
             pl_module.configure_model()  # Lightning's own call comes later, and then does nothing
             self._theta_0 = pl_module.subnet.snapshot()
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 from lnsub.apply import check_fit, mask_of
 from lnsub.compiling import Mode, check_can_compile, compile_for_training
 from lnsub.errors import UserError
-from lnsub.sharded import check_strategy
+from lnsub.sharded import ShardedStrategy, check_strategy, compute_dtype
 from lnsub.subnet import Subnet
 from lnsub.tasks.base import Task
 from lnsub.tickets import Ticket
@@ -139,7 +139,7 @@ class SubnetModule(LightningModule):
         """Shares the model out among the processes where the strategy wants it; called before every fit."""
         check_strategy(self.trainer.strategy)
         if self._device_mesh is not None:
-            self.subnet.share_out(self._device_mesh["data_parallel"])
+            self.subnet.share_out(self._device_mesh["data_parallel"], compute_dtype(self.trainer))
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Returns the task's logits, ``[..., classes]``, aligned with ``batch["labels"]``."""
@@ -192,6 +192,7 @@ class SubnetModule(LightningModule):
                 self.compile_mode,
                 self.device,
                 packed=self.attention == "packed",
+                sharded=isinstance(self.trainer.strategy, ShardedStrategy),
                 accumulated=self.trainer.accumulate_grad_batches,
             )
 
