@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,13 @@ def submitted(node: SlurmNode, world: Path, *command: str, **variables: object) 
     return re.findall(r"(?:^|job )(\d+)", node.run(*command, cwd=world, env=env), re.M)
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.5)
+
+
 def logs(folder: Path) -> str:
     return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')}" for path in sorted(folder.glob("*.out")))
 
@@ -121,19 +128,19 @@ def test_preempted_twice_by_its_time_limit_a_run_on_two_tasks_ends_with_the_tick
     batch += [f"--output={tmp_path}/%x-%A_%a.out", "--signal=USR1@600", "--array=0"]
     script = [str(ROOT / "slurm" / "imp.sbatch"), str(tmp_path / "held.yaml")]
     (job,) = submitted(node, world, *batch, *script, OUTPUT=tmp_path / "held", BATCH_SIZE=8)
+
+    def holds(times: int) -> bool:
+        assert node.jobs(job)["0"]["JobState"] in {"PENDING", "RUNNING", "COMPLETING"}, logs(tmp_path)
+        return (tmp_path / "mark").exists() and len((tmp_path / "mark").read_text().split()) == times
+
     for restarts in (0, 1):
-        end = time.monotonic() + PATIENCE
-        while not (tmp_path / "mark").exists() or len((tmp_path / "mark").read_text().split()) == restarts:
-            assert time.monotonic() < end, logs(tmp_path)
-            time.sleep(0.2)
+        wait_for(lambda: holds(restarts + 1))
         fields = node.jobs(job)["0"]
         assert (fields["JobState"], fields["Restarts"]) == ("RUNNING", str(restarts)), logs(tmp_path)
         # Its time is over in less than the warning that it asked for, so that SLURM warns it now.
         minutes = int(fields["RunTime"].split(":")[1]) + 2
         node.run("scontrol", "update", f"JobId={job}_0", f"TimeLimit={minutes}")
-        while node.jobs(job)["0"]["Restarts"] == str(restarts):
-            assert time.monotonic() < end, logs(tmp_path)
-            time.sleep(0.2)
+        wait_for(lambda: node.jobs(job)["0"]["Restarts"] == str(restarts + 1))
         node.run("scontrol", "update", f"JobId={job}_0", "TimeLimit=30")
     node.wait([job], PATIENCE)
     (fields,) = node.jobs(job).values()
