@@ -85,9 +85,9 @@ def submitted(node: SlurmNode, world: Path, *command: str, **variables: object) 
     return re.findall(r"(?:^|job )(\d+)", node.run(*command, cwd=world, env=env), re.M)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
+def wait_for(look: Callable[[], object], result: object) -> None:
     end = time.monotonic() + PATIENCE
-    while not condition():
+    while look() != result:
         assert time.monotonic() < end
         time.sleep(0.5)
 
@@ -129,18 +129,19 @@ def test_preempted_twice_by_its_time_limit_a_run_on_two_tasks_ends_with_the_tick
     script = [str(ROOT / "slurm" / "imp.sbatch"), str(tmp_path / "held.yaml")]
     (job,) = submitted(node, world, *batch, *script, OUTPUT=tmp_path / "held", BATCH_SIZE=8)
 
-    def holds(times: int) -> bool:
-        assert node.jobs(job)["0"]["JobState"] in {"PENDING", "RUNNING", "COMPLETING"}, logs(tmp_path)
-        return (tmp_path / "mark").exists() and len((tmp_path / "mark").read_text().split()) == times
+    def seen() -> tuple[int, int]:
+        """How often it has begun to wait for the signal, and how often it was started again."""
+        fields = node.jobs(job)["0"]
+        assert fields["JobState"] in {"PENDING", "RUNNING", "COMPLETING"}, logs(tmp_path)
+        waits = (tmp_path / "mark").read_text().split() if (tmp_path / "mark").exists() else []
+        return len(waits), int(fields["Restarts"])
 
     for restarts in (0, 1):
-        wait_for(lambda: holds(restarts + 1))
-        fields = node.jobs(job)["0"]
-        assert (fields["JobState"], fields["Restarts"]) == ("RUNNING", str(restarts)), logs(tmp_path)
+        wait_for(seen, (restarts + 1, restarts))
         # Its time is over in less than the warning that it asked for, so that SLURM warns it now.
-        minutes = int(fields["RunTime"].split(":")[1]) + 2
+        minutes = int(node.jobs(job)["0"]["RunTime"].split(":")[1]) + 2
         node.run("scontrol", "update", f"JobId={job}_0", f"TimeLimit={minutes}")
-        wait_for(lambda: node.jobs(job)["0"]["Restarts"] == str(restarts + 1))
+        wait_for(seen, (restarts + 1, restarts + 1))
         node.run("scontrol", "update", f"JobId={job}_0", "TimeLimit=30")
     node.wait([job], PATIENCE)
     (fields,) = node.jobs(job).values()
