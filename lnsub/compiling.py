@@ -61,9 +61,7 @@ def check_can_compile(mode: Mode, device: torch.device, *, packed: bool = False,
         )
     if packed and (graphs or device.type == "cpu"):
         where = f"with `model.compile: {mode}`, which records every shape of batch" if graphs else "compiled on the CPU"
-        raise UserError(
-            f"`model.attention: packed` cannot be used {where}: set it to sdpa, or drop model.compile."
-        )
+        raise UserError(f"`model.attention: packed` cannot be used {where}: set it to sdpa, or drop model.compile.")
     if device.type == "cuda":
         if not torch.utils._triton.has_triton():
             raise UserError(
