@@ -99,6 +99,8 @@ def noticing_losses(trainer: Trainer) -> Iterator[None]:
             what = f"Rank {trainer.global_rank} waited for another rank in vain ({waited}), so this run stops."
         else:
             what = f"Rank {trainer.global_rank} lost touch with another rank, which has ended, so this run stops."
+        for child in _children:  # one that hangs would stay for ever
+            child.kill()
         raise RunError(f"{what} {_GOOD}") from error
 
 
