@@ -39,21 +39,27 @@ def compile_for_training(model: nn.Module, mode: Mode, backend: str | Callable[.
     model.compile(mode=mode, backend=backend, dynamic=True)
 
 
-def check_can_compile(mode: Mode, device: torch.device, *, packed: bool = False, accumulated: int = 1) -> None:
+def check_can_compile(
+    mode: Mode, device: torch.device, *, packed: bool = False, sharded: bool = False, accumulated: int = 1
+) -> None:
     """Refuses what would fail at the first step or later, or compile without end.
 
     Args:
         mode: as for :func:`compile_for_training`.
         device: where the model trains.
         packed: whether its sequences are packed (``model.attention: packed``).
+        sharded: whether its weights are shared out among processes (``trainer.strategy: sharded``).
         accumulated: batches whose gradients are summed before an optimizer step.
 
     Raises:
         UserError: what torch compiles with is missing; or CUDA graphs would be used with accumulated gradients, which
             the next replay overwrites (https://github.com/pytorch/pytorch/issues/169545), or with packed batches, no
-            two of which have one shape; or packed batches on the CPU, where attention goes by their lengths.
+            two of which have one shape; or packed batches on the CPU, where attention goes by their lengths; or
+            weights that are gathered block by block, around which torch would compile each block anew.
     """
     graphs = mode in _CUDA_GRAPHS
+    if sharded:
+        raise UserError("model.compile cannot be used with trainer.strategy=sharded: drop one of them.")
     if graphs and accumulated > 1:
         raise UserError(
             f"`model.compile: {mode}` uses CUDA graphs, which cannot accumulate gradients: set "
