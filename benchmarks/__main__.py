@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.harness import in_own_process
-from benchmarks.machine import as_sentence, describe
-from benchmarks.registry import BENCHMARKS
+from benchmarks.machine import as_sentence
+from benchmarks.registry import BENCHMARKS, run_one
 from benchmarks.tables import screen_table, write_into
 
 # Nothing is fetched and nothing is sent: whatever would reach for the network fails at once.
@@ -37,26 +36,6 @@ def parser() -> argparse.ArgumentParser:
         help="run nothing: put the tables of FILE... (made with --json) into their places in a Markdown page",
     )
     return made
-
-
-def run_one(name: str, quick: bool, repeats: int) -> dict[str, Any]:
-    """Runs one benchmark here.
-
-    Args:
-        name: a key of the registry.
-        quick: toy sizes.
-        repeats: turns of each case.
-
-    Returns:
-        Its rows, and the conditions under which they were measured, in plain JSON types.
-    """
-    machine = describe()
-    start = time.perf_counter()
-    rows = [row.to_json() for row in BENCHMARKS[name].load()(quick, repeats)]
-    if quick:
-        rows = [row | {"claims": []} for row in rows]
-    seconds = round(time.perf_counter() - start, 1)
-    return {"quick": quick, "repeats": repeats, "seconds": seconds, "machine": machine, "rows": rows}
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -26,6 +26,7 @@ import torch.distributed as dist
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.nn.parallel import DistributedDataParallel
 
 from lnsub.durable import writing
 from lnsub.errors import UserError
@@ -171,10 +172,11 @@ class Checkpoints(Callback):
         self._saved_at = trainer.global_step
         if state is None:
             return
-        _set_random_states(trainer, state["random"][trainer.global_rank % len(state["random"])])
         if state["position"] is not None:
+            _settle_buckets(trainer, pl_module)
             # Lightning does so when it makes the loader, but the schedule's length needed the loader before that.
             _train_loader(trainer).load_state_dict(state["position"])
+        _set_random_states(trainer, state["random"][trainer.global_rank % len(state["random"])])
         if state["row"] is not None:
             for logger in trainer.loggers:
                 logger.log_metrics(*state["row"])
@@ -280,6 +282,23 @@ def _train_loader(trainer: Trainer) -> ResumableLoader:
     assert trainer.fit_loop._combined_loader is not None
     (loader,) = trainer.fit_loop._combined_loader.flattened
     return loader
+
+
+def _settle_buckets(trainer: Trainer, module: LightningModule) -> None:
+    """Has DDP lay out its buckets of gradients as they were, by a backward pass whose gradients are thrown away.
+
+    It lays them out anew after the first backward pass of a fit, in the order in which gradients were ready. With more
+    than two ranks it depends on the layout in which order a gradient's summands are added.
+    """
+    model = trainer.strategy.model
+    if not isinstance(model, DistributedDataParallel):
+        return
+    assert isinstance(module, SubnetModule)
+    loader = _train_loader(trainer)
+    batch = trainer.strategy.batch_to_device(loader.dataset[next(iter(loader.sampler))])
+    with trainer.precision_plugin.forward_context():
+        module.loss(model(batch), batch["labels"]).backward()
+    module.zero_grad(set_to_none=True)
 
 
 def _settle_progress(loops: dict[str, Any], validate: bool) -> None:

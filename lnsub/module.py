@@ -2,6 +2,7 @@
 
 import logging
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 from lnsub.apply import check_fit, mask_of
 from lnsub.compiling import Mode, check_can_compile, compile_for_training
 from lnsub.errors import UserError
-from lnsub.sharded import check_strategy
+from lnsub.sharded import ShardedStrategy, check_strategy, compute_dtype
 from lnsub.subnet import Subnet
 from lnsub.tasks.base import Task
 from lnsub.tickets import Ticket
@@ -117,9 +118,11 @@ class SubnetModule(LightningModule):
         self.test_metrics = task.metrics()
         if self.ticket is not None:
             self._put_on(self.ticket)
-        # DDP would send every mask from rank 0 to the others in each forward pass: 85 MB a step for mBERT.
-        masks = [name for name, _ in self.named_buffers() if name.endswith("weight_mask")]
-        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, masks)
+        # DDP would send all buffers from rank 0 to the others in each forward pass: the masks, 85 MB a step for mBERT,
+        # and constants such as position ids. All are equal on all ranks by construction. Said here, it holds for every
+        # strategy that a user may choose; its own `broadcast_buffers` holds for one object alone.
+        buffers = [name for name, _ in self.named_buffers()]
+        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, buffers)
 
     def _put_on(self, ticket: Ticket) -> None:
         """Puts a ticket's mask on the model: on the parameters that both have."""
@@ -139,7 +142,7 @@ class SubnetModule(LightningModule):
         """Shares the model out among the processes where the strategy wants it; called before every fit."""
         check_strategy(self.trainer.strategy)
         if self._device_mesh is not None:
-            self.subnet.share_out(self._device_mesh["data_parallel"])
+            self.subnet.share_out(self._device_mesh["data_parallel"], compute_dtype(self.trainer))
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Returns the task's logits, ``[..., classes]``, aligned with ``batch["labels"]``."""
@@ -192,6 +195,7 @@ class SubnetModule(LightningModule):
                 self.compile_mode,
                 self.device,
                 packed=self.attention == "packed",
+                sharded=isinstance(self.trainer.strategy, ShardedStrategy),
                 accumulated=self.trainer.accumulate_grad_batches,
             )
 
@@ -208,7 +212,16 @@ class SubnetModule(LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Adds one batch to the validation metrics."""
-        self.val_metrics.update(self(batch), batch["labels"])
+        self.val_metrics.update(self._infer(batch), batch["labels"])
+
+    def _infer(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits in inference mode, which Lightning leaves out where validation is part of `fit`, and under gloo.
+
+        The metrics stay outside, as their sums are sent between processes. A model that is shared out stays outside
+        too: what is gathered for it is used again in training.
+        """
+        with nullcontext() if self._device_mesh is not None else torch.inference_mode():
+            return self(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation metrics as ``val_<name>``, over all ranks."""
@@ -216,7 +229,7 @@ class SubnetModule(LightningModule):
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Adds one batch to the test metrics."""
-        self.test_metrics.update(self(batch), batch["labels"])
+        self.test_metrics.update(self._infer(batch), batch["labels"])
 
     def on_test_epoch_end(self) -> None:
         """Logs the test metrics as ``test_<name>``, over all ranks."""

@@ -1,4 +1,5 @@
 import copy
+import functools
 import math
 
 import numpy as np
@@ -6,7 +7,9 @@ import pytest
 import torch
 import torch.nn.utils.prune as torch_prune
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from lnsub import prune, strips
 from lnsub.errors import UserError
 from lnsub.masks import Mask
 from lnsub.names import layer_of, stack_of
@@ -295,6 +298,76 @@ def test_a_gpu_gives_the_cpu_mask(scope):
         on_gpu = select({name: s.cuda() for name, s in scores.items()}, mask.to("cuda"), sparsity, scope)
         mask = select(scores, mask, sparsity, scope)
         assert on_gpu.to("cpu") == mask
+
+
+# Another device's way, on the CPU -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Takes the CPU's weights for those of a GPU: the same operations, in chunks of so many weights."""
+
+    def use(chunk: int) -> None:
+        cut = functools.partial(strips.cut, host=False)
+        monkeypatch.setattr(prune, "cut", lambda *args, host: cut(*args))
+        monkeypatch.setattr(strips, "CHUNK", chunk)
+
+    return use
+
+
+@pytest.mark.parametrize("chunk", [16, 40, 1 << 20])
+@pytest.mark.parametrize("levels", [None, 3])
+def test_chunks_that_join_parameters_give_the_same_masks(as_on_a_gpu, chunk, levels):
+    as_on_a_gpu(chunk)
+    mask = Mask.dense(SHAPES)
+    for round_, sparsity in enumerate(LEVELS):
+        scores = drawn(SHAPES, seed=round_)
+        if levels:
+            scores = {name: (s * levels / 2).round() for name, s in scores.items()}
+        expected = by_sorting(scores, mask, sparsity)
+        mask = select(scores, mask, sparsity)
+        assert mask == expected, (sparsity, chunk)
+
+
+class Launches(TorchDispatchMode):
+    """Counts the operations that a GPU would be given, and those for whose outcome the CPU would wait."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "unique")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.launched = self.waited = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        result = func(*args, **(kwargs or {}))
+        views = isinstance(result, torch.Tensor) and isinstance(args[0], torch.Tensor) and result._is_view()
+        if not views and name not in ("split", "empty", "detach"):
+            self.launched += 1
+        indices = args[1] if name == "index" else ()
+        self.waited += name in self.WAITING or any(i is not None and i.dtype == torch.bool for i in indices)
+        return result
+
+
+@pytest.mark.parametrize("levels", [None, 2])
+def test_on_a_gpu_neither_launches_nor_waits_grow_with_the_number_of_matrices(as_on_a_gpu, monkeypatch, levels):
+    as_on_a_gpu(1 << 20)
+    counted = []
+    for matrices in (2, 64):
+        shapes = {f"w{i:02}": (4096 // matrices, 32) for i in range(matrices)}
+        scores = drawn(shapes, 1)
+        if levels:  # ties, some of which are spared
+            scores = {name: (s * levels).round() for name, s in scores.items()}
+        read_back = []
+        monkeypatch.setattr(torch.Tensor, "tolist", lambda t, f=torch.Tensor.tolist: read_back.append(t) or f(t))
+        with Launches() as launches:
+            mask = select(scores, Mask.dense(shapes), 0.5)
+        monkeypatch.undo()
+        as_on_a_gpu(1 << 20)
+        assert mask.total - mask.kept == mask.total // 2
+        counted.append((launches.launched, launches.waited + len(read_back)))
+    assert counted[0][1] == counted[1][1] <= 10
+    print(counted)
 
 
 # Refusals -----------------------------------------------------------------------------------------------------------
