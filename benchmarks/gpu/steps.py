@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ class Variant:
         multiple: ``data.init_args.pad_to_multiple_of``.
     """
 
-    attention: str = "sdpa"
+    attention: Literal["sdpa", "packed"] = "sdpa"
     compile: Mode | None = None
     multiple: int = 8
 
