@@ -12,6 +12,7 @@ from benchmarks.registry import BENCHMARKS
 from benchmarks.tables import write_into
 
 ROWS = ["case", "timing", "reference", "ratio", "values", "claims"]
+SLOW = ("compiling", "gpu")
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def in_this_process(monkeypatch):
             monkeypatch.setattr(module, "in_own_process", lambda function, *args: function(*args))
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in BENCHMARKS])
 def test_a_benchmark_runs_and_its_rows_are_plain_json(name, in_this_process):
     rows = BENCHMARKS[name].load()(True, 1)
     assert rows
