@@ -26,6 +26,11 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "selection": Benchmark("benchmarks.selection", "exact pruning to a sparsity, and a whole prune-rewind-write step"),
     "overlap": Benchmark("benchmarks.overlap", "the overlap of many tickets, pair by pair"),
     "tickets": Benchmark("benchmarks.tickets", "packing, saving and loading masks; one file for a run's nested masks"),
+    "compiling": Benchmark("benchmarks.compiling", "a step through torch.compile, and how often rounds compile"),
+    "gpu": Benchmark("benchmarks.gpu", "mBERT on XNLI on one GPU: steps, what bounds them, and whole runs"),
+    "packing": Benchmark("benchmarks.packing", "batches without padding, against padded ones"),
+    "masking": Benchmark("benchmarks.masking", "one training step under a mask, against dense and torch's own pruning"),
+    "recipe": Benchmark("benchmarks.recipe", "fine-tuning: the authors' recipe, transformers' Trainer and lnsub"),
 }
 """By the name that ``python -m benchmarks NAME`` and the places in ``docs/performance.md`` use."""
 

@@ -34,6 +34,11 @@ def markdown(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", f"{how}{turns}. {as_sentence(result['machine'])}."])
 
 
+def as_line(row: Mapping[str, Any]) -> str:
+    """Puts one row, as JSON types, in one line of text, for a run that tells of each as it comes."""
+    return " | ".join(cell for cell in _cells(row) if cell)
+
+
 def write_into(page: Path, files: Iterable[Path]) -> list[str]:
     """Puts the tables of runs between their markers in a page.
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
-from lnsub.errors import UserError
+from lnsub.errors import RunError, UserError
 
 _UNKNOWN = re.compile(
     r"[Oo]ption '([\w.]+)' is not accepted|accept option '([\w.]+)'|unrecognized arguments: --([\w.+-]+)"
@@ -27,7 +27,7 @@ def one_line(error: Exception, args: Sequence[str] = ()) -> str | None:
         The line, or None where the error is not the user's: a bug, whose traceback is needed.
     """
     for cause in _chain(error):  # jsonargparse wraps what a class's __init__ refuses
-        if isinstance(cause, UserError):
+        if isinstance(cause, UserError | RunError):
             return " ".join(str(cause).split())
     names = {cls.__name__ for cls in type(error).__mro__}
     if names & {"ArgumentError", "ArgumentTypeError", "NSKeyError", "ParserError"}:

@@ -1,11 +1,21 @@
-"""Models beyond one GPU: Lightning's strategy for FSDP2, set up for what lnsub does."""
+"""Models beyond one GPU: Lightning's strategy for FSDP2, set up for what lnsub does.
+
+Importing this gives trainers the strategy ``sharded``.
+"""
 
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import (
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    Strategy,
+    StrategyRegistry,
+)
 
 from lnsub.errors import UserError
 
@@ -50,6 +60,9 @@ class ShardedStrategy(ModelParallelStrategy):
             self.optimizers = optimizers
 
 
+StrategyRegistry.register("sharded", ShardedStrategy, description="FSDP2: every process holds a part of the model")
+
+
 def check_strategy(strategy: Strategy) -> None:
     """Refuses a strategy that puts weights where no mask finds them, or that needs a model made for it.
 
@@ -60,5 +73,18 @@ def check_strategy(strategy: Strategy) -> None:
     if isinstance(strategy, others) and not isinstance(strategy, ShardedStrategy):
         raise UserError(
             f"Masks cannot follow the weights under {type(strategy).__name__}: to share a model out among processes, "
-            "use --trainer.strategy=lnsub.sharded.ShardedStrategy."
+            "use --trainer.strategy=sharded."
         )
+
+
+def compute_dtype(trainer: Trainer) -> torch.dtype | None:
+    """What a model that is shared out computes in, by the trainer's precision; None: in the dtype of its weights.
+
+    Raises:
+        UserError: it is a precision that does not go with sharing out.
+    """
+    if trainer.precision not in ("32-true", "bf16-mixed"):
+        raise UserError(
+            f"--trainer.strategy=sharded goes with --trainer.precision=32-true or bf16-mixed, not {trainer.precision}."
+        )
+    return torch.bfloat16 if trainer.precision == "bf16-mixed" else None

@@ -37,6 +37,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="BASE_MODEL",
         help="make the inherited masks from the base model (default: the one that the tickets name)",
     )
+    parser.add_argument(
+        "--wandb", metavar="[E/]P", help="log the tables to this W&B project too; offline where there is no API key"
+    )
     parser.set_defaults(call=_run)
 
 
@@ -64,4 +67,9 @@ def _run(options: argparse.Namespace) -> int:
     sys.stdout.write(f"{len(made.drawn)} figures: {made.page} (data: {len(made.data)} CSV files beside it)\n")
     if made.left_out:
         sys.stdout.write(f"Left out, as there is no data: {', '.join(made.left_out)}\n")
+    if options.wandb:
+        from lnsub.tracking.tables import log_tables
+
+        log_tables(made.tables, options.wandb, options.runs)
+        sys.stdout.write(f"{len(made.tables)} tables: W&B project {options.wandb}\n")
     return 0

@@ -59,12 +59,13 @@ TABLES: frozenset[str] = frozenset(
 
 @dataclass(frozen=True)
 class Made:
-    """What was written: the page, the CSV files, and the titles of the figures drawn and left out."""
+    """What was written: the page, the CSV files, the figures' titles drawn and left out, and the files' tables."""
 
     page: Path
     data: tuple[Path, ...]
     drawn: tuple[str, ...]
     left_out: tuple[str, ...]
+    tables: dict[str, pd.DataFrame]
 
 
 def report(
@@ -111,7 +112,7 @@ def report(
         raise UserError(f"Cannot write the report {output}: {error.strerror or error}.") from error
     drawn = tuple(figure.title for figure in figures if isinstance(figure, Figure))
     left_out = tuple(figure.title for figure in figures if isinstance(figure, Missing))
-    return Made(output, tuple(paths), drawn, left_out)
+    return Made(output, tuple(paths), drawn, left_out, tables)
 
 
 def _write(path: Path, text: str) -> None:

@@ -3,7 +3,6 @@
 import copy
 import gc
 import pkgutil
-import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +12,8 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 
+from lnsub.checkpoints import Checkpoints
 from lnsub.complaints import one_line
 from lnsub.errors import UserError
 from lnsub.imp import IMPCallback
@@ -22,6 +21,8 @@ from lnsub.results import Record
 from lnsub.subnet import Subnet
 from lnsub.tasks import LanguageDataModule
 from lnsub.tickets import Ticket
+from lnsub.tracking.logger import RunCard
+from lnsub.tracking.rounds import WandbRounds
 from lnsub.training import TrainingCLI
 from lnsub.transfer.baseline_masks import pruned_once
 from lnsub.transfer.cell_folder import CellFolder
@@ -43,6 +44,7 @@ class CellFit(TrainingCLI):
 
     def __init__(self, args: Sequence[str], language: str) -> None:
         self._folder = CellFolder(Path())
+        self._cell: Cell
         for arg in args:
             if arg.split("=")[0] in _SET_BY_CELLS:
                 raise UserError(
@@ -120,6 +122,28 @@ class CellFit(TrainingCLI):
         self._get(self.config_init, "trainer")["enable_progress_bar"] = False
         return super().instantiate_trainer(**kwargs)
 
+    def card(self, callbacks: Sequence[Callback]) -> RunCard:
+        """What the cell is called on W&B, and what it is filtered and grouped by there."""
+        cell = self._cell
+        where = "zero-shot" if cell.kind == "zero_shot" else cell.language
+        level = f"/s{cell.sparsity:.2f}" if cell.found else ""
+        facts = {
+            "task": cell.task,
+            "language": cell.language,
+            "seed": cell.seed,
+            "task_language": f"{cell.task}/{cell.language}",
+            "base_model": self.model.base_model,
+            "source": cell.source,
+            "target": ",".join(cell.targets),
+            "sparsity": cell.sparsity,
+            "variant": cell.variant,
+        }
+        if cell.found and cell.variant != "random":
+            facts |= {"source_task": cell.found.provenance.task, "source_seed": cell.found.provenance.seed}
+        tags = (cell.task, cell.kind, cell.row, *cell.targets, f"seed{cell.seed}")
+        name = f"{cell.task}/{cell.row}->{where}{level}/seed{cell.seed}"
+        return RunCard(name, cell.kind, f"{cell.kind}-{cell.task}", tags, facts)
+
     def build(self, cell: Cell, folder: CellFolder, ticket: Path | None) -> None:
         """Makes the model, the data module and the trainer of a cell.
 
@@ -137,10 +161,7 @@ class CellFit(TrainingCLI):
         settings["model"]["ticket"] = str(ticket) if ticket else None
         if cell.variant == "reinit":
             settings["model"]["init"] = "random"
-        if settings["wandb"] is not None:
-            settings["wandb"]["group"] = settings["wandb"]["group"] or f"{cell.kind}-{cell.task}"
-            settings["wandb"]["tags"] = [*settings["wandb"]["tags"], cell.kind, cell.row, *cell.targets]
-        self._folder = folder
+        self._folder, self._cell = folder, cell
         self.config = self.parser.parse_object({"subcommand": "fit", "fit": settings})
         self._set_seed()
         super().instantiate_classes()
@@ -176,9 +197,10 @@ class CellFit(TrainingCLI):
                 unusable[target] = str(error)
         last = _LastValidation()
         self.trainer.callbacks.extend([last, *callbacks])
-        start = time.perf_counter()
-        self.trainer.fit(self.model, datamodule=self.datamodule)
-        wall_s = round(time.perf_counter() - start, 3)
+        checkpoints = Checkpoints(self.folder, self._get(self.config_init, "checkpoint_every_n_steps"))
+        checkpoints.attach(self.trainer)
+        self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=checkpoints.newest())
+        wall_s = round(checkpoints.seconds, 3)
         records = []
         for target, split in wanted:
             if target in unusable or (split == "test" and split not in data[target].source.splits()):
@@ -224,7 +246,10 @@ class CellFit(TrainingCLI):
 
     def _log(self, records: Sequence[Record]) -> None:
         """Sends the measurements to the loggers, beside the sparsity."""
-        row = {f"{r.kind}/{r.target}_{r.split}_{r.metric}": r.value for r in records}
+        # The target of a transfer is in its configuration; a zero-shot transfer has several.
+        row = {
+            f"{r.kind}/{f'{r.target}_' if r.kind == 'zero_shot' else ''}{r.split}_{r.metric}": r.value for r in records
+        }
         for logger in self.trainer.loggers if records else ():
             logger.log_metrics(
                 {f"{records[0].kind}/sparsity": records[0].sparsity, **row}, step=self.trainer.global_step
@@ -254,9 +279,9 @@ class CellFit(TrainingCLI):
     def release(self) -> None:
         """Ends the W&B run and lets go of the model, so that the next cell finds the memory free."""
         trainer = self.__dict__.get("trainer")
-        for logger in trainer.loggers if trainer else ():
-            if isinstance(logger, WandbLogger):
-                logger.experiment.finish()
+        for callback in trainer.callbacks if trainer else ():
+            if isinstance(callback, WandbRounds):
+                callback.close(trainer)
         for name in ("config_init", "trainer", "model", "datamodule"):
             self.__dict__.pop(name, None)
         del trainer

@@ -1,0 +1,299 @@
+"""A stand-in for the W&B server on the loopback: what wandb 0.31's client sends is kept, what it needs is answered.
+
+It shows what the client sends and how it goes on with a run, not what the site draws. As at the site, a run's history
+is a list of lines that the client writes at offsets, and two artifacts of one name and content are one version.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+ENTITY, PROJECT_ID = "team", "p1"
+
+
+@dataclass
+class Run:
+    """What the server knows of a run."""
+
+    id: str
+    name: str = ""
+    group: str | None = None
+    job_type: str | None = None
+    tags: list[str] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    history: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Rows by line number."""
+    exit_code: int | None = None
+    used: list[str] = field(default_factory=list)
+    """Artifacts that went into the run, as ``name:version``."""
+    made: list[str] = field(default_factory=list)
+    """Artifacts that came out of it."""
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The history, in the order of its lines."""
+        return [self.history[line] for line in sorted(self.history)]
+
+    def column(self, name: str) -> list[Any]:
+        """One key's values, in the order of the rows that have it."""
+        return [row[name] for row in self.rows if name in row]
+
+
+@dataclass
+class Artifact:
+    """One version of an artifact."""
+
+    id: str
+    name: str
+    type: str
+    version: int
+    digest: str
+    metadata: dict[str, Any]
+    manifest: dict[str, Any] = field(default_factory=dict)
+    committed: bool = False
+
+    @property
+    def label(self) -> str:
+        """``name:v0``."""
+        return f"{self.name}:v{self.version}"
+
+
+class WandbServer(ThreadingHTTPServer):
+    """Listens on a free port of the loopback; a context manager."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.lock = threading.RLock()
+        self.runs: dict[str, Run] = {}
+        self.artifacts: dict[str, Artifact] = {}
+        self.views: dict[str, dict[str, Any]] = {}
+        self.files: dict[str, bytes] = {}
+        self.calls: list[str] = []
+        self.unknown: list[str] = []
+        self.keep_from_streams = False
+        """Take no rows, answering with status 500, as a server in trouble."""
+
+    def __enter__(self) -> "WandbServer":
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def environment(self) -> dict[str, str]:
+        """The variables that lead the client here."""
+        return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "online"}
+
+    def answer(self, operation: str, given: dict[str, Any]) -> dict[str, Any] | None:
+        """Answers one GraphQL operation; None for one that it does not know."""
+        reply = getattr(self, f"_on_{re.sub(r'(?<!^)(?=[A-Z])', '_', operation).lower()}", None)
+        return None if reply is None else reply(given)
+
+    # Runs -----------------------------------------------------------------------------------------------------------
+
+    def _project(self, given: dict[str, Any]) -> dict[str, Any]:
+        name = given.get("project") or given.get("projectName") or "lnsub"
+        entity = {"id": "e1", "name": ENTITY}
+        return {"id": PROJECT_ID, "internalId": "1", "name": name, "entity": entity, "entityName": ENTITY}
+
+    def _on_run_resume_status(self, given: dict[str, Any]) -> dict[str, Any]:
+        run = self.runs.get(given["name"])
+        bucket = run and {
+            "id": run.id,
+            "name": run.id,
+            "displayName": run.name,
+            "summaryMetrics": json.dumps(run.summary),
+            "config": json.dumps(run.config),
+            "tags": run.tags,
+            "notes": None,
+            "historyLineCount": len(run.history),
+            "eventsLineCount": 0,
+            "logLineCount": 0,
+            "historyTail": json.dumps([json.dumps(row) for row in run.rows[-1:]]),
+            "eventsTail": "[]",
+            "wandbConfig": json.dumps({"t": 1}),
+        }
+        return {"model": {**self._project(given), "bucket": bucket}}
+
+    def _on_upsert_bucket(self, given: dict[str, Any]) -> dict[str, Any]:
+        inserted = given["name"] not in self.runs
+        run = self.runs.setdefault(given["name"], Run(given["name"]))
+        run.config |= json.loads(given.get("config") or "{}")
+        run.name = given.get("displayName") or run.name
+        run.group = given.get("groupName") or run.group
+        run.job_type = given.get("jobType") or run.job_type
+        run.tags = given.get("tags") or run.tags
+        bucket = {
+            "id": run.id,
+            "name": run.id,
+            "displayName": run.name,
+            "description": "",
+            "config": json.dumps(run.config),
+            "sweepName": None,
+            "project": self._project(given),
+            "historyLineCount": len(run.history),
+        }
+        return {"upsertBucket": {"inserted": inserted, "bucket": bucket}}
+
+    def _on_create_run_files(self, given: dict[str, Any]) -> dict[str, Any]:
+        files = [{"name": f, "uploadUrl": f"{self.url}/storage/{given['run']}/{f}"} for f in given["files"]]
+        return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
+
+    def stream(self, run: Run, chunk: dict[str, Any]) -> None:
+        """Takes lines of a run's files, each at its offset."""
+        for name, part in (chunk.get("files") or {}).items():
+            lines = part.get("content") or []
+            if name == "wandb-summary.json":
+                run.summary = json.loads(lines[-1])
+            elif name == "wandb-history.jsonl":
+                for line, text in enumerate(lines, start=part.get("offset", 0)):
+                    run.history[line] = json.loads(text)
+        if chunk.get("complete"):
+            run.exit_code = chunk.get("exitcode")
+
+    # Artifacts ------------------------------------------------------------------------------------------------------
+
+    def _on_create_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
+        wanted = given["input"]
+        name = wanted["artifactCollectionName"]
+        versions = [a for a in self.artifacts.values() if a.name == name]
+        found = next((a for a in versions if a.digest == wanted["digest"]), None)
+        if found is None:
+            number = str(len(self.artifacts) + 1)
+            kind, metadata = wanted["artifactTypeName"], json.loads(wanted.get("metadata") or "{}")
+            found = Artifact(number, name, kind, len(versions), wanted["digest"], metadata)
+            self.artifacts[number] = found
+        if wanted["runName"]:  # an artifact that is only used has no run that made it
+            self.runs[wanted["runName"]].made.append(found.label)
+        state = "COMMITTED" if found.committed else "PENDING"
+        return {
+            "createArtifact": {
+                "artifact": {"id": found.id, "state": state, "artifactSequence": {"id": name, "latestArtifact": None}}
+            }
+        }
+
+    def _on_use_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
+        wanted = given["input"]
+        self.runs[wanted["runName"]].used.append(self.artifacts[wanted["artifactID"]].label)
+        return {"useArtifact": {"artifact": {"id": wanted["artifactID"]}}}
+
+    def _on_create_artifact_manifest(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {"createArtifactManifest": self._manifest(given["artifactID"])}
+
+    def _on_update_artifact_manifest(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {"updateArtifactManifest": self._manifest(given["artifactManifestID"])}
+
+    def _manifest(self, number: str) -> dict[str, Any]:
+        upload = {"id": f"f{number}", "uploadUrl": f"{self.url}/manifests/{number}", "uploadHeaders": []}
+        return {"artifactManifest": {"id": number, "file": upload}}
+
+    def _on_create_artifact_files(self, given: dict[str, Any]) -> dict[str, Any]:
+        edges = []
+        for spec in given["input"]["artifactFiles"]:
+            path = f"artifacts/{spec['artifactID']}/{spec['name']}"
+            node = {"storagePath": path, "uploadUrl": f"{self.url}/{path}", "uploadHeaders": []}
+            edges.append({"node": {**node, "uploadMultipartUrls": None, "artifact": {"id": spec["artifactID"]}}})
+        return {"createArtifactFiles": {"files": {"edges": edges}}}
+
+    def _on_commit_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
+        found = self.artifacts[given["artifactID"]]
+        found.committed = True
+        found.manifest = json.loads(self.files[f"/manifests/{found.id}"])
+        return {"commitArtifact": {"artifact": {"id": found.id, "digest": found.digest}}}
+
+    # Projects and views ---------------------------------------------------------------------------------------------
+
+    def _on_viewer(self, _: dict[str, Any]) -> dict[str, Any]:
+        teams = {"edges": [{"node": {"name": ENTITY}}]}
+        user = {"id": "u1", "entity": ENTITY, "username": "u", "name": "u", "email": "u@localhost", "flags": "{}"}
+        return {"viewer": {**user, "admin": False, "teams": teams, "apiKeys": {"edges": []}}}
+
+    _on_get_viewer = _on_viewer
+
+    def _on_server_features_query(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"serverInfo": {"features": []}}
+
+    def _on_organization_core_weave_organization_i_d(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"entity": {"organization": {"coreWeaveOrganizationId": None}}}
+
+    def _on_upsert_view2(self, given: dict[str, Any]) -> dict[str, Any]:
+        number = given.get("id") or f"v{len(self.views) + 1}"
+        self.views[number] = given
+        times = {"createdAt": "2026-01-01T00:00:00", "updatedAt": "2026-01-01T00:00:00"}
+        view = {k: given.get(k) for k in ("type", "name", "displayName", "description", "spec")}
+        return {
+            "upsertView": {"inserted": True, "view": {"id": number, **view, **times, "project": self._project(given)}}
+        }
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: WandbServer
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing on the screen."""
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body = b""
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
+    def _reply(self, answer: object, status: int = 200) -> None:
+        body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        body = self.server.files.get(self.path)
+        self._reply({} if body is None else body, 404 if body is None else 200)
+
+    def do_PUT(self) -> None:
+        body = self._body()
+        with self.server.lock:
+            self.server.files[self.path] = body
+        self._reply({})
+
+    def do_POST(self) -> None:
+        body = self._body()
+        with self.server.lock:
+            if stream := re.fullmatch(r"/files/[^/]*/[^/]*/([^/]*)/file_stream", self.path):
+                if self.server.keep_from_streams:
+                    return self._reply({}, 500)
+                self.server.stream(self.server.runs[stream[1]], json.loads(body))
+                return self._reply({"limits": {}})
+            if self.path != "/graphql":
+                return self._reply({}, 404)
+            asked = json.loads(body)
+            operation = re.search(r"(?:query|mutation)\s+(\w+)", asked["query"])[1]
+            operation = operation[0].upper() + operation[1:]
+            self.server.calls.append(operation)
+            data = self.server.answer(operation, asked.get("variables") or {})
+            if data is None:
+                self.server.unknown.append(operation)
+                return self._reply({"data": None, "errors": [{"message": f"{operation} is not known here"}]})
+        return self._reply({"data": data})
+
+
+def digest_of(content: bytes) -> str:
+    """The digest that a manifest has of a file."""
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
