@@ -1,4 +1,4 @@
-"""Broken configurations, data, tickets, checkpoints and run folders: one sentence, exit status 2, nothing written over."""
+"""Broken configs, data, tickets, checkpoints and run folders: one sentence, exit status 2, nothing written over."""
 
 import hashlib
 import json
@@ -76,7 +76,7 @@ def world(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-# What breaks it: each takes the world and returns the command to run ----------------------------------------------------
+# What breaks it: each takes the world and returns the command to run ---------------------------------------------
 
 FIT = ["fit", "--config=config.yaml"]
 AGAIN = [*FIT, "--output=other"]
@@ -296,15 +296,23 @@ BROKEN: dict[str, Break] = {
     "ticket with another checksum": ticket_metadata(checksum="0" * 64),
     "ticket is not there": command("ticket", "info", "nowhere.safetensors"),
     "ticket is a folder": command("ticket", "info", "runs"),
-    "overlap with a damaged ticket": ticket_bytes(flip_last_byte, "overlap", str(TICKET), str(RUN / "tickets/s0.30.safetensors")),
+    "overlap with a damaged ticket": ticket_bytes(
+        flip_last_byte, "overlap", str(TICKET), str(RUN / "tickets/s0.30.safetensors")
+    ),
     "overlap across base models": command("overlap", str(TICKET), "foreign.safetensors"),
-    "combine across base models": command("combine", "union", str(TICKET), "foreign.safetensors", "--output=u.safetensors"),
+    "combine across base models": command(
+        "combine", "union", str(TICKET), "foreign.safetensors", "--output=u.safetensors"
+    ),
     "combine with one of an unknown way": command("combine", "xor", str(TICKET), "--output=u.safetensors"),
     "export of a damaged ticket": ticket_bytes(flip_last_byte, "export", str(TICKET), "--output=exported"),
-    "fit under a ticket of another base model": command(*AGAIN, "--model.ticket=foreign.safetensors", "--trainer.callbacks=null"),
+    "fit under a ticket of another base model": command(
+        *AGAIN, "--model.ticket=foreign.safetensors", "--trainer.callbacks=null"
+    ),
     "fit of changed weights under a ticket": base_of_other_weights,
     "IMP under a ticket": command(*AGAIN, f"--model.ticket={TICKET}"),
-    "transfer of no tickets": command("transfer", "--config=config.yaml", "--tickets=no*.safetensors", "--languages=en", "--output=t"),
+    "transfer of no tickets": command(
+        "transfer", "--config=config.yaml", "--tickets=no*.safetensors", "--languages=en", "--output=t"
+    ),
     # checkpoints
     "checkpoint is empty": checkpoint(lambda content: b""),
     "checkpoint is cut off": checkpoint(lambda content: content[: len(content) // 2]),
