@@ -1,6 +1,6 @@
 import copy
-import functools
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from lnsub.errors import UserError
 from lnsub.masks import Mask
 from lnsub.names import layer_of, stack_of
 from lnsub.prune import SCOPES, select
+from lnsub.workers import Workers
 
 LEVELS = [round(0.1 * i, 1) for i in range(1, 10)]
 # Deliberately out of name order.
@@ -308,8 +309,7 @@ def as_on_a_gpu(monkeypatch):
     """Takes the CPU's weights for those of a GPU: the same operations, in chunks of so many weights."""
 
     def use(chunk: int) -> None:
-        cut = functools.partial(strips.cut, host=False)
-        monkeypatch.setattr(prune, "cut", lambda *args, host: cut(*args))
+        monkeypatch.setattr(prune, "_on_host", lambda device: False)
         monkeypatch.setattr(strips, "CHUNK", chunk)
 
     return use
@@ -340,34 +340,36 @@ class Launches(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
-        result = func(*args, **(kwargs or {}))
-        views = isinstance(result, torch.Tensor) and isinstance(args[0], torch.Tensor) and result._is_view()
-        if not views and name not in ("split", "empty", "detach"):
-            self.launched += 1
+        views = any(out.alias_info and not out.alias_info.is_write for out in func._schema.returns)
+        self.launched += not views and name not in ("empty", "promote_types")
         indices = args[1] if name == "index" else ()
         self.waited += name in self.WAITING or any(i is not None and i.dtype == torch.bool for i in indices)
-        return result
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("levels", [None, 2])
 def test_on_a_gpu_neither_launches_nor_waits_grow_with_the_number_of_matrices(as_on_a_gpu, monkeypatch, levels):
     as_on_a_gpu(1 << 20)
-    counted = []
+    monkeypatch.setattr(prune, "workers", lambda device: nullcontext(Workers(1, None)))  # as a GPU gets
+    whole = drawn({"w": (4096, 32)}, 1)["w"]
+    if levels:  # ties, some of which are spared
+        whole = (whole * levels).round()
+    read_back = []
+    tolist = torch.Tensor.tolist  # on a GPU it waits, which on the CPU no operation shows
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda tensor: read_back.append(tensor) or tolist(tensor))
+    counted, pruned = [], []
     for matrices in (2, 64):
-        shapes = {f"w{i:02}": (4096 // matrices, 32) for i in range(matrices)}
-        scores = drawn(shapes, 1)
-        if levels:  # ties, some of which are spared
-            scores = {name: (s * levels).round() for name, s in scores.items()}
-        read_back = []
-        monkeypatch.setattr(torch.Tensor, "tolist", lambda t, f=torch.Tensor.tolist: read_back.append(t) or f(t))
+        scores = {f"w{i:02}": part for i, part in enumerate(whole.chunk(matrices))}
+        dense = Mask.dense({name: part.shape for name, part in scores.items()})
+        read_back.clear()
         with Launches() as launches:
-            mask = select(scores, Mask.dense(shapes), 0.5)
-        monkeypatch.undo()
-        as_on_a_gpu(1 << 20)
-        assert mask.total - mask.kept == mask.total // 2
+            mask = select(scores, dense, 0.5)
         counted.append((launches.launched, launches.waited + len(read_back)))
-    assert counted[0][1] == counted[1][1] <= 10
-    print(counted)
+        pruned.append(torch.cat([*mask.values()]))
+    assert torch.equal(*pruned)
+    # Where the sample misleads, one more pass is needed: the two samples are of different places.
+    assert abs(counted[0][0] - counted[1][0]) <= 25
+    assert all(waited <= 14 for _, waited in counted)
 
 
 # Refusals -----------------------------------------------------------------------------------------------------------
