@@ -194,8 +194,8 @@ def report(layers: int, repeats: int) -> str:
     _, two, _ = measured(2, layers, repeats)
     select_rate, ticket_rate = (f"{total / statistics.median(s) / 1e6:.1f}" for s in (one, ticket))
     measurements = f"""Rates, of {total:,} weights in float32, by processor time, median of {repeats} turns: selection
-of half of them {select_rate} million weights a second, in one process ({_range(one)}); in two that share them, each is at
-work for {_range(two)}. A ticket packed and written: {ticket_rate} million weights a second.
+of half of them {select_rate} million weights a second, in one process ({_range(one)}); in two that share them, each
+is at work for {_range(two)}. A ticket packed and written: {ticket_rate} million weights a second.
 {as_sentence(machine)}."""
     return f"{measurements}\n\n{tables(rates_in(measurements))}"
 

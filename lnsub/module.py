@@ -15,9 +15,11 @@ from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 from lnsub.apply import check_fit, mask_of
 from lnsub.compiling import Mode, check_can_compile, compile_for_training
 from lnsub.errors import UserError
+from lnsub.ranks import part_of_all
 from lnsub.sharded import ShardedStrategy, check_strategy, compute_dtype
 from lnsub.subnet import Subnet
 from lnsub.tasks.base import Task
+from lnsub.tasks.batching import IGNORED
 from lnsub.tickets import Ticket
 
 log = logging.getLogger(__name__)
@@ -157,9 +159,19 @@ class SubnetModule(LightningModule):
         """Mean cross-entropy in nats over the labels that are not -100."""
         return F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten(), ignore_index=-100)
 
+    def batch_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """The loss of this rank's part of a batch, such that the mean over the ranks is the loss of the whole batch.
+
+        The parts need not have the same number of labels: of named entities and masked words they seldom do.
+        """
+        loss = self.loss(self(batch), batch["labels"])
+        if self.trainer.world_size > 1:
+            loss = loss * part_of_all((batch["labels"] != IGNORED).sum())
+        return loss
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """One batch's loss."""
-        loss = self.loss(self(batch), batch["labels"])
+        loss = self.batch_loss(batch)
         self.log("train_loss", loss, batch_size=1)
         return loss
 

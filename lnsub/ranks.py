@@ -22,6 +22,7 @@ from typing import Any
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from torch import Tensor
 
 from lnsub.errors import RunError
 from lnsub.interrupts import EXIT_STATUS
@@ -78,6 +79,17 @@ def check_agreement(trainer: Trainer, checksum: str) -> None:
             "stops. The tickets and results on the disk are good; start it again, and it goes on from the last "
             "checkpoint."
         )
+
+
+def part_of_all(count: Tensor) -> Tensor:
+    """This rank's count over the mean of all ranks' counts, without waiting for the device; all ranks call it together.
+
+    Args:
+        count: a number that each rank has, a tensor without dimensions.
+    """
+    total = count.clone()
+    dist.all_reduce(total)
+    return count * dist.get_world_size() / total
 
 
 @contextmanager

@@ -4,8 +4,8 @@
 
     python -m tests.soak --runs 40 --seed 1
 
-Each run is `lnsub fit` on a tiny model with dropout: three rounds, or one plain fine-tuning, on one to three
-processes (gloo). Its whole process group is killed at a random moment; then the same command is started again, and killed again
+Each run is `lnsub fit` on a tiny model with dropout: three rounds, or one plain fine-tuning, on one to three processes
+(gloo). Its whole process group is killed at a random moment; then the same command is started again, and killed again
 with some probability, until it ends. Then tickets, results, the last weights and metrics.csv must be those of the run
 that nothing disturbed, to the bit.
 
@@ -273,8 +273,8 @@ def _differing(found: dict[str, Any], expected: dict[str, Any]) -> str:
     parts = []
     for name, value in expected.items():
         if found[name] != value:
-            keys = [key for key in value if found[name].get(key) != value[key]] if isinstance(value, dict) else ""
-            parts.append(f"{name} {keys}" if keys else name)
+            odd = [key for key in value if found[name].get(key) != value[key]] if isinstance(value, dict) else []
+            parts.append(f"{name} ({len(odd)} of {len(value)}: {odd[0]} ...)" if odd else name)
     return "differing: " + ", ".join(parts)
 
 

@@ -210,7 +210,7 @@ def test_packed_batches_are_refused_where_each_would_compile(mode, device, sente
 
 
 def test_shared_out_weights_are_refused():
-    with pytest.raises(UserError, match="model.compile cannot be used with"):
+    with pytest.raises(UserError, match=r"model.compile cannot be used with"):
         check_can_compile("default", torch.device("cpu"), sharded=True)
 
 

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,13 @@ def submitted(node: SlurmNode, world: Path, *command: str, **variables: object) 
     return re.findall(r"(?:^|job )(\d+)", node.run(*command, cwd=world, env=env), re.M)
 
 
+def wait_for(look: Callable[[], object], result: object) -> None:
+    end = time.monotonic() + PATIENCE
+    while look() != result:
+        assert time.monotonic() < end
+        time.sleep(0.5)
+
+
 def logs(folder: Path) -> str:
     return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')}" for path in sorted(folder.glob("*.out")))
 
@@ -121,19 +128,20 @@ def test_preempted_twice_by_its_time_limit_a_run_on_two_tasks_ends_with_the_tick
     batch += [f"--output={tmp_path}/%x-%A_%a.out", "--signal=USR1@600", "--array=0"]
     script = [str(ROOT / "slurm" / "imp.sbatch"), str(tmp_path / "held.yaml")]
     (job,) = submitted(node, world, *batch, *script, OUTPUT=tmp_path / "held", BATCH_SIZE=8)
-    for restarts in (0, 1):
-        end = time.monotonic() + PATIENCE
-        while not (tmp_path / "mark").exists() or len((tmp_path / "mark").read_text().split()) == restarts:
-            assert time.monotonic() < end, logs(tmp_path)
-            time.sleep(0.2)
+
+    def seen() -> tuple[int, int]:
+        """How often it has begun to wait for the signal, and how often it was started again."""
         fields = node.jobs(job)["0"]
-        assert (fields["JobState"], fields["Restarts"]) == ("RUNNING", str(restarts)), logs(tmp_path)
+        assert fields["JobState"] in {"PENDING", "RUNNING", "COMPLETING"}, logs(tmp_path)
+        waits = (tmp_path / "mark").read_text().split() if (tmp_path / "mark").exists() else []
+        return len(waits), int(fields["Restarts"])
+
+    for restarts in (0, 1):
+        wait_for(seen, (restarts + 1, restarts))
         # Its time is over in less than the warning that it asked for, so that SLURM warns it now.
-        minutes = int(fields["RunTime"].split(":")[1]) + 2
+        minutes = int(node.jobs(job)["0"]["RunTime"].split(":")[1]) + 2
         node.run("scontrol", "update", f"JobId={job}_0", f"TimeLimit={minutes}")
-        while node.jobs(job)["0"]["Restarts"] == str(restarts):
-            assert time.monotonic() < end, logs(tmp_path)
-            time.sleep(0.2)
+        wait_for(seen, (restarts + 1, restarts + 1))
         node.run("scontrol", "update", f"JobId={job}_0", "TimeLimit=30")
     node.wait([job], PATIENCE)
     (fields,) = node.jobs(job).values()

@@ -8,7 +8,7 @@ quick mode, which runs every line of it at toy sizes on the CPU.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -18,10 +18,10 @@ from benchmarks.gpu.fits import fit
 from benchmarks.gpu.pieces import between_rounds, ceilings, of_a_step
 from benchmarks.gpu.steps import Found, authors, lnsub
 from benchmarks.gpu.summary import summary
-from benchmarks.gpu.worker import PartFailed, Worker
 from benchmarks.gpu.workload import Settings, shape
 from benchmarks.harness import Row
 from benchmarks.tables import as_line
+from benchmarks.worker import PartFailed, Worker
 
 MINUTES = 7.5
 GRAPHS = "CUDA graphs, padded to 16"
@@ -94,9 +94,9 @@ def measure(device: Device, quick: bool, repeats: int, minutes: float = MINUTES,
     facts: dict[str, dict[str, float]] = {}
 
     def add(found: Sequence[Row]) -> None:
-        rows.extend(found)
         for row in found:
-            tell(row)
+            rows.append(replace(row, claims=()) if quick else row)
+            tell(rows[-1])
 
     with shape(quick) as folder, Worker(__name__) as worker:
         settings = Settings(device, folder, quick, repeats)
