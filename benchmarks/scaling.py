@@ -158,7 +158,8 @@ def measure(rank: int, count: int, folder: str, layers: int, repeats: int) -> tu
     generator = torch.Generator().manual_seed(0)
     shapes = {"query": (768, 768), "key": (768, 768), "value": (768, 768), "output": (768, 768)}
     shapes |= {"intermediate": (3072, 768), "final": (768, 3072)}
-    weights, kept = {}, {}
+    weights: dict[str, torch.Tensor] = {}
+    kept: dict[str, torch.Tensor] = {}
     for layer in range(layers):
         for name, shape in shapes.items():
             whole = torch.randn(shape, generator=generator).mul_(0.02)
