@@ -158,7 +158,8 @@ def measure(rank: int, count: int, folder: str, layers: int, repeats: int) -> tu
     generator = torch.Generator().manual_seed(0)
     shapes = {"query": (768, 768), "key": (768, 768), "value": (768, 768), "output": (768, 768)}
     shapes |= {"intermediate": (3072, 768), "final": (768, 3072)}
-    weights, kept = {}, {}
+    weights: dict[str, torch.Tensor] = {}
+    kept: dict[str, torch.Tensor] = {}
     for layer in range(layers):
         for name, shape in shapes.items():
             whole = torch.randn(shape, generator=generator).mul_(0.02)
@@ -194,8 +195,8 @@ def report(layers: int, repeats: int) -> str:
     _, two, _ = measured(2, layers, repeats)
     select_rate, ticket_rate = (f"{total / statistics.median(s) / 1e6:.1f}" for s in (one, ticket))
     measurements = f"""Rates, of {total:,} weights in float32, by processor time, median of {repeats} turns: selection
-of half of them {select_rate} million weights a second, in one process ({_range(one)}); in two that share them, each is at
-work for {_range(two)}. A ticket packed and written: {ticket_rate} million weights a second.
+of half of them {select_rate} million weights a second, in one process ({_range(one)}); in two that share them, each
+is at work for {_range(two)}. A ticket packed and written: {ticket_rate} million weights a second.
 {as_sentence(machine)}."""
     return f"{measurements}\n\n{tables(rates_in(measurements))}"
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
+from torch.fx.experimental import _config as shapes
 
 from lnsub.errors import UserError
 
@@ -35,7 +36,7 @@ def compile_for_training(model: nn.Module, mode: Mode, backend: str | Callable[.
     """
     # Sizes that happen to be equal in the first batch (32 rows of 32 tokens) would count as one size ever after, and
     # the second batch would compile again.
-    torch.fx.experimental._config.use_duck_shape = False
+    shapes.use_duck_shape = False
     model.compile(mode=mode, backend=backend, dynamic=True)
 
 
@@ -69,7 +70,9 @@ def check_can_compile(
         where = f"with `model.compile: {mode}`, which records every shape of batch" if graphs else "compiled on the CPU"
         raise UserError(f"`model.attention: packed` cannot be used {where}: set it to sdpa, or drop model.compile.")
     if device.type == "cuda":
-        if not torch.utils._triton.has_triton():
+        from torch.utils._triton import has_triton
+
+        if not has_triton():
             raise UserError(
                 "model.compile needs the package triton on a GPU, and it is missing or does not support this one: "
                 "install it, or leave model.compile out."

@@ -34,11 +34,21 @@ def one_line(error: Exception, args: Sequence[str] = ()) -> str | None:
         text = _parsing(str(error), args)
     elif "MisconfigurationException" in names:
         text = str(error)
+    elif isinstance(error, UnicodeDecodeError):
+        files = [value for at, value in _options(args) if at == "--config"]
+        text = f"{' or '.join(files) or 'A file'} is not UTF-8 text: {error.reason} at byte {error.start:,}."
     elif isinstance(error, OSError):
         text = f"{error.strerror}: {error.filename}" if error.filename else str(error)
     else:
         return None
     return " ".join(text.split())
+
+
+def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The command line's options and their values, ``--a b`` and ``--a=b`` alike."""
+    for arg, following in zip(args, [*args[1:], ""], strict=True):
+        name, equals, value = arg.partition("=")
+        yield name, value if equals else following
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -119,9 +120,11 @@ class SubnetModule(LightningModule):
         self.test_metrics = task.metrics()
         if self.ticket is not None:
             self._put_on(self.ticket)
-        # DDP would send every mask from rank 0 to the others in each forward pass: 85 MB a step for mBERT.
-        masks = [name for name, _ in self.named_buffers() if name.endswith("weight_mask")]
-        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, masks)
+        # DDP would send all buffers from rank 0 to the others in each forward pass: the masks, 85 MB a step for mBERT,
+        # and constants such as position ids. All are equal on all ranks by construction. Said here, it holds for every
+        # strategy that a user may choose; its own `broadcast_buffers` holds for one object alone.
+        buffers = [name for name, _ in self.named_buffers()]
+        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, buffers)
 
     def _put_on(self, ticket: Ticket) -> None:
         """Puts a ticket's mask on the model: on the parameters that both have."""
@@ -221,7 +224,16 @@ class SubnetModule(LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Adds one batch to the validation metrics."""
-        self.val_metrics.update(self(batch), batch["labels"])
+        self.val_metrics.update(self._infer(batch), batch["labels"])
+
+    def _infer(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits in inference mode, which Lightning leaves out where validation is part of `fit`, and under gloo.
+
+        The metrics stay outside, as their sums are sent between processes. A model that is shared out stays outside
+        too: what is gathered for it is used again in training.
+        """
+        with nullcontext() if self._device_mesh is not None else torch.inference_mode():
+            return self(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation metrics as ``val_<name>``, over all ranks."""
@@ -229,7 +241,7 @@ class SubnetModule(LightningModule):
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Adds one batch to the test metrics."""
-        self.test_metrics.update(self(batch), batch["labels"])
+        self.test_metrics.update(self._infer(batch), batch["labels"])
 
     def on_test_epoch_end(self) -> None:
         """Logs the test metrics as ``test_<name>``, over all ranks."""

@@ -295,7 +295,7 @@ def keep_settings(path: Path, config: dict[str, Any]) -> None:
         return
     try:
         there = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not readable as YAML any more; mend it, or choose another --output.") from error
     differing = sorted(key for key in _flat(there).items() ^ _flat(config).items())
     if differing:

@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from benchmarks.registry import BENCHMARKS
 from benchmarks.tables import write_into
 
 ROWS = ["case", "timing", "reference", "ratio", "values", "claims"]
+SLOW = ("compiling", "gpu")
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def in_this_process(monkeypatch):
             monkeypatch.setattr(module, "in_own_process", lambda function, *args: function(*args))
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in BENCHMARKS])
 def test_a_benchmark_runs_and_its_rows_are_plain_json(name, in_this_process):
     rows = BENCHMARKS[name].load()(True, 1)
     assert rows
@@ -102,6 +105,11 @@ def test_the_tables_go_between_their_markers_and_nothing_else_changes(tmp_path):
     page.write_text("nothing here\n")
     with pytest.raises(LookupError, match="no place for one"):
         write_into(page, [tmp_path / "run.json"])
+
+
+def test_every_benchmark_has_its_place_on_the_performance_page():
+    text = (Path(__file__).parents[1] / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"<!-- table (\w+) -->\n.*?<!-- end \1 -->", text, re.DOTALL)) == set(BENCHMARKS)
 
 
 def test_the_list_names_every_benchmark(capsys):

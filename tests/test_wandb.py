@@ -331,7 +331,7 @@ def command(base: str, folder: Path, **settings: object) -> list[str]:
         "trainer.accelerator": "cpu",
         "trainer.devices": 2,
         "trainer.strategy": "ddp",
-        "trainer.max_epochs": 6,
+        "trainer.max_epochs": 4,
         "trainer.log_every_n_steps": 1,
         "trainer.enable_progress_bar": "false",
         "trainer.callbacks": "lnsub.imp.IMPCallback",
@@ -381,7 +381,13 @@ def test_a_ddp_run_killed_and_gone_on_with_offline_is_whole_on_the_server_after_
     with WandbServer() as server:
         sync = [sys.executable, "-m", "wandb", "sync", *map(str, dirs)]
         synced = subprocess.run(
-            sync, env={**env, **server.environment()}, capture_output=True, text=True, check=False, timeout=300
+            sync,
+            env={**env, **server.environment()},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+            cwd=tmp_path,  # where it leaves its log
         )
         assert synced.returncode == 0, synced.stderr
         (run,) = server.runs.values()
@@ -411,7 +417,7 @@ def check_rows(files: list[Inspected], folder: RunFolder) -> None:
     values = Counter((step, key) for file in files for step, key, _ in file.values())
     assert max(values.values()) == 1
     losses = sorted(step for step, key in values if key == "train_loss")
-    assert losses == list(range(4 * 6 * 4))  # rounds, epochs, steps
+    assert losses == list(range(4 * 4 * 4))  # rounds, epochs, steps
     rounds = [row for file in files for row in file.rows if "imp/round" in row]
     recorded = {(r.round, f"imp/val_{r.metric}"): r.value for r in read(folder.results)}
     logged = {

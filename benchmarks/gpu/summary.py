@@ -19,11 +19,18 @@ def summary(settings: Settings, facts: Facts) -> list[Row]:
     rows = []
     if "authors" in facts:
         theirs = facts["authors"]["examples/s"]
+        measured = {name: found["examples/s"] / theirs for name, found in facts.items() if "examples/s" in found}
+        rows.append(_line("times the authors' examples/s, all variants", measured))
         for name, best in (("lnsub fit", fits), ("the bare step", steps)):
             if best is not None:
                 times = facts[best]["examples/s"] / theirs
                 claims = [at_least(times, 10, "x the authors' examples/s")] if best is fits else []
                 rows.append(_line(f"{name}, {few} examples: {best}", {"x the authors' examples/s": times}, claims))
+    if "ceilings" in facts:
+        measured = {
+            n: 100 * found["flop/s"] / facts["ceilings"]["peak"] for n, found in facts.items() if "flop/s" in found
+        }
+        rows.append(_line("% of the measured matrix peak, all variants", measured))
     if "ceilings" in facts and large is not None:
         share = 100 * facts[large]["flop/s"] / facts["ceilings"]["peak"]
         claims = [at_least(share, 45, "% of the matrix peak")]

@@ -68,8 +68,10 @@ def attention(
     training = query.requires_grad and not settings.get("dropout")
     if not (training and query.is_cpu and query.dtype == torch.bfloat16):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
+    bias = settings.pop("position_bias", None)  # T5's, which makes the mask
     with torch.autocast("cpu", enabled=False):  # which would turn them back
         wide = (states.float() for states in (query, key, value))
+        settings["position_bias"] = None if bias is None else bias.float()
         return sdpa_attention_forward(module, *wide, attention_mask, **settings)[0].bfloat16(), None
 
 

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-_START = 180.0
+_START = 300.0
 """Seconds in which a process must have imported what it needs."""
 
 
