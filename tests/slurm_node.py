@@ -29,8 +29,8 @@ SlurmdUser={user}
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 AuthType=auth/munge
 CryptoType=crypto/munge
-# cred_expire is also how long a job that is queued again waits before it starts.
-AuthInfo=socket={folder}/munge.socket,cred_expire=2
+# cred_expire is also how long a job that is queued again waits before it starts; below 5 it is 120 s.
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
