@@ -9,6 +9,7 @@ pickle in it, and a file that is not whole, or was changed, is refused with a se
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
