@@ -66,6 +66,7 @@ def against_others(shapes: Shapes, repeats: int, sparsity: float = 0.1) -> list[
     timings = interleave(
         [
             Case(ours, keep("ours", lambda: select(weights, dense, sparsity))),
+            Case("one copy of all weights", lambda: [weight.clone() for weight in weights.values()]),
             Case(torchs, keep("torch", by_torch), before=fresh, turns=min(repeats, 2), warm=False),
             Case("Lightning's ModelPruning", keep("lightning", by_lightning), before=fresh, turns=1, warm=False),
             Case("torch.kthvalue of one copied vector", keep("kth", lambda: copied().kthvalue(quota).values), turns=3),
