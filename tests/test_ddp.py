@@ -161,15 +161,20 @@ def test_a_rank_that_dies_takes_the_run_down_with_a_sentence(bert, tree, tmp_pat
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(tree / "cache")}
     with (tmp_path / "said").open("w") as file:
         process = subprocess.Popen([sys.executable, "-m", "lnsub", *args], stderr=file, env=environment)
-    metrics = folder(tree, tmp_path.name) / "metrics.csv"
-    while not metrics.exists() or metrics.read_bytes().count(b"\n") < 3:
-        assert process.poll() is None, (tmp_path / "said").read_text()
-        time.sleep(0.05)
-    (child,) = (int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
-    os.kill([process.pid, child][rank], signal.SIGKILL)
-    assert process.wait() == (1 if rank else -signal.SIGKILL)
-    while running(child):
-        time.sleep(0.05)
+    pids = [process.pid]
+    try:
+        metrics = folder(tree, tmp_path.name) / "metrics.csv"
+        while not metrics.exists() or metrics.read_bytes().count(b"\n") < 3:
+            assert process.poll() is None, (tmp_path / "said").read_text()
+            time.sleep(0.05)
+        pids += map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+        os.kill(pids[rank], signal.SIGKILL)
+        assert process.wait() == (1 if rank else -signal.SIGKILL)
+        while running(pids[1]):
+            time.sleep(0.05)
+    finally:
+        for pid in filter(running, pids):
+            os.kill(pid, signal.SIGKILL)
     text = (tmp_path / "said").read_text()
     (line,) = (line for line in text.splitlines() if line.startswith("lnsub: error: "))
     assert sentence in line
