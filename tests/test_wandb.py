@@ -188,6 +188,28 @@ def test_offline_a_killed_run_that_goes_on_has_every_row_once(client, tmp_path):
     assert set(files[1].tags) == {"xnli", "fr", "pilot"}
 
 
+def test_a_run_killed_after_its_last_round_gets_the_rounds_that_were_lost_and_only_once(client, tmp_path):
+    client.setenv("WANDB_MODE", "offline")
+    client.setattr(tracked, "FLUSH_S", 0.2)
+    rounds = [{"imp/round": r, "imp/sparsity": r / 2, "imp/val_f1": 0.9 - r / 10} for r in (0, 1)]
+
+    def first() -> None:
+        started(tmp_path).log_metrics(rounds[0], step=8)
+        until(lambda: segments(tmp_path, run_id(tmp_path))[0].rows)
+        kill(processes(os.getpid()))
+
+    assert in_child(first) == -signal.SIGKILL
+    for _ in range(2):  # a run that is done, started twice more
+        logger = started(tmp_path)
+        logger.complete(rounds)
+        logger.finish()
+        wandb.teardown()
+    files = [inspect(path) for path in sorted(tmp_path.glob("wandb/offline-run-*"))]
+    assert len(files) == 2
+    logged = [{key: row[key] for key in rounds[0]} for file in files for row in file.rows]
+    assert logged == rounds
+
+
 @pytest.mark.slow
 def test_online_a_killed_run_goes_on_under_its_id_and_the_server_has_every_row_once(client, tmp_path):
     client.setattr(tracked, "FLUSH_S", 0.2)

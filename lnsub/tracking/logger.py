@@ -230,10 +230,11 @@ class RunWandbLogger(WandbLogger):
         self.resend([], sys.maxsize)
         known = self._past.known
         there = {value for (_, key), value in known.items() if key == "imp/round"}
-        last = max((step for step, _ in known), default=0)
+        step = max((step for step, _ in known), default=0)
         for row in rounds:
             if row["imp/round"] not in there:
-                self._send({**row, GLOBAL_STEP: last})
+                step += 1
+                self._send({**row, GLOBAL_STEP: step})
 
     # Artifacts ------------------------------------------------------------------------------------------------------
 
