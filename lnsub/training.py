@@ -25,8 +25,9 @@ from lnsub.progress import RoundProgress
 from lnsub.runs import RunFolder
 from lnsub.summary import print_rounds
 from lnsub.tasks import LanguageDataModule
-from lnsub.tracking.logger import RunCard, RunWandbLogger, WandbSettings, wandb_logger
+from lnsub.tracking.logger import RunWandbLogger, wandb_logger
 from lnsub.tracking.rounds import WandbRounds
+from lnsub.tracking.settings import RunCard, WandbSettings
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,10 @@ from lnsub.results import read
 from lnsub.runs import RunFolder
 from lnsub.tickets import Ticket
 from lnsub.tracking import logger as tracked
+from lnsub.tracking import settings
 from lnsub.tracking.history import GLOBAL_STEP, Segment, past, segments
-from lnsub.tracking.logger import RunCard, RunWandbLogger, WandbSettings, axis_of, wandb_logger
+from lnsub.tracking.logger import RunWandbLogger, axis_of, wandb_logger
+from lnsub.tracking.settings import RunCard, WandbSettings
 from lnsub.tracking.tables import log_tables
 from tests.data_makers import WORDS, bert  # noqa: F401 (fixture)
 from tests.wandb_files import Inspected, inspect
@@ -300,14 +302,14 @@ def test_without_a_key_the_mode_is_offline_and_one_line_says_so(mode, client, ca
     client.delenv("WANDB_MODE", raising=False)
     if mode:
         client.setenv("WANDB_MODE", mode)
-    assert tracked.mode() == "offline"
+    assert settings.mode() == "offline"
     assert caplog.text.count("No W&B API key: logging offline") == 1
 
 
 def test_a_mode_that_there_is_none_of_is_refused(client):
     client.setenv("WANDB_MODE", "ofline")
     with pytest.raises(UserError, match="WANDB_MODE is 'ofline'"):
-        tracked.mode()
+        settings.mode()
 
 
 def test_disabled_leaves_no_files(client, tmp_path):
