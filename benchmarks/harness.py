@@ -138,23 +138,33 @@ def interleave(cases: Iterable[Case], repeats: int) -> dict[str, Timing]:
         The timings by the cases' names, in their order.
     """
     cases = list(cases)
-    for case in cases:
-        if case.warm:
-            _one_turn(case)
     seconds: dict[str, list[float]] = {case.name: [] for case in cases}
-    for turn in range(repeats):
+    gc.collect()
+    gc.freeze()  # what is there by now need not be looked at again in each turn's collection
+    try:
         for case in cases:
-            if case.turns is None or turn < case.turns:
-                seconds[case.name].append(_one_turn(case))
+            if case.warm:
+                _one_turn(case)
+        for turn in range(repeats):
+            for case in cases:
+                if case.turns is None or turn < case.turns:
+                    seconds[case.name].append(_one_turn(case))
+    finally:
+        gc.unfreeze()
     return {name: Timing(tuple(measured)) for name, measured in seconds.items()}
 
 
-def rows_of(timings: Mapping[str, Timing], reference: str) -> list[Row]:
-    """Makes a plain row for each timing, with its ratio against the one called ``reference``."""
-    return [
-        Row(name, timing, *(("",) if name == reference else (reference, timing.ratio(timings[reference]))))
-        for name, timing in timings.items()
-    ]
+def row_of(
+    name: str,
+    timings: Mapping[str, Timing],
+    reference: str,
+    values: Mapping[str, float | int | str] | None = None,
+    claims: Sequence[Claim] = (),
+) -> Row:
+    """Makes the row of the timing called ``name``, with its ratio against ``reference`` unless it is that itself."""
+    alone = name == reference
+    ratio = None if alone else timings[name].ratio(timings[reference])
+    return Row(name, timings[name], "" if alone else reference, ratio, values or {}, claims)
 
 
 def _one_turn(case: Case) -> float:

@@ -108,13 +108,14 @@ def authors(spec: Spec, steps: Steps) -> PreTrainedModel:
         The trained model.
     """
     model = spec.model()
-    loader = DataLoader(_padded(spec), batch_size=spec.batch, shuffle=True)
+    columns = _padded(spec)
+    loader = DataLoader(TensorDataset(*columns.values()), batch_size=spec.batch, shuffle=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.learning_rate, weight_decay=0.0)
     schedule = get_linear_schedule_with_warmup(optimizer, 0, spec.epochs * len(loader))
     steps.begin()
     for _ in range(spec.epochs):
-        for ids, mask, labels in loader:
-            model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
+        for batch in loader:
+            model(**dict(zip(columns, batch, strict=True))).loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), CLIP)
             optimizer.step()
             schedule.step()
@@ -236,18 +237,20 @@ def score(spec: Spec, model: PreTrainedModel) -> float:
     return float(metrics.compute()[data.task.metric])
 
 
-def _padded(spec: Spec) -> TensorDataset:
-    """All rows padded to one length: token ids, attention mask, labels."""
+def _padded(spec: Spec) -> dict[str, Tensor]:
+    """All rows padded to one length, by the names of the model's arguments."""
     table = spec.datamodule().table("train").with_format(None)
-    pad_id = load_tokenizer(spec.base).pad_token_id
-
-    def to(rows: list[list[int]], fill: int) -> Tensor:
-        return torch.tensor([row + [fill] * (spec.longest - len(row)) for row in rows])
-
-    ids, labels = list(table["input_ids"]), list(table["labels"])
-    mask = to([[1] * len(row) for row in ids], 0)
-    numbers = to(labels, IGNORED) if isinstance(labels[0], list) else torch.tensor(labels)
-    return TensorDataset(to(ids, pad_id), mask, numbers)
+    fills = {"input_ids": load_tokenizer(spec.base).pad_token_id, "token_type_ids": 0, "labels": IGNORED}
+    columns = {name: list(table[name]) for name in fills if name in table.column_names}
+    columns["attention_mask"] = [[1] * len(row) for row in columns["input_ids"]]
+    return {
+        name: torch.tensor(
+            [row + [fills.get(name, 0)] * (spec.longest - len(row)) for row in rows]
+            if isinstance(rows[0], list)
+            else rows
+        )
+        for name, rows in columns.items()
+    }
 
 
 def _plain(model: PreTrainedModel) -> PreTrainedModel:

@@ -31,6 +31,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "packing": Benchmark("benchmarks.packing", "batches without padding, against padded ones"),
     "masking": Benchmark("benchmarks.masking", "one training step under a mask, against dense and torch's own pruning"),
     "recipe": Benchmark("benchmarks.recipe", "fine-tuning: the authors' recipe, transformers' Trainer and lnsub"),
+    "quality": Benchmark("benchmarks.quality", "the metric that those ways reach on as many examples"),
 }
 """By the name that ``python -m benchmarks NAME`` and the places in ``docs/performance.md`` use."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
-from benchmarks.harness import MB, Case, Row, Timing, at_least, at_most, in_own_process, interleave, memory_of
+from benchmarks.harness import MB, Case, Row, Timing, at_least, at_most, in_own_process, interleave, memory_of, row_of
 from benchmarks.mbert import MBERT, TOY, Shapes, provenance, random_weights, shapes_of
 from lnsub.masks import Mask
 from lnsub.prune import SCOPES, select
@@ -66,6 +66,7 @@ def against_others(shapes: Shapes, repeats: int, sparsity: float = 0.1) -> list[
     timings = interleave(
         [
             Case(ours, keep("ours", lambda: select(weights, dense, sparsity))),
+            Case("one copy of all weights", lambda: [weight.clone() for weight in weights.values()]),
             Case(torchs, keep("torch", by_torch), before=fresh, turns=min(repeats, 2), warm=False),
             Case("Lightning's ModelPruning", keep("lightning", by_lightning), before=fresh, turns=1, warm=False),
             Case("torch.kthvalue of one copied vector", keep("kth", lambda: copied().kthvalue(quota).values), turns=3),
@@ -82,11 +83,8 @@ def against_others(shapes: Shapes, repeats: int, sparsity: float = 0.1) -> list[
         _assert_same(found["ours"], dict(zip(weights, theirs, strict=True)), weights, threshold)
     rows = []
     for name, timing in timings.items():
-        claims = []
-        if name == torchs:
-            claims.append(at_least(timing.ratio(timings[ours]), 50, "x lnsub's time"))
-        ratio = ("", None) if name == ours else (ours, timing.ratio(timings[ours]))
-        rows.append(Row(name, timing, *ratio, claims=claims))
+        faster = [at_least(timing.ratio(timings[ours]), 50, "x lnsub's time")] if name == torchs else []
+        rows.append(row_of(name, timings, ours, claims=faster))
     return rows
 
 
@@ -194,15 +192,8 @@ def steps(size: tuple[int, int], repeats: int) -> list[Row]:
         cases = [Case(name, whole, before=back), *(Case(f"of it: {part}", call) for part, call in work.items())]
         timings = interleave(cases, repeats)
         assert Mask.from_packed(Ticket.load(path).masks, subnet.shapes) == subnet.mask
-    return [
-        Row(
-            case,
-            timing,
-            *(("", None) if case == name else (name, timing.ratio(timings[name]))),
-            claims=[at_most(timing.median, 1.5, "s")] if case == name else [],
-        )
-        for case, timing in timings.items()
-    ]
+    fast = [at_most(timings[name].median, 1.5, "s")]
+    return [row_of(case, timings, name, claims=fast if case == name else ()) for case in timings]
 
 
 def _classifier(layers: int, width: int) -> nn.Module:

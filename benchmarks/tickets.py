@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.harness import MB, Case, Row, Timing, interleave
+from benchmarks.harness import MB, Case, Row, interleave, row_of
 from benchmarks.mbert import MBERT, TOY, Shapes, provenance, random_weights, shapes_of
 from lnsub.masks import Mask
 from lnsub.prune import select
@@ -52,7 +52,7 @@ def packing(mask: Mask, repeats: int) -> list[Row]:
         repeats,
     )
     assert Mask.from_packed(packed, mask.shapes) == mask
-    return [_row(name, timings, copy, {"G weights/s": mask.total / timings[name].median / 1e9}) for name in timings]
+    return [row_of(name, timings, copy, {"G weights/s": mask.total / timings[name].median / 1e9}) for name in timings]
 
 
 def files(mask: Mask, repeats: int, folder: Path) -> list[Row]:
@@ -80,7 +80,7 @@ def files(mask: Mask, repeats: int, folder: Path) -> list[Row]:
     assert Mask.from_packed(Ticket.load(paths["ticket"]).masks, mask.shapes) == mask
     made = {save: "ticket", "torch.save of float masks": "floats", "torch.save of bool masks": "bools"}
     sizes = {name: {"MB": paths[file].stat().st_size / MB} for name, file in made.items()}
-    return [_row(name, timings, load if "load" in name else save, sizes.get(name, {})) for name in timings]
+    return [row_of(name, timings, load if "load" in name else save, sizes.get(name, {})) for name in timings]
 
 
 def nested(masks: Sequence[Mask], repeats: int, folder: Path) -> list[Row]:
@@ -118,7 +118,7 @@ def nested(masks: Sequence[Mask], repeats: int, folder: Path) -> list[Row]:
     rows = []
     for name, reference in ((nine, nine), (single, nine), (one_read, one_read), (planes_read, one_read)):
         values = {"MB": size[name] / MB, "MB written in nine rounds": written[name] / MB} if name in size else {}
-        rows.append(_row(name, timings, reference, values))
+        rows.append(row_of(name, timings, reference, values))
     return rows
 
 
@@ -170,8 +170,3 @@ def _read_planes(path: Path, shapes: Mapping[str, tuple[int, ...]], round_: int)
         masks[name] = greater | equal
         start += size
     return masks
-
-
-def _row(name: str, timings: Mapping[str, Timing], reference: str, values: Mapping[str, float]) -> Row:
-    ratio = ("", None) if name == reference else (reference, timings[name].ratio(timings[reference]))
-    return Row(name, timings[name], *ratio, values=values)

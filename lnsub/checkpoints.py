@@ -14,25 +14,30 @@ In a run's folder::
 import contextlib
 import logging
 import os
-import random
 import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.distributed as dist
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lnsub.durable import writing
 from lnsub.errors import UserError
+from lnsub.fit_state import (
+    begun_with,
+    gathered,
+    random_states,
+    row_to_come,
+    set_random_states,
+    settle_buckets,
+    settle_progress,
+    train_loader,
+)
 from lnsub.loggers import RunCSVLogger
-from lnsub.module import SubnetModule
 from lnsub.runs import RunFolder
-from lnsub.tasks.batching import ResumableLoader
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +113,10 @@ class Checkpoints(Callback):
         finally:
             self._saving = False
         if trainer.is_global_zero:
+            try:
+                _check_whole(part)
+            except _DamagedError as error:
+                raise UserError(f"{part} does not read back as it was written ({error}): look at the disk.") from error
             if self.folder.checkpoint.exists():
                 self.folder.checkpoint.replace(self.folder.previous_checkpoint)
             part.replace(self.folder.checkpoint)
@@ -171,10 +180,11 @@ class Checkpoints(Callback):
         self._saved_at = trainer.global_step
         if state is None:
             return
-        _set_random_states(trainer, state["random"][trainer.global_rank % len(state["random"])])
         if state["position"] is not None:
+            settle_buckets(trainer, pl_module)
             # Lightning does so when it makes the loader, but the schedule's length needed the loader before that.
-            _train_loader(trainer).load_state_dict(state["position"])
+            train_loader(trainer).load_state_dict(state["position"])
+        set_random_states(trainer, state["random"][trainer.global_rank % len(state["random"])])
         if state["row"] is not None:
             for logger in trainer.loggers:
                 logger.log_metrics(*state["row"])
@@ -192,15 +202,15 @@ class Checkpoints(Callback):
         amid = trainer.training
         csv = next((logger for logger in trainer.loggers if isinstance(logger, RunCSVLogger)), None)
         checkpoint["lnsub"] = {
-            "random": _gathered(trainer, _random_states(trainer)),
+            "random": gathered(trainer, random_states(trainer)),
             "rows": csv.rows if csv and trainer.is_global_zero else None,
             "seconds": self.seconds if amid else 0.0,
-            "begun_with": _begun_with(pl_module),
-            "position": _train_loader(trainer).state_dict() if amid else None,
-            "row": _row_to_come(trainer) if amid else None,
+            "begun_with": begun_with(pl_module),
+            "position": train_loader(trainer).state_dict() if amid else None,
+            "row": row_to_come(trainer) if amid else None,
         }
         if amid:
-            _settle_progress(checkpoint["loops"]["fit_loop"], self._validation_is_due(trainer))
+            settle_progress(checkpoint["loops"]["fit_loop"], self._validation_is_due(trainer))
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keeps it for when the fit has been set up.
@@ -213,7 +223,7 @@ class Checkpoints(Callback):
         if state is None:  # of a version that saved between rounds only
             self._rows = None
             return
-        for what, checksum in _begun_with(pl_module).items():
+        for what, checksum in begun_with(pl_module).items():
             if state["begun_with"][what] != checksum:
                 raise UserError(
                     f"{self.folder.path} was begun with another {what}: its weights differ. Use the same one again, or "
@@ -247,17 +257,24 @@ class _DamagedError(Exception):
     """A checkpoint that is not as it was written; the message is the reason."""
 
 
-def _resumable(path: Path) -> bool:
-    """Whether a run can go on from a checkpoint; False for one of weights alone. Raises _DamagedError."""
+def _check_whole(path: Path) -> None:
+    """Reads all of a checkpoint and compares its checksums; raises _DamagedError."""
     try:
         with zipfile.ZipFile(path) as file:
-            if (part := file.testzip()) is not None:
-                raise _DamagedError(f"the checksum of {part} is wrong")
+            part = file.testzip()
+    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError) as error:
+        raise _DamagedError(str(error)) from error
+    if part is not None:
+        raise _DamagedError(f"the checksum of {part} is wrong")
+
+
+def _resumable(path: Path) -> bool:
+    """Whether a run can go on from a checkpoint; False for one of weights alone. Raises _DamagedError."""
+    _check_whole(path)
+    try:
         return "callbacks" in torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except OSError as error:
-        raise _DamagedError(error.strerror or str(error)) from error
     except Exception as error:
-        raise _DamagedError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+        raise _DamagedError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
 
 
 def _sync(folder: Path) -> None:
@@ -268,69 +285,3 @@ def _sync(folder: Path) -> None:
             os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _begun_with(module: LightningModule) -> dict[str, str | None]:
-    """Checksums of the files that a fit starts from, beside its settings."""
-    assert isinstance(module, SubnetModule)
-    return {"base model": module.fingerprint, "ticket": module.ticket.checksum if module.ticket else None}
-
-
-def _train_loader(trainer: Trainer) -> ResumableLoader:
-    assert trainer.fit_loop._combined_loader is not None
-    (loader,) = trainer.fit_loop._combined_loader.flattened
-    return loader
-
-
-def _settle_progress(loops: dict[str, Any], validate: bool) -> None:
-    """Has Lightning go on right after the step that is saved, with the validation first if it is due.
-
-    By itself it takes the validation after a step for done: it is meant to be saved after it. What it validates is a
-    step that is complete with a validation that has begun.
-    """
-    batches, validation = loops["epoch_loop.batch_progress"], loops["epoch_loop.val_loop.batch_progress"]
-    for part in ("total", "current"):
-        if validate:
-            batches[part]["completed"] = batches[part]["processed"]
-        validation[part] = {"ready": int(validate), "started": int(validate), "processed": 0, "completed": 0}
-    validation["is_last_batch"] = False
-
-
-def _row_to_come(trainer: Trainer) -> tuple[dict[str, float], int] | None:
-    """What Lightning logs of this step after ``on_train_batch_end``, and the step it logs it at."""
-    connector = trainer._logger_connector
-    if not (trainer.loggers and connector.should_update_logs and connector.metrics["log"]):
-        return None
-    values = {name: float(value) for name, value in connector.metrics["log"].items()}
-    return {**values, "epoch": trainer.current_epoch}, trainer.fit_loop.epoch_loop._batches_that_stepped
-
-
-def _random_states(trainer: Trainer) -> dict[str, Any]:
-    """This process's random numbers, as types that ``torch.load`` takes for harmless."""
-    kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 (others may use it)
-    device = trainer.strategy.root_device
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        "numpy": (kind, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
-        "python": random.getstate(),
-    }
-
-
-def _set_random_states(trainer: Trainer, states: dict[str, Any]) -> None:
-    torch.set_rng_state(states["torch"])
-    device = trainer.strategy.root_device
-    if states["cuda"] is not None and device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
-    kind, keys, *rest = states["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-    random.setstate(states["python"])
-
-
-def _gathered(trainer: Trainer, value: Any) -> list[Any]:
-    """The values of all ranks."""
-    if trainer.world_size == 1:
-        return [value]
-    values: list[Any] = [None] * trainer.world_size
-    dist.all_gather_object(values, value)
-    return values

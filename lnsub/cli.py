@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 
+from lnsub.errors import RunError
 from lnsub.interrupts import EXIT_STATUS, Preempted, is_first_process, noted
 from lnsub.version import __version__
 
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug or line is None:
             raise
         sys.stderr.write(f"lnsub: error: {line}\n")
-        return 2
+        return 1 if isinstance(error, RunError) else 2
 
 
 def program() -> int:

@@ -23,7 +23,7 @@ def loss_gradients(
         if index == batches:
             break
         moved = {name: tensor.to(device) for name, tensor in batch.items()}
-        module.loss(module(moved), moved["labels"]).backward()
+        module.batch_loss(moved).backward()
     sharing = Ranks.sharing(module.subnet.weights.values())
     gradients = {}
     for name, weight in module.subnet.weights.items():

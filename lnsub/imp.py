@@ -20,6 +20,7 @@ from lnsub.errors import UserError
 from lnsub.gradients import loss_gradients
 from lnsub.module import Budget, SubnetModule
 from lnsub.prune import select
+from lnsub.ranks import check_agreement
 from lnsub.results import Record
 from lnsub.runs import RunFolder
 from lnsub.schedules import sparsities as scheduled
@@ -141,7 +142,7 @@ class IMPCallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Takes theta_0: after the model is shared out among processes, and before a checkpoint is loaded."""
         assert isinstance(pl_module, SubnetModule)
-        if not self._theta_0:
+        if stage == "fit" and not self._theta_0:
             pl_module.configure_model()  # Lightning's own call comes later, and then does nothing
             self._theta_0 = pl_module.subnet.snapshot()
 
@@ -294,7 +295,7 @@ class IMPCallback(Callback):
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
             ),
         )
-        _check_ranks_agree(trainer, ticket.checksum)
+        check_agreement(trainer, ticket.checksum)
         module.subnet.set_mask(mask)
         return ticket
 
@@ -376,12 +377,3 @@ def _by_base_name(weights: Weights, names: Iterable[str]) -> dict[str, Tensor]:
     for name in names:
         found[name] = next(t for full, t in weights.items() if full == name or full.endswith(f".{name}"))
     return found
-
-
-def _check_ranks_agree(trainer: Trainer, checksum: str) -> None:
-    """Stops a run whose ranks hold different weights, and so different masks."""
-    if trainer.strategy.broadcast(checksum) != checksum:
-        raise RuntimeError(
-            f"Rank {trainer.global_rank} selected another mask than rank 0: their weights differ. "
-            "The last ticket and results on the disk are still good."
-        )

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,9 +15,11 @@ from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 from lnsub.apply import check_fit, mask_of
 from lnsub.compiling import Mode, check_can_compile, compile_for_training
 from lnsub.errors import UserError
-from lnsub.sharded import ShardedStrategy, check_strategy
+from lnsub.ranks import part_of_all
+from lnsub.sharded import ShardedStrategy, check_strategy, compute_dtype
 from lnsub.subnet import Subnet
 from lnsub.tasks.base import Task
+from lnsub.tasks.batching import IGNORED
 from lnsub.tickets import Ticket
 
 log = logging.getLogger(__name__)
@@ -117,9 +120,11 @@ class SubnetModule(LightningModule):
         self.test_metrics = task.metrics()
         if self.ticket is not None:
             self._put_on(self.ticket)
-        # DDP would send every mask from rank 0 to the others in each forward pass: 85 MB a step for mBERT.
-        masks = [name for name, _ in self.named_buffers() if name.endswith("weight_mask")]
-        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, masks)
+        # DDP would send all buffers from rank 0 to the others in each forward pass: the masks, 85 MB a step for mBERT,
+        # and constants such as position ids. All are equal on all ranks by construction. Said here, it holds for every
+        # strategy that a user may choose; its own `broadcast_buffers` holds for one object alone.
+        buffers = [name for name, _ in self.named_buffers()]
+        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, buffers)
 
     def _put_on(self, ticket: Ticket) -> None:
         """Puts a ticket's mask on the model: on the parameters that both have."""
@@ -139,7 +144,7 @@ class SubnetModule(LightningModule):
         """Shares the model out among the processes where the strategy wants it; called before every fit."""
         check_strategy(self.trainer.strategy)
         if self._device_mesh is not None:
-            self.subnet.share_out(self._device_mesh["data_parallel"])
+            self.subnet.share_out(self._device_mesh["data_parallel"], compute_dtype(self.trainer))
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Returns the task's logits, ``[..., classes]``, aligned with ``batch["labels"]``."""
@@ -154,9 +159,19 @@ class SubnetModule(LightningModule):
         """Mean cross-entropy in nats over the labels that are not -100."""
         return F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten(), ignore_index=-100)
 
+    def batch_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """The loss of this rank's part of a batch, such that the mean over the ranks is the loss of the whole batch.
+
+        The parts need not have the same number of labels: of named entities and masked words they seldom do.
+        """
+        loss = self.loss(self(batch), batch["labels"])
+        if self.trainer.world_size > 1:
+            loss = loss * part_of_all((batch["labels"] != IGNORED).sum())
+        return loss
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """One batch's loss."""
-        loss = self.loss(self(batch), batch["labels"])
+        loss = self.batch_loss(batch)
         self.log("train_loss", loss, batch_size=1)
         return loss
 
@@ -209,7 +224,16 @@ class SubnetModule(LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Adds one batch to the validation metrics."""
-        self.val_metrics.update(self(batch), batch["labels"])
+        self.val_metrics.update(self._infer(batch), batch["labels"])
+
+    def _infer(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits in inference mode, which Lightning leaves out where validation is part of `fit`, and under gloo.
+
+        The metrics stay outside, as their sums are sent between processes. A model that is shared out stays outside
+        too: what is gathered for it is used again in training.
+        """
+        with nullcontext() if self._device_mesh is not None else torch.inference_mode():
+            return self(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation metrics as ``val_<name>``, over all ranks."""
@@ -217,7 +241,7 @@ class SubnetModule(LightningModule):
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Adds one batch to the test metrics."""
-        self.test_metrics.update(self(batch), batch["labels"])
+        self.test_metrics.update(self._infer(batch), batch["labels"])
 
     def on_test_epoch_end(self) -> None:
         """Logs the test metrics as ``test_<name>``, over all ranks."""

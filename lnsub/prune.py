@@ -130,7 +130,7 @@ class _Group:
         stretches = [parameters] if ranks.count == 1 else [[rows] for rows in parameters]
         return cls(
             [
-                cut(((r.score, r.kept, r.result) for r in stretch), dtype, threads, host=device.type == "cpu")
+                cut(((r.score, r.kept, r.result) for r in stretch), dtype, threads, host=_on_host(device))
                 for stretch in stretches
             ],
             dtype,
@@ -265,7 +265,7 @@ def _check_values(rows: Mapping[str, _Rows], threads: Workers, ranks: Ranks) -> 
     """Refuses scores that are NaN or infinite where the mask keeps the weight."""
     # Both show in the extremes, so that one quick pass clears a parameter; else it gets a closer look.
     here = {name: parameter.score for name, parameter in rows.items() if len(parameter.score)}
-    if next(iter(rows.values())).score.device.type == "cpu":
+    if _on_host(next(iter(rows.values())).score.device):
         finite = threads.each(lambda score: torch.stack(torch.aminmax(score)).isfinite().all(), here.values())
     else:
         # A few launches for all parameters; the largest absolute value is NaN where there is a NaN.
@@ -279,3 +279,8 @@ def _check_values(rows: Mapping[str, _Rows], threads: Workers, ranks: Ranks) -> 
                     f"The score of {name!r} is NaN or infinite at {bad:,} of its kept weights, so they cannot be "
                     "ranked. Has the training diverged?"
                 )
+
+
+def _on_host(device: torch.device) -> bool:
+    """Whether work there is cheap to ask for: no launch, and no answer to wait for."""
+    return device.type == "cpu"

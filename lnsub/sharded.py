@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import (
     DeepSpeedStrategy,
     FSDPStrategy,
@@ -74,3 +75,16 @@ def check_strategy(strategy: Strategy) -> None:
             f"Masks cannot follow the weights under {type(strategy).__name__}: to share a model out among processes, "
             "use --trainer.strategy=sharded."
         )
+
+
+def compute_dtype(trainer: Trainer) -> torch.dtype | None:
+    """What a model that is shared out computes in, by the trainer's precision; None: in the dtype of its weights.
+
+    Raises:
+        UserError: it is a precision that does not go with sharing out.
+    """
+    if trainer.precision not in ("32-true", "bf16-mixed"):
+        raise UserError(
+            f"--trainer.strategy=sharded goes with --trainer.precision=32-true or bf16-mixed, not {trainer.precision}."
+        )
+    return torch.bfloat16 if trainer.precision == "bf16-mixed" else None

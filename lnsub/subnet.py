@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from lnsub.errors import UserError
 from lnsub.masks import Mask
@@ -110,7 +110,7 @@ class Subnet:
                 raise ValueError(f"{name} carries a mask already; a model can be one Subnet only.")
             linear.register_buffer(_BUFFER, torch.ones_like(linear.weight, dtype=torch.bool), persistent=True)
 
-    def share_out(self, mesh: DeviceMesh) -> None:
+    def share_out(self, mesh: DeviceMesh, compute: torch.dtype | None = None) -> None:
         """Shares the model out among processes: FSDP2, by torch's ``fully_shard``.
 
         Every rank is left with some rows of each parameter, and with the same rows of its mask, gradient and optimizer
@@ -119,15 +119,19 @@ class Subnet:
 
         Args:
             mesh: the processes, in one dimension; each holds the whole model, the same as the others.
+            compute: the dtype that parameters are gathered and computed with; None: their own. Rows, gradients and
+                optimizer state keep their dtype. Autocast instead would hold a copy of the whole model until the
+                backward pass.
         """
         if self._shared:
             return
+        policy = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=compute and torch.float32)
         blocks = _blocks(self._model)
         inside = {module for block in blocks for module in block.modules()}
         # The pooler apart too: what is left to the whole model stays gathered after a forward pass without a backward.
         for module in [*blocks, *(linear for linear in self._linears.values() if linear not in inside)]:
-            fully_shard(module, mesh=mesh)
-        fully_shard(self._model, mesh=mesh)
+            fully_shard(module, mesh=mesh, mp_policy=policy)
+        fully_shard(self._model, mesh=mesh, mp_policy=policy)
         for linear in self._linears.values():
             # fully_shard leaves buffers as they are.
             linear.register_buffer(_BUFFER, shared_like(self._buffer(linear), linear.weight), persistent=True)

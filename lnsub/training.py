@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
@@ -28,6 +28,8 @@ from lnsub.loggers import RunCSVLogger
 from lnsub.module import SubnetModule
 from lnsub.preemption import Preemption, leave
 from lnsub.progress import RoundProgress
+from lnsub.ranks import RANK_TIMEOUT, noticing_losses
+from lnsub.ranks import set_up as set_up_ranks
 from lnsub.runs import RunFolder
 from lnsub.summary import print_rounds
 from lnsub.tasks import LanguageDataModule
@@ -43,6 +45,10 @@ HARMLESS = frozenset(
     )
 )
 """Trainer settings that may differ when a run is gone on with: they do not change what is computed."""
+_NO_DIFFERENCE = {
+    *("output", "wandb", "checkpoint_every_n_steps", "rank_timeout", "data.init_args.num_workers"),
+    *(f"trainer.{name}" for name in HARMLESS),
+}
 
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
 
@@ -123,6 +129,12 @@ class TrainingCLI(LightningCLI):
             help="For fit: optimizer steps between checkpoints, which an interrupted run goes on from. Null: only "
             "between rounds.",
         )
+        parser.add_argument(
+            "--rank_timeout",
+            type=PositiveFloat,
+            default=RANK_TIMEOUT,
+            help="Minutes that one of several processes waits for the others before the run stops.",
+        )
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
         parser.link_arguments("model.base_model", "data.init_args.tokenizer")
@@ -154,6 +166,7 @@ class TrainingCLI(LightningCLI):
         callbacks += [WandbRounds(logger) for logger in loggers if isinstance(logger, RunWandbLogger)]
         kwargs["logger"], kwargs["callbacks"] = loggers or False, callbacks
         trainer = super().instantiate_trainer(**kwargs)
+        set_up_ranks(trainer, self._get(self.config_init, "rank_timeout"))
         if self._command == "fit":
             trainer.callbacks.append(Preemption())
         return trainer
@@ -205,7 +218,8 @@ class TrainingCLI(LightningCLI):
             count = sum(weight.numel() for weight in model.subnet.weights.values())
             log.info(f"{model.base_model}: {len(model.subnet.weights)} prunable matrices, {count:,} weights")
             try:
-                self._fit(model, datamodule)
+                with noticing_losses(self.trainer):
+                    self._fit(model, datamodule)
             except Preempted as stop:
                 leave(self.trainer, stop)  # SLURM ends the job at once, so this comes last
                 raise
@@ -281,7 +295,7 @@ def keep_settings(path: Path, config: dict[str, Any]) -> None:
         return
     try:
         there = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not readable as YAML any more; mend it, or choose another --output.") from error
     differing = sorted(key for key in _flat(there).items() ^ _flat(config).items())
     if differing:
@@ -303,9 +317,7 @@ def _flat(config: Any, prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in config.items():
         name = f"{prefix}.{key}" if prefix else str(key)
-        if name in {"output", "wandb", "checkpoint_every_n_steps", "data.init_args.num_workers"} or name in {
-            f"trainer.{k}" for k in HARMLESS
-        }:
+        if name in _NO_DIFFERENCE:
             continue
         flat |= _flat(value, name)
     return flat

@@ -29,9 +29,7 @@ def on_ranks(count: int, function: Callable[..., Any], *args: Any) -> list[Any]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["torch", "torch.distributed.fsdp", "lnsub.fit", "lnsub.training", "tests.data_makers"]
-    )
+    context.set_forkserver_preload([function.__module__])
     results: Any = context.SimpleQueue()
     processes = [
         context.Process(target=_run, args=(rank, count, port, results, function, args), daemon=True)

@@ -1,23 +1,30 @@
 """What the ranks of tests/test_sharded.py do: each case compares what they find together with one process's result."""
 
 import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import torch
 import torch.distributed as dist
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
+from lnsub.cli import main
 from lnsub.errors import UserError
+from lnsub.fit import fit
+from lnsub.imp import IMPCallback
 from lnsub.masks import Mask
+from lnsub.module import SubnetModule
 from lnsub.prune import SCOPES, select
 from lnsub.scores import ScoreInputs, score
 from lnsub.shards import local, whole
 from lnsub.subnet import Subnet
+from lnsub.tasks import XNLI
 from tests.models import bert_classifier
 from tests.test_prune import by_sorting, by_stable_argsort
 
@@ -164,23 +171,65 @@ def a_model_trains_and_is_pruned_and_rewound(mesh: DeviceMesh) -> None:
     assert all(torch.equal(theta_0[name], tensor) for name, tensor in whole_before.items())
 
 
-def run_commands(rank: int, commands: list[list[str]], cache: Path, stop_at: int | None = None) -> None:
-    """`lnsub`, several times over, as one rank of a job; it breaks off before the step that is number ``stop_at``."""
-    import datasets
+KINDS: dict[str, dict[str, Any]] = {
+    "magnitude": {"rewind": "step", "rewind_step": 2},
+    "taylor": {"score": "taylor", "score_batches": 2},
+    "magnitude_init": {"score": "magnitude_init", "scope": "matrix"},
+    "bf16": {"precision": "bf16-mixed"},
+}
+"""Settings of a run, by its name: the callback's, and the trainer's precision."""
 
-    from lnsub.cli import main
-    from lnsub.imp import IMPCallback
 
-    def on_train_batch_start(callback: IMPCallback, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step == stop_at:
+class Stop(Callback):
+    """Breaks off before the step that is number ``step``."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
             raise KeyError("pulled the plug")
 
-    torch.set_num_threads(1)
-    datasets.config.HF_DATASETS_CACHE = cache
-    IMPCallback.on_train_batch_start = on_train_batch_start
-    for args in commands:
+
+def runs(rank: int, count: int, base: str, data: Path, output: Path, kinds: list[str], stop_at: int | None) -> None:
+    """Whole runs of IMP with three rounds of eight steps, as one rank of ``count``; each kind has its own folder."""
+    _quiet(data)
+    for kind in kinds:
+        settings = dict(KINDS[kind])
+        precision = settings.pop("precision", "32-true")
+        datamodule = XNLI(
+            language="en", tokenizer=base, dataset=str(data), batch_size=16 // count, max_length=32, seed=3
+        )
+        module = SubnetModule(datamodule.task, base, learning_rate=5e-3, seed=3)
+        trainer = Trainer(
+            default_root_dir=output / kind,
+            callbacks=[IMPCallback(sparsities=[0.3, 0.6], **settings), *([Stop(stop_at)] if stop_at else [])],
+            accelerator="cpu",
+            devices=count,
+            strategy="sharded" if count > 1 else "auto",
+            precision=precision,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            max_epochs=2,
+            gradient_clip_val=1.0,
+        )
         if stop_at is None:
-            assert main(args) == 0
+            fit(trainer, module, datamodule, checkpoint_every_n_steps=3)
         else:
             with pytest.raises(KeyError):
-                main(args)
+                fit(trainer, module, datamodule, checkpoint_every_n_steps=3)
+
+
+def commands(rank: int, lines: list[list[str]], data: Path) -> list[int]:
+    """`lnsub`, several times over, as one rank of a job; the exit statuses."""
+    _quiet(data)
+    return [main(args) for args in lines]
+
+
+def _quiet(data: Path) -> None:
+    torch.set_num_threads(1)
+    datasets.config.HF_DATASETS_CACHE = data.parent / "cache"
+    warnings.simplefilter("ignore")

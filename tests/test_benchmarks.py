@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +105,11 @@ def test_the_tables_go_between_their_markers_and_nothing_else_changes(tmp_path):
     page.write_text("nothing here\n")
     with pytest.raises(LookupError, match="no place for one"):
         write_into(page, [tmp_path / "run.json"])
+
+
+def test_every_benchmark_has_its_place_on_the_performance_page():
+    text = (Path(__file__).parents[1] / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"<!-- table (\w+) -->\n.*?<!-- end \1 -->", text, re.DOTALL)) == set(BENCHMARKS)
 
 
 def test_the_list_names_every_benchmark(capsys):

@@ -1,21 +1,19 @@
-"""CSV and W&B: one run that goes on after an interruption, offline without a key, read back from the real files."""
+"""CSV and W&B of a whole run: added to after an interruption, offline without a key, read back from the files."""
 
 import csv
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lnsub.loggers import RunCSVLogger, wandb_logger
+from lnsub.loggers import RunCSVLogger
 from lnsub.results import read
 from lnsub.runs import RunFolder
-from lnsub.training import WandbSettings
 from tests.data_makers import WORDS, bert  # noqa: F401 (fixture)
+from tests.wandb_files import inspect
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -34,18 +32,6 @@ def test_the_csv_of_an_interrupted_run_is_added_to(tmp_path):
     rows = rows_of(folder.path / "metrics.csv")
     found = [(row["step"], row["train_loss"], row["imp/val_f1"]) for row in rows]
     assert found == [("1", "1.0", ""), ("2", "0.5", "0.7")]
-
-
-@pytest.mark.parametrize("mode", ["disabled", "offline"])
-def test_the_mode_that_the_environment_asks_for_is_obeyed(mode, tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", mode)
-    folder = RunFolder.of(tmp_path, "xnli", "fr", 57)
-    run = wandb_logger(WandbSettings(), folder, {}).experiment
-    try:
-        assert run.settings.mode == mode
-        assert bool(list(folder.path.rglob("*.wandb"))) == (mode == "offline")
-    finally:
-        run.finish()
 
 
 def fit(base: str, folder: Path, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -82,8 +68,7 @@ def fit(base: str, folder: Path, **settings: object) -> subprocess.CompletedProc
 
 
 @pytest.mark.slow
-@pytest.mark.shared
-def test_without_a_key_wandb_is_offline_says_so_once_and_has_every_round(bert, tmp_path, shared):  # noqa: F811
+def test_without_a_key_wandb_is_offline_says_so_once_and_has_every_round(bert, tmp_path):  # noqa: F811
     done = fit(bert, tmp_path)
     assert done.returncode == 0, done.stderr
     assert " ".join(done.stderr.split()).count("No W&B API key: logging offline") == 1
@@ -95,24 +80,14 @@ def test_without_a_key_wandb_is_offline_says_so_once_and_has_every_round(bert, t
     assert all("left" in line and "val_f1" in line for line in lines)
 
     folder = RunFolder(tmp_path / "runs" / "wikiann" / "en" / "seed57")
-    run = _reader(shared).load(next((folder.path / "wandb").glob("offline-run-*")))
+    run = inspect(next((folder.path / "wandb").glob("offline-run-*")))
     assert (run.project, run.group, run.name) == ("study", "wikiann", "wikiann/en/seed57")
     assert set(run.tags) == {"wikiann", "en", "seed57", "pilot"}
     assert run.id == (folder.path / "wandb" / "run-id").read_text()
     assert run.config["model"]["base_model"] == bert
-    rounds = [row for row in run.history if "imp/sparsity" in row]
+    rounds = [row for row in run.rows if "imp/sparsity" in row]
     recorded = {r.sparsity: r.value for r in read(folder.results) if r.metric == "f1"}
     assert {row["imp/sparsity"]: row["imp/val_f1"] for row in rounds} == recorded
-    steps = [row["trainer/global_step"] for row in run.history]
+    steps = [row["trainer/global_step"] for row in run.rows]
     assert steps == sorted(steps)
     assert max(steps) == 16  # two rounds of two epochs of four steps: one line that only grows
-
-
-def _reader(shared: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("wandb_offline", shared / "tools" / "wandb_offline.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module

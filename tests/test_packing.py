@@ -1,15 +1,17 @@
 """Packed models: the padded models' logits and gradients, without padding, each sequence by itself."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import (
-    AutoModel,
     AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
     BertConfig,
     CamembertConfig,
     DistilBertConfig,
@@ -22,6 +24,7 @@ from transformers import (
 )
 
 from lnsub.cli import main
+from lnsub.compiling import compile_for_training
 from lnsub.errors import UserError
 from lnsub.module import SubnetModule
 from lnsub.results import read
@@ -179,8 +182,7 @@ def attention_by_formula(q: Tensor, k: Tensor, v: Tensor, lengths: list[int], sc
 
 
 def packing_of(lengths: list[int]) -> Packing:
-    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    return Packing(mask.flatten().nonzero().squeeze(1), mask)
+    return Packing.of(torch.arange(max(lengths)) < torch.tensor(lengths)[:, None])
 
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
@@ -213,24 +215,56 @@ def test_dropout_of_attention_weights_leaves_the_mean_as_it_is():
     assert ((draws.mean(0) - expected).abs() < 5 * spread / math.sqrt(400) + 1e-5).all()
 
 
+def on_meta(dropout: float) -> nn.Module:
+    """A packed BERT in bfloat16 without any values."""
+    config = BertConfig(**{**BERT_LIKE, "attention_probs_dropout_prob": dropout, "attn_implementation": packing.PACKED})
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config, dtype=torch.bfloat16).train()
+    packing.pack(model)
+    return model
+
+
+def inputs_on_meta(lengths: list[int]) -> dict[str, Tensor]:
+    """Its arguments, likewise."""
+    batch = made("xnli", "bert", lengths)
+    return {name: batch[name].to("meta") for name in ("input_ids", "attention_mask", "token_type_ids", "slots")}
+
+
 @pytest.mark.parametrize("varlen", [False, True], ids=["padded", "varlen"])
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_on_a_device_nothing_waits_for_it(dropout, varlen, monkeypatch):
     # Tensors on "meta" have shapes but no values: whatever asks for one, as a wait for a device would, raises.
     if varlen:
         monkeypatch.setattr(packing, "_has_varlen", lambda query: True)
-    config = BertConfig(**{**BERT_LIKE, "attention_probs_dropout_prob": dropout, "attn_implementation": packing.PACKED})
-    with torch.device("meta"):
-        model = AutoModel.from_config(config, dtype=torch.bfloat16).train()
-    packing.pack(model)
-    batch = {name: value.to("meta") for name, value in made("xnli", "bert", LENGTHS["mixed"]).items()}
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids", "slots")}
-    states = model(**inputs).last_hidden_state
-    assert states.shape == (5, 9, 16)
-    states.sum().backward()
-    assert all(p.grad is not None for p in model.encoder.parameters())
+    model = on_meta(dropout)
+    inputs = inputs_on_meta(LENGTHS["mixed"])
+    logits = model(**inputs).logits
+    assert logits.shape == (5, 2)
+    logits.sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
     with pytest.raises(Exception, match="meta"):
         model(**{name: value for name, value in inputs.items() if name != "slots"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_on_a_device_one_compilation_serves_every_batch(dropout, monkeypatch):
+    monkeypatch.setattr(packing, "_has_varlen", lambda query: True)
+    compiled = 0
+
+    def count(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        nonlocal compiled
+        compiled += 1
+        return graph.forward
+
+    model = on_meta(dropout)
+    compile_for_training(model, "default", backend=count)
+    try:
+        for lengths in ([9, 4, 4, 2, 1], [7, 6, 3], [8, 8, 2, 2]):
+            assert model(**inputs_on_meta(lengths)).logits.shape == (len(lengths), 2)
+    finally:
+        torch.compiler.reset()
+    assert compiled == 1
 
 
 def test_bfloat16_autocast_agrees_with_the_padded_model(folders):
@@ -311,8 +345,7 @@ def test_attention_on_a_gpu_is_the_formula_and_waits_for_nothing(lengths, width)
     rounded = states.to(torch.bfloat16)
     expected = attention_by_formula(*rounded.float(), lengths, 1 / math.sqrt(width))
     on_gpu = rounded.cuda().requires_grad_()
-    where = packing_of(lengths)
-    where = Packing(where.slots.cuda(), where.mask.cuda())
+    where = Packing(*(getattr(packing_of(lengths), part).cuda() for part in ("slots", "mask", "starts")))
     assert packing._has_varlen(on_gpu[0]) == (width == 64)
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -127,7 +127,7 @@ def test_gradients_are_never_accumulated_over_an_interruption(world, tmp_path, c
     assert main([*args, "--output", str(tmp_path / "whole")]) == 0
     args[2] = str(disturbed(world, tmp_path, 1, "SIGUSR1"))
     assert main([*args, "--output", str(tmp_path / "cut")]) == EXIT_STATUS
-    # An epoch's eight batches make three steps. The signal comes in the second, is voted on there, honoured at the third.
+    # An epoch's eight batches are three steps: the signal comes in the second, and is honoured in the third.
     assert "saved at step 3" in capsys.readouterr().err
     assert main([*args, "--output", str(tmp_path / "cut")]) == 0
     assert made(tmp_path / "cut") == made(tmp_path / "whole")

@@ -5,6 +5,11 @@ These interruptions are exceptions at chosen places; tests/soak.py kills real pr
 
 import csv
 import json
+import os
+import re
+import resource
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -21,6 +26,7 @@ from lightning.pytorch import Callback, Trainer
 import lnsub.checkpoints
 import lnsub.imp
 from lnsub.checkpoints import Checkpoints
+from lnsub.cli import main
 from lnsub.errors import UserError
 from lnsub.fit import fit
 from lnsub.imp import IMPCallback
@@ -359,3 +365,106 @@ def test_metrics_are_written_once_and_in_order(place, tmp_path):
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows if row["train_loss"]] == list(range(3 * STEPS))
     assert [row["imp/round"] for row in rows if row["imp/round"]] == ["0.0", "1.0", "2.0"]
+
+
+# A full disk ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limit", "every", "names"),
+    [
+        (20_000, 1, "last.partial"),
+        (1_500, None, "s0.30.safetensors"),
+        (300, None, "results.jsonl"),
+        (150, None, "metrics.csv"),
+    ],
+)
+def test_a_full_disk_stops_the_run_with_a_sentence_and_room_lets_it_go_on(
+    limit, every, names, place, undisturbed, tmp_path
+):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A limit on file size stops a write in the middle, as a full disk does.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(UserError, match=rf"Cannot write {tmp_path}.*{names}: files may not .* Make room"):
+            run(place, tmp_path, every=every, **IMP)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.rglob("*partial"))
+    assert run(place, tmp_path, every=every, **IMP) == undisturbed(**IMP)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_exit_status_2(place, tmp_path):
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120k", "tmpfs", tmp_path], check=False).returncode:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        done = subprocess.run(
+            command(place, tmp_path), env=environment(place), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2, done.stderr
+        (line,) = (line for line in done.stderr.splitlines() if "error" in line.lower())
+        assert re.match(rf"lnsub: error: Cannot write {tmp_path}.*: the disk is full\. Make room", line)
+        assert "Traceback" not in done.stderr
+        assert not list(tmp_path.rglob("*partial"))
+        subprocess.run(["mount", "-o", "remount,size=10m", tmp_path], check=True)
+        again = subprocess.run(command(place, tmp_path), env=environment(place), check=False)
+        assert again.returncode == 0
+        assert {r.round for r in RunFolder(tmp_path / "xnli" / "en" / "seed57").records("imp")} == {0, 1, 2}
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+# Other processes ------------------------------------------------------------------------------------------------------
+
+
+def command(place: Place, output: Path) -> list[str]:
+    """A run through the command line."""
+    settings = {
+        "data": "lnsub.tasks.XNLI",
+        "data.init_args.language": "en",
+        "data.init_args.dataset": place.data,
+        "data.init_args.max_length": 32,
+        "model.base_model": place.base,
+        "trainer.max_epochs": 1,
+        "trainer.accelerator": "cpu",
+        "trainer.callbacks": "lnsub.imp.IMPCallback",
+        "trainer.callbacks.sparsities": "[0.3,0.6]",
+        "output": output,
+    }
+    return [sys.executable, "-m", "lnsub", "fit", *(f"--{key}={value}" for key, value in settings.items())]
+
+
+def environment(place: Place) -> dict[str, str]:
+    return {**os.environ, "HF_DATASETS_CACHE": str(Path(place.data).parent / "cache"), "OMP_NUM_THREADS": "1"}
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it_until_that_is_dead(place, tmp_path, capsys):
+    lock = tmp_path / "xnli" / "en" / "seed57" / ".lock"
+    lock.parent.mkdir(parents=True)
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", hold, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        assert main(command(place, tmp_path)[3:]) == 2
+        assert f"Another process is at {lock.parent}" in capsys.readouterr().err
+        assert [path.name for path in lock.parent.iterdir()] == [".lock"]
+        holder.kill()
+    assert main(command(place, tmp_path)[3:]) == 0
+    assert {r.round for r in RunFolder(lock.parent).records("imp")} == {0, 1, 2}
+
+
+@pytest.mark.slow
+def test_runs_that_are_killed_at_random_moments_end_as_undisturbed_ones(root):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.soak", "--runs", "4", "--seed", "5"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 runs" in done.stdout
+    assert ", 0 different" in done.stdout

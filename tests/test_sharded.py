@@ -7,27 +7,13 @@ from typing import Any
 
 import pytest
 
-from lnsub.results import Record, read
+from lnsub.runs import RunFolder
 from lnsub.tickets import Ticket
 from tests import sharded_cases
 from tests.data_makers import WORDS, bert  # noqa: F401 (fixture)
 from tests.processes import on_ranks
 
 pytestmark = pytest.mark.slow
-
-SETTINGS = {
-    "data": "lnsub.tasks.XNLI",
-    "data.init_args.language": "en",
-    "data.init_args.max_length": 32,
-    "model.learning_rate": 5e-3,
-    "trainer.max_epochs": 2,
-    "trainer.gradient_clip_val": 1.0,
-    "trainer.accelerator": "cpu",
-    "trainer.callbacks": "lnsub.imp.IMPCallback",
-    "trainer.callbacks.sparsities": "[0.3,0.6]",
-    "trainer.enable_progress_bar": "false",
-    "checkpoint_every_n_steps": 3,
-}
 
 
 @pytest.fixture
@@ -44,46 +30,18 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "xnli"
 
 
-KINDS: dict[str, dict[str, Any]] = {
-    "magnitude": {"rewind": "step", "rewind_step": 2},
-    "taylor": {"score": "taylor", "score_batches": 2},
-    "magnitude_init": {"score": "magnitude_init", "scope": "matrix"},
-}
+def run(count: int, base: str, data: Path, name: str, kinds: list[str], stop_at: int | None = None) -> Path:
+    output = data.parent / name
+    on_ranks(count, sharded_cases.runs, count, base, data, output, kinds, stop_at)
+    return output
 
 
-class Runs:
-    """Runs of `lnsub fit`, each kind in a folder of its own, on one or several ranks."""
+def results(folder: Path) -> list[tuple[Any, ...]]:
+    return [(r.round, r.n, r.value, r.ticket) for r in RunFolder(folder).records("imp")]
 
-    def __init__(self, base: str, data: Path) -> None:
-        self.base, self.data, self.tree = base, data, data.parent
 
-    def fit(self, name: str, ranks: int, kinds: list[str], *, stop_at: int | None = None, batch: int = 16) -> None:
-        commands = [self._command(self.tree / name / kind, ranks, batch, KINDS[kind]) for kind in kinds]
-        on_ranks(ranks, sharded_cases.run_commands, commands, self.tree / "cache", stop_at)
-
-    def _command(self, output: Path, ranks: int, batch: int, callback: dict[str, Any]) -> list[str]:
-        values = {
-            **SETTINGS,
-            **{f"trainer.callbacks.{key}": value for key, value in callback.items()},
-            "model.base_model": self.base,
-            "data.init_args.dataset": self.data,
-            "data.init_args.batch_size": batch,
-            "trainer.devices": ranks,
-            "trainer.strategy": "sharded" if ranks > 1 else "auto",
-            "output": output,
-        }
-        return ["fit", *(f"--{key}={value}" for key, value in values.items())]
-
-    def folder(self, name: str, kind: str) -> Path:
-        return self.tree / name / kind / "xnli" / "en" / "seed57"
-
-    def results(self, name: str, kind: str) -> list[Record]:
-        return read(self.folder(name, kind) / "results.jsonl")
-
-    def tickets(self, name: str, kind: str) -> list[Ticket]:
-        found = [Ticket.load(path) for path in sorted((self.folder(name, kind) / "tickets").iterdir())]
-        assert [ticket.provenance.sparsity for ticket in found] == [0.3, 0.6]
-        return found
+def tickets(folder: Path) -> list[Ticket]:
+    return [Ticket.load(RunFolder(folder).ticket(level)) for level in (0.3, 0.6)]
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -91,29 +49,55 @@ def test_ranks_find_together_what_one_process_finds(count):
     on_ranks(count, sharded_cases.cases, count)
 
 
-def test_whole_runs_on_two_ranks_and_on_one(bert, data):  # noqa: F811
-    runs = Runs(bert, data)
-    runs.fit("one", 1, list(KINDS))
-    runs.fit("two", 2, list(KINDS), batch=8)
-    for kind in KINDS:
-        one, two = (runs.results(name, kind) for name in ("one", "two"))
-        assert [(r.round, r.n) for r in one] == [(r.round, r.n) for r in two] == [(0, 15), (1, 15), (2, 15)]
-        assert [r.value for r in two] == pytest.approx([r.value for r in one], abs=2 / 15)
-        for a, b in zip(runs.tickets("one", kind), runs.tickets("two", kind), strict=True):
-            if kind == "magnitude_init":  # of theta_0, which is the same on any number of ranks
-                created = {"created": a.provenance.created}
-                again = dataclasses.replace(b, provenance=dataclasses.replace(b.provenance, **created))
-                assert again.save(data / "again").read_bytes() == a.path.read_bytes()
-            # Sums over two halves of a batch round differently; a weight at the threshold may fall on the other side.
+def test_whole_runs_on_two_ranks_are_those_of_one_process(bert, data):  # noqa: F811
+    one, two = (run(count, bert, data, f"on{count}", list(sharded_cases.KINDS)) for count in (1, 2))
+    for kind in sharded_cases.KINDS:
+        alone, together = results(one / kind), results(two / kind)
+        assert [row[:2] for row in alone] == [row[:2] for row in together] == [(0, 15), (1, 15), (2, 15)]
+        assert [row[2] for row in together] == pytest.approx([row[2] for row in alone], abs=2 / 15)
+        for a, b in zip(tickets(one / kind), tickets(two / kind), strict=True):
             assert a.kept == b.kept
+            # Sums over two halves of a batch round differently; a weight at the threshold may fall on the other side.
+            # And on several ranks norms compute in bfloat16 too.
+            most = {"magnitude_init": 0, "bf16": 0.1}.get(kind, 0.02)
             differing = sum(int((a.masks[name] != b.masks[name]).sum()) for name in a.masks)
-            assert differing <= 0.02 * sum(mask.size for mask in a.masks.values())
+            assert differing <= most * sum(mask.size for mask in a.masks.values())
+    # What is pruned by theta_0 is the same whatever the training: here the files are equal, but for the time.
+    a, b = tickets(one / "magnitude_init")[1], tickets(two / "magnitude_init")[1]
+    again = dataclasses.replace(b, provenance=dataclasses.replace(b.provenance, created=a.provenance.created))
+    assert again.save(data / "again").read_bytes() == a.path.read_bytes()
 
-    # Broken off in the middle of round 1, and as round 2 begins, which then goes on in one process: the same tickets.
-    for stop, ranks in ((10, 2), (16, 2), (None, 1)):
-        runs.fit("broken", ranks, ["magnitude"], stop_at=stop, batch=8)
-    checksums = [[ticket.checksum for ticket in runs.tickets(name, "magnitude")] for name in ("two", "broken")]
-    assert checksums[0] == checksums[1]
-    undisturbed, broken = ([(r.round, r.value) for r in runs.results(name, "magnitude")] for name in ("two", "broken"))
-    assert broken[:2] == undisturbed[:2]
-    assert [round_ for round_, _ in broken] == [0, 1, 2]
+
+def test_runs_that_are_broken_off_end_with_the_same_tickets(bert, data):  # noqa: F811
+    """In the middle of round 1, and before the first step of round 2, which then goes on in one process."""
+    undisturbed = run(2, bert, data, "undisturbed", ["magnitude"]) / "magnitude"
+    for stop_at, count in ((10, 2), (16, 2), (None, 1)):
+        broken = run(count, bert, data, "broken", ["magnitude"], stop_at) / "magnitude"
+    assert [t.checksum for t in tickets(broken)] == [t.checksum for t in tickets(undisturbed)]
+    assert results(broken)[:2] == results(undisturbed)[:2]
+    assert results(broken)[2][:2] == (2, 15)
+
+
+def test_the_command_does_it_and_refuses_what_masks_cannot_follow(bert, data):  # noqa: F811
+    settings = {
+        "data": "lnsub.tasks.XNLI",
+        "data.init_args.language": "en",
+        "data.init_args.max_length": 32,
+        "data.init_args.dataset": data,
+        "data.init_args.batch_size": 8,
+        "model.base_model": bert,
+        "trainer.max_steps": 3,
+        "trainer.accelerator": "cpu",
+        "trainer.devices": 2,
+        "trainer.callbacks": "lnsub.imp.IMPCallback",
+        "trainer.callbacks.sparsities": "[0.3]",
+        "trainer.enable_progress_bar": "false",
+        "output": data.parent / "runs",
+    }
+    args = ["fit", *(f"--{key}={value}" for key, value in settings.items())]
+    mesh = ["data_parallel_size=2", "tensor_parallel_size=1"]
+    plain = ["--trainer.strategy=ModelParallelStrategy", *(f"--trainer.strategy.{size}" for size in mesh)]
+    commands = [[*args, "--trainer.strategy=sharded"], [*args, *plain, "--seed_everything=1"]]
+    commands += [[*args, "--trainer.strategy=sharded", "--trainer.precision=64-true", "--seed_everything=2"]]
+    assert on_ranks(2, sharded_cases.commands, commands, data) == [[0, 2, 2]] * 2
+    assert Ticket.load(data.parent / "runs" / "xnli" / "en" / "seed57" / "tickets" / "s0.30.safetensors").kept

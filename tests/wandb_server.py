@@ -77,11 +77,14 @@ class WandbServer(ThreadingHTTPServer):
         self.runs: dict[str, Run] = {}
         self.artifacts: dict[str, Artifact] = {}
         self.views: dict[str, dict[str, Any]] = {}
+        self.charts: dict[str, dict[str, Any]] = {}
         self.files: dict[str, bytes] = {}
         self.calls: list[str] = []
         self.unknown: list[str] = []
-        self.refuse = False
-        """Answer every request with status 500, as a server that is down."""
+        self.keep_from_streams = False
+        """Take no rows, answering with status 500, as a server in trouble."""
+        self.refuse_views = False
+        """Save no workspace, as for a user who may not."""
 
     def __enter__(self) -> "WandbServer":
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -224,7 +227,18 @@ class WandbServer(ThreadingHTTPServer):
     def _on_server_features_query(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"serverInfo": {"features": []}}
 
-    def _on_upsert_view(self, given: dict[str, Any]) -> dict[str, Any]:
+    def _on_organization_core_weave_organization_i_d(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"entity": {"organization": {"coreWeaveOrganizationId": None}}}
+
+    def _on_create_custom_chart(self, given: dict[str, Any]) -> dict[str, Any] | None:
+        if given["chartName"] in self.charts:
+            raise ValueError(f"chart {given['chartName']} already exists")
+        self.charts[given["chartName"]] = given
+        return {"createCustomChart": {"chart": {"id": f"{given['entity']}/{given['chartName']}"}}}
+
+    def _on_upsert_view2(self, given: dict[str, Any]) -> dict[str, Any]:
+        if self.refuse_views:
+            raise PermissionError("permission denied")
         number = given.get("id") or f"v{len(self.views) + 1}"
         self.views[number] = given
         times = {"createdAt": "2026-01-01T00:00:00", "updatedAt": "2026-01-01T00:00:00"}
@@ -272,10 +286,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self._body()
-        if self.server.refuse:
-            return self._reply({}, 500)
         with self.server.lock:
             if stream := re.fullmatch(r"/files/[^/]*/[^/]*/([^/]*)/file_stream", self.path):
+                if self.server.keep_from_streams:
+                    return self._reply({}, 500)
                 self.server.stream(self.server.runs[stream[1]], json.loads(body))
                 return self._reply({"limits": {}})
             if self.path != "/graphql":
@@ -284,7 +298,10 @@ class _Handler(BaseHTTPRequestHandler):
             operation = re.search(r"(?:query|mutation)\s+(\w+)", asked["query"])[1]
             operation = operation[0].upper() + operation[1:]
             self.server.calls.append(operation)
-            data = self.server.answer(operation, asked.get("variables") or {})
+            try:
+                data = self.server.answer(operation, asked.get("variables") or {})
+            except (PermissionError, ValueError) as error:
+                return self._reply({"data": None, "errors": [{"message": str(error)}]})
             if data is None:
                 self.server.unknown.append(operation)
                 return self._reply({"data": None, "errors": [{"message": f"{operation} is not known here"}]})

@@ -46,15 +46,24 @@ BLOCKS = {
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the tokens of a padded batch [rows, longest] are. It is made without waiting for the device.
+    """Where the tokens of a padded batch [rows, longest] are.
 
     Attributes:
         slots: places of the tokens in the flattened [rows * longest], int64 [tokens].
         mask: True at the tokens, [rows, longest].
+        starts: where each sequence begins among the tokens, and where the last ends: int32 [rows + 1].
     """
 
     slots: Tensor
     mask: Tensor
+    starts: Tensor
+
+    @classmethod
+    def of(cls, mask: Tensor, slots: Tensor | None = None) -> "Packing":
+        """Makes it from a mask; without ``slots``, which tell the number of tokens, this waits for the device."""
+        mask = mask.bool()
+        slots = mask.flatten().nonzero().squeeze(1) if slots is None else slots
+        return cls(slots, mask, F.pad(mask.sum(1).cumsum(0), (1, 0)).to(torch.int32))
 
     def pack(self, padded: Tensor) -> Tensor:
         """Picks the tokens out: [rows, longest, ...] -> [1, tokens, ...]."""
@@ -77,11 +86,6 @@ class Packing:
     def longest(self) -> int:
         """The batch's padded length, known without looking at the device."""
         return self.mask.shape[1]
-
-    @cached_property
-    def starts(self) -> Tensor:
-        """Where each sequence begins among the tokens, and where the last ends: int32 [rows + 1], on the device."""
-        return F.pad(self.mask.sum(1).cumsum(0), (1, 0)).to(torch.int32)
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:
@@ -118,9 +122,7 @@ def pack(model: PreTrainedModel) -> None:
 def _pack_inputs(base: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Lays the inputs of a base model end to end, with the positions that it would give them itself."""
     ids, mask = args[0] if args else kwargs.pop("input_ids"), kwargs.pop("attention_mask", None)
-    mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
-    slots = kwargs.pop(SLOTS, None)
-    packing = Packing(mask.flatten().nonzero().squeeze(1) if slots is None else slots, mask)
+    packing = Packing.of(torch.ones_like(ids) if mask is None else mask, kwargs.pop(SLOTS, None))
     types = kwargs.pop("token_type_ids", None)
     packed = {"input_ids": packing.pack(ids), "position_ids": packing.pack(_positions(base, ids))}
     if types is not None:

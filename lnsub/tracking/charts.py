@@ -9,6 +9,7 @@ from typing import Any
 
 Spec = dict[str, Any]
 
+_SHADES = {"scheme": {"name": "blues", "extent": [0.0, 0.6]}}  # so light that black numbers can be read on them
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 
 
@@ -30,15 +31,17 @@ def heat_map(rows: str, columns: str) -> Spec:
             {
                 "aggregate": [{"op": "mean", "field": "${field:value}", "as": "mean_value"}],
                 "groupby": [f"${{field:{name}}}" for name in ("study", "sparsity", "row", "column")],
-            }
+            },
+            {
+                "calculate": "datum['${field:study}'] + ' at sparsity ' + datum['${field:sparsity}']",
+                "as": "panel",
+            },
         ],
-        "facet": {
-            "row": {"field": "${field:study}", "type": "nominal", "title": None},
-            "column": {"field": "${field:sparsity}", "type": "ordinal", "title": "sparsity"},
-        },
+        "facet": {"field": "panel", "type": "nominal", "title": None},
+        "columns": 4,
         "spec": {
-            "width": {"step": 34},
-            "height": {"step": 24},
+            "width": 200,
+            "height": 160,
             "encoding": {
                 "x": {"field": "${field:column}", "type": "nominal", "title": columns},
                 "y": {"field": "${field:row}", "type": "nominal", "title": rows},
@@ -46,17 +49,13 @@ def heat_map(rows: str, columns: str) -> Spec:
             "layer": [
                 {
                     "mark": {"type": "rect", "tooltip": True},
-                    "encoding": {"color": {**mean, "title": None, "scale": {"scheme": "viridis"}}},
-                },
-                {
-                    "mark": {"type": "text", "fontSize": 10, "stroke": "white", "strokeWidth": 2},
-                    "encoding": {"text": {**mean, "format": ".3f"}},
+                    "encoding": {"color": {**mean, "legend": None, "scale": _SHADES}},
                 },
                 {"mark": {"type": "text", "fontSize": 10}, "encoding": {"text": {**mean, "format": ".3f"}}},
             ],
         },
         # Metrics of different tasks are not comparable: each study has colours of its own.
-        "resolve": {"scale": {"color": "shared", "x": "independent", "y": "independent"}},
+        "resolve": {"scale": {"color": "independent", "x": "independent", "y": "independent"}},
     }
 
 

@@ -116,8 +116,8 @@ def _segment(path: Path, offline: bool) -> Segment:
 
 def _row(items: Iterable[Any]) -> Row:
     """A row's plain numbers and words; tables and other media are left out."""
-    values = {item.key: json.loads(item.value_json) for item in items if item.key}
-    return {key: value for key, value in values.items() if isinstance(value, int | float | str)}
+    found = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+    return {key: value for key, value in found.items() if isinstance(value, int | float | str)}
 
 
 def _records(data: bytes) -> Iterator[bytes]:

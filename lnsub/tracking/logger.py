@@ -135,6 +135,7 @@ class RunWandbLogger(WandbLogger):
         except Exception as error:  # a broken login, a server that is down, a full disk, ...
             log.warning(f"W&B cannot be reached, so this run is logged offline ({_first_line(error)}).")
             try:
+                wandb.teardown()  # its service still holds the run's id
                 run = wandb.init(**{**self._wandb_init, "mode": "offline"})
             except Exception as again:
                 log.warning(f"W&B does not work offline either, so it is left out ({_first_line(again)}).")

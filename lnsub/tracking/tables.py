@@ -42,7 +42,8 @@ def log_tables(tables: Mapping[str, pd.DataFrame], project: str, root: Path) -> 
             reinit="finish_previous",
         )
         # Numbers, words and gaps stand in one column where a value is unknown.
-        run.log({key: wandb.Table(dataframe=table, allow_mixed_types=True) for key, table in tables.items()})
+        plain = {key: table.astype(object).where(table.notna(), None) for key, table in tables.items()}
+        run.log({key: wandb.Table(dataframe=table, allow_mixed_types=True) for key, table in plain.items()})
         run.finish()
     except Exception as error:
         reason = " ".join(str(error).split()).rstrip(".")

@@ -20,10 +20,11 @@ from rich.console import Console
 
 from lnsub.checkpoints import Checkpoints
 from lnsub.complaints import one_line
-from lnsub.errors import UserError
+from lnsub.errors import RunError, UserError
 from lnsub.interrupts import Preempted
 from lnsub.locks import claimed
 from lnsub.preemption import leave
+from lnsub.ranks import noticing_losses
 from lnsub.results import Record, read
 from lnsub.tickets import Ticket
 from lnsub.training import keep_settings
@@ -213,6 +214,8 @@ class Transfer:
         trace = None
         try:
             reason, said = self._run(cell, folder, progress)
+        except RunError:
+            raise
         except Exception as error:
             line = one_line(error)
             trace = None if line else traceback.format_exc()
@@ -234,7 +237,8 @@ class Transfer:
         if Checkpoints(folder).newest() is None and rank_zero_only.rank == 0:
             folder.clear()
         self.fit.build(cell, folder, ticket)
-        records, unusable = self.fit.fit_and_measure(cell, self._to_measure(cell), [progress])
+        with noticing_losses(self.fit.trainer):
+            records, unusable = self.fit.fit_and_measure(cell, self._to_measure(cell), [progress])
         checkpoints = Checkpoints.of(self.fit.trainer)
         if self._keep_checkpoints:
             checkpoints.save(self.fit.trainer, weights_only=True)
