@@ -29,8 +29,8 @@ SlurmdUser={user}
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 AuthType=auth/munge
 CryptoType=crypto/munge
-# cred_expire is also how long a job that is queued again waits before it starts.
-AuthInfo=socket={folder}/munge.socket,cred_expire=2
+# cred_expire is also how long a job that is queued again waits before it starts; below 5 it is 120 s.
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -52,7 +52,7 @@ SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min
 SlurmdParameters=config_overrides
 ReturnToService=2
 JobRequeue=1
-KillWait=5
+KillWait=30
 MinJobAge=3600
 PropagateResourceLimits=NONE
 NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN

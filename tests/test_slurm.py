@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WORDS = [f"w{i}" for i in range(20)]
 LANGUAGES = ("aa", "bb", "cc")
 CPU = {"GPUS_PER_NODE": "0", "CPUS_PER_TASK": "1"}
+BATCH = ["sbatch", "--parsable", "--gpus-per-node=0", "--cpus-per-task=1", "--time=30"]
 PATIENCE = 900  # seconds, for a busy machine
 
 
@@ -85,6 +86,20 @@ def submitted(node: SlurmNode, world: Path, *command: str, **variables: object) 
     return re.findall(r"(?:^|job )(\d+)", node.run(*command, cwd=world, env=env), re.M)
 
 
+def holding(world: Path, folder: Path, name: str, steps: list[int]) -> Path:
+    """The study's configuration with a run that waits in some steps for a signal; ``<name>.mark`` counts them."""
+    config = yaml.safe_load((world / "study.yaml").read_text())
+    config["data"]["init_args"]["num_workers"] = 1  # whose process gets the signal too
+    hold = {"steps": steps, "mark": str(folder / f"{name}.mark")}
+    config["trainer"]["callbacks"].append({"class_path": "tests.interrupting.HoldAt", "init_args": hold})
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    return folder / f"{name}.yaml"
+
+
+def waits(mark: Path) -> int:
+    return len(mark.read_text().split()) if mark.exists() else 0
+
+
 def wait_for(look: Callable[[], object], result: object) -> None:
     end = time.monotonic() + PATIENCE
     while look() != result:
@@ -102,9 +117,9 @@ def tickets(runs: Path, language: str) -> dict[float, str]:
 
 
 def test_an_array_over_three_languages(node, world, tmp_path):
-    batch = ["sbatch", "--parsable", "--gpus-per-node=0", "--cpus-per-task=1", f"--output={tmp_path}/%x-%A_%a.out"]
+    batch = [*BATCH, f"--output={tmp_path}/%x-%A_%a.out", "--array=0-2"]
     script = [str(ROOT / "slurm" / "imp.sbatch"), str(world / "study.yaml"), "--trainer.callbacks.sparsities=[0.5]"]
-    (job,) = submitted(node, world, *batch, "--array=0-2", *script, OUTPUT=tmp_path / "runs")
+    (job,) = submitted(node, world, *batch, *script, OUTPUT=tmp_path / "runs")
     node.wait([job], PATIENCE)
     assert {task: fields["JobState"] for task, fields in node.jobs(job).items()} == dict.fromkeys(
         ("0", "1", "2"), "COMPLETED"
@@ -118,23 +133,18 @@ def test_an_array_over_three_languages(node, world, tmp_path):
 def test_preempted_twice_by_its_time_limit_a_run_on_two_tasks_ends_with_the_tickets_of_an_undisturbed_one(
     node, world, tmp_path
 ):
-    config = yaml.safe_load((world / "study.yaml").read_text())
-    hold = {"class_path": "tests.interrupting.HoldAt", "init_args": {"steps": [3, 13], "mark": str(tmp_path / "mark")}}
-    config["data"]["init_args"]["num_workers"] = 1  # whose processes get the signal too
-    (tmp_path / "whole.yaml").write_text(yaml.safe_dump(config))
-    config["trainer"]["callbacks"].append(hold)
-    (tmp_path / "held.yaml").write_text(yaml.safe_dump(config))
-    batch = ["sbatch", "--parsable", "--gpus-per-node=0", "--cpus-per-task=1", "--ntasks-per-node=2", "--time=30"]
-    batch += [f"--output={tmp_path}/%x-%A_%a.out", "--signal=USR1@600", "--array=0"]
-    script = [str(ROOT / "slurm" / "imp.sbatch"), str(tmp_path / "held.yaml")]
+    held = holding(world, tmp_path, "held", [3, 13])
+    batch = [*BATCH, "--ntasks-per-node=2", f"--output={tmp_path}/%x-%A_%a.out", "--signal=USR1@600", "--array=0"]
+    script = [str(ROOT / "slurm" / "imp.sbatch"), str(held)]
     (job,) = submitted(node, world, *batch, *script, OUTPUT=tmp_path / "held", BATCH_SIZE=8)
+    waiting = ["sbatch", "--parsable", f"--dependency=afterok:{job}", "--kill-on-invalid-dep=yes", "--output=/dev/null"]
+    (dependent,) = submitted(node, world, *waiting, "--wrap=true")
 
     def seen() -> tuple[int, int]:
         """How often it has begun to wait for the signal, and how often it was started again."""
         fields = node.jobs(job)["0"]
         assert fields["JobState"] in {"PENDING", "RUNNING", "COMPLETING"}, logs(tmp_path)
-        waits = (tmp_path / "mark").read_text().split() if (tmp_path / "mark").exists() else []
-        return len(waits), int(fields["Restarts"])
+        return waits(tmp_path / "held.mark"), int(fields["Restarts"])
 
     for restarts in (0, 1):
         wait_for(seen, (restarts + 1, restarts))
@@ -143,16 +153,18 @@ def test_preempted_twice_by_its_time_limit_a_run_on_two_tasks_ends_with_the_tick
         node.run("scontrol", "update", f"JobId={job}_0", f"TimeLimit={minutes}")
         wait_for(seen, (restarts + 1, restarts + 1))
         node.run("scontrol", "update", f"JobId={job}_0", "TimeLimit=30")
-    node.wait([job], PATIENCE)
+        assert node.jobs(dependent)[""]["JobState"] == "PENDING"
+    node.wait([job, dependent], PATIENCE)
     (fields,) = node.jobs(job).values()
     assert (fields["JobState"], fields["Restarts"]) == ("COMPLETED", "2"), logs(tmp_path)
+    assert node.jobs(dependent)[""]["JobState"] == "COMPLETED"
     said = logs(tmp_path)
     assert re.findall(r"interrupted by SIGUSR1: saved at step (\d+); job (\S+) is queued again", said) == [
         ("5", f"{job}_0"),
         ("15", f"{job}_0"),
     ]
 
-    whole = ["--config", str(tmp_path / "whole.yaml"), "--output", str(tmp_path / "whole")]
+    whole = ["--config", str(world / "study.yaml"), "--output", str(tmp_path / "whole")]
     two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.init_args.batch_size=4"]
     done = subprocess.run(
         [sys.executable, "-m", "lnsub", "fit", *whole, *two, "--data.init_args.language=aa"],
@@ -168,6 +180,26 @@ def test_preempted_twice_by_its_time_limit_a_run_on_two_tasks_ends_with_the_tick
         for name in ("held", "whole")
     ]
     assert results[0] == results[1]
+
+
+def test_what_was_cancelled_stays_so_and_what_may_not_be_queued_again_says_so_both_saved(node, world, tmp_path):
+    jobs = {}
+    for name, options in (("cancelled", []), ("once", ["--no-requeue"])):
+        batch = [*BATCH, f"--job-name={name}", f"--output={tmp_path}/%x.out", "--array=0", *options]
+        script = [str(ROOT / "slurm" / "imp.sbatch"), str(holding(world, tmp_path, name, [3]))]
+        (jobs[name],) = submitted(node, world, *batch, *script, OUTPUT=tmp_path / name)
+    wait_for(lambda: [waits(tmp_path / f"{name}.mark") for name in jobs], [1, 1])
+    node.run("scancel", jobs["cancelled"])
+    node.run("scancel", "--signal=USR1", jobs["once"])
+    node.wait(list(jobs.values()), PATIENCE)
+    said = {name: (tmp_path / f"{name}.out").read_text() for name in jobs}
+    assert "interrupted by SIGTERM: saved at step 5; SLURM is ending job" in said["cancelled"]
+    assert "interrupted by SIGUSR1: saved at step 5; SLURM does not queue job" in said["once"]
+    assert node.jobs(jobs["cancelled"])["0"]["JobState"] == "CANCELLED"
+    fields = node.jobs(jobs["once"])["0"]
+    assert (fields["JobState"], fields["ExitCode"]) == ("FAILED", "75:0")
+    for name in jobs:
+        assert (tmp_path / name / "xnli" / "aa" / "seed5" / "checkpoints" / "last.ckpt").exists()
 
 
 def test_a_whole_study_is_submitted_at_once_up_to_its_page(node, world, tmp_path):

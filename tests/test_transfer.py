@@ -224,6 +224,15 @@ def test_one_cell_by_its_number_is_the_same_as_in_a_run_over_all(world, finished
     assert values(tmp_path / "out").items() <= values(finished).items()
 
 
+def test_a_share_is_every_so_manieth_cell_and_one_beyond_the_last_cell_is_empty(world, finished, tmp_path, capsys):
+    args = arguments(world, tmp_path / "out")
+    assert main([*args, "--share", "1/3"]) == 0
+    assert [state for _, state, _ in listed(capsys, args)] == ["done", "missing", "missing", "done"]
+    assert values(tmp_path / "out").items() <= values(finished).items()
+    assert main([*args, "--share", "7/9"]) == 0
+    assert [state for _, state, _ in listed(capsys, args)] == ["done", "missing", "missing", "done"]
+
+
 def test_a_failed_cell_is_recorded_tried_again_and_stops_no_other(world, tmp_path, capsys):
     data, output = tmp_path / "data", tmp_path / "out"
     shutil.copytree(world / "data", data)
@@ -360,6 +369,8 @@ def test_a_cell_that_another_process_runs_is_left_to_it(world, tmp_path, capsys)
         (["--seeds", "a"], "--seeds takes"),
         (["--baselines", "rnadom"], "Did you mean 'random'"),
         (["--cell", "9"], "There is no cell 9"),
+        (["--share", "3/2"], "--share takes one share of so many, such as 3/10"),
+        (["--share", "2"], "--share takes one share of so many, such as 3/10"),
         (["--", "--model.learning_rat=1"], "did you mean learning_rate?"),
         (["--", "--model.ticket=x"], "differs from cell to cell"),
     ],
