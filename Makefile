@@ -4,20 +4,21 @@ VENV := .venv
 # The first of these that is at least 3.11 and can make virtual environments is used.
 PYTHON := python3.11 python3
 DEMO := runs/demo
+BENCH := runs/bench.json
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast lint format clean
+.PHONY: help venv demo test test-fast bench lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-# Tests and the demo need nothing from the Hugging Face Hub or W&B: whatever would reach for them fails at once.
-demo test test-fast: export HF_HUB_OFFLINE := 1
-demo test test-fast: export WANDB_MODE := offline
-demo test test-fast: export TOKENIZERS_PARALLELISM := false
+# Tests, benchmarks and the demo need nothing from the Hugging Face Hub or W&B: whatever would reach for them fails at once.
+demo test test-fast bench: export HF_HUB_OFFLINE := 1
+demo test test-fast bench: export WANDB_MODE := offline
+demo test test-fast bench: export TOKENIZERS_PARALLELISM := false
 
 demo: $(STAMP) ## the whole story on the embedded model and data, into runs/demo
 	$(BIN)/lnsub demo --output $(DEMO)
@@ -27,6 +28,10 @@ test: $(STAMP) ## all tests
 
 test-fast: $(STAMP) ## all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow"
+
+bench: $(STAMP) ## all benchmarks, into runs/bench.json and the tables of docs/performance.md
+	$(BIN)/python -m benchmarks --json $(BENCH)
+	$(BIN)/python -m benchmarks --write docs/performance.md $(BENCH)
 
 lint: $(STAMP) ## style, format and types, changing nothing
 	$(BIN)/ruff check .

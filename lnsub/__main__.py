@@ -2,6 +2,6 @@
 
 import sys
 
-from lnsub.cli import main
+from lnsub.cli import program
 
-sys.exit(main())
+sys.exit(program())

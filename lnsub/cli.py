@@ -1,8 +1,12 @@
 """The `lnsub` command: finds what was asked for, imports only that, and turns errors into one line."""
 
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
+from lnsub.errors import RunError
+from lnsub.interrupts import EXIT_STATUS, Preempted, is_first_process, noted
 from lnsub.version import __version__
 
 TRAINING = {
@@ -23,6 +27,8 @@ OTHERS = {
     "demo": "the whole story on a small embedded model, offline, in minutes",
     "completion": "print a shell completion script",
 }
+RESUMED = (["fit"], ["transfer"])
+"""Commands that a signal stops where they can be gone on with; the others it just ends."""
 
 USAGE = f"""usage: lnsub COMMAND [OPTIONS]     (lnsub COMMAND --help tells a command's options)
 
@@ -47,13 +53,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the command line without the program's name; from ``sys.argv`` by default.
 
     Returns:
-        The exit status: 0 done, 2 bad input.
+        The exit status: 0 done, 1 failed in part or for want of other processes, 2 bad input, 75 interrupted by a
+        signal and saved.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     args = [arg for arg in args if arg != "--debug"]
     try:
-        return _run(args)
+        with noted() if args[:1] in RESUMED else nullcontext():
+            return _run(args)
+    except Preempted as stop:
+        if is_first_process():
+            sys.stderr.write(f"lnsub: {stop}\n")
+        return EXIT_STATUS
     except Exception as error:
         from lnsub.complaints import one_line
 
@@ -61,7 +73,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug or line is None:
             raise
         sys.stderr.write(f"lnsub: error: {line}\n")
-        return 2
+        return 1 if isinstance(error, RunError) else 2
+
+
+def program() -> int:
+    """What the program `lnsub` runs: one command, whose exit status a signal that comes after it changes no more."""
+    status = main()
+    for signum in (signal.SIGUSR1, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
+    return status
 
 
 def _run(args: list[str]) -> int:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
-from lnsub.errors import UserError
+from lnsub.errors import RunError, UserError
 
 _UNKNOWN = re.compile(
     r"[Oo]ption '([\w.]+)' is not accepted|accept option '([\w.]+)'|unrecognized arguments: --([\w.+-]+)"
@@ -27,18 +27,28 @@ def one_line(error: Exception, args: Sequence[str] = ()) -> str | None:
         The line, or None where the error is not the user's: a bug, whose traceback is needed.
     """
     for cause in _chain(error):  # jsonargparse wraps what a class's __init__ refuses
-        if isinstance(cause, UserError):
+        if isinstance(cause, UserError | RunError):
             return " ".join(str(cause).split())
     names = {cls.__name__ for cls in type(error).__mro__}
     if names & {"ArgumentError", "ArgumentTypeError", "NSKeyError", "ParserError"}:
         text = _parsing(str(error), args)
     elif "MisconfigurationException" in names:
         text = str(error)
+    elif isinstance(error, UnicodeDecodeError):
+        files = [value for at, value in _options(args) if at == "--config"]
+        text = f"{' or '.join(files) or 'A file'} is not UTF-8 text: {error.reason} at byte {error.start:,}."
     elif isinstance(error, OSError):
         text = f"{error.strerror}: {error.filename}" if error.filename else str(error)
     else:
         return None
     return " ".join(text.split())
+
+
+def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The command line's options and their values, ``--a b`` and ``--a=b`` alike."""
+    for arg, following in zip(args, [*args[1:], ""], strict=True):
+        name, equals, value = arg.partition("=")
+        yield name, value if equals else following
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -1,11 +1,11 @@
 """What `lnsub fit` does with a trainer: all rounds of IMP, or one fine-tuning."""
 
 import logging
-import time
 from pathlib import Path
 
 from lightning.pytorch import Trainer
 
+from lnsub.checkpoints import EVERY_N_STEPS, Checkpoints
 from lnsub.imp import IMPCallback, length_of_a_round
 from lnsub.module import SubnetModule
 from lnsub.results import Record
@@ -15,7 +15,13 @@ from lnsub.tasks.base import LanguageDataModule
 log = logging.getLogger(__name__)
 
 
-def fit(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule) -> None:
+def fit(
+    trainer: Trainer,
+    module: SubnetModule,
+    datamodule: LanguageDataModule,
+    *,
+    checkpoint_every_n_steps: int | None = EVERY_N_STEPS,
+) -> None:
     """Runs what the trainer is set up for: all rounds of IMP, or one fine-tuning.
 
     With an :class:`IMPCallback` among ``trainer.callbacks`` it runs the rounds that are not done yet; without one it is
@@ -25,10 +31,13 @@ def fit(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule) 
         trainer: ``max_epochs`` and ``max_steps`` are the length of one round; ``default_root_dir`` is the run's folder.
         module: from the base model, untrained.
         datamodule: of the same task.
+        checkpoint_every_n_steps: optimizer steps from one checkpoint to the next; None: only between rounds. Whatever
+            it is, an interrupted run ends with the same tickets, results and weights.
 
     Raises:
         UserError: the settings cannot work together, or the folder's run cannot be gone on with.
     """
+    Checkpoints(RunFolder(Path(trainer.default_root_dir)), checkpoint_every_n_steps).attach(trainer)
     imp = next((c for c in trainer.callbacks if isinstance(c, IMPCallback)), None)
     if imp is not None:
         imp.run(trainer, module, datamodule)
@@ -45,10 +54,10 @@ def fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataMo
     if folder.records(kind):
         log.info(f"This fit is done: {folder.path}")
         return
-    start = time.perf_counter()
-    trainer.fit(module, datamodule=datamodule)
-    wall_s = time.perf_counter() - start
-    trainer.save_checkpoint(folder.checkpoint, weights_only=True)
+    checkpoints = Checkpoints.of(trainer)
+    trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoints.newest())
+    wall_s = checkpoints.seconds
+    checkpoints.save(trainer, weights_only=True)
     found = trainer.validate(module, datamodule=datamodule, verbose=False)[0]
     if trainer.is_global_zero:
         folder.record(
@@ -76,3 +85,4 @@ def fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataMo
                 for name, value in found.items()
             ]
         )
+    checkpoints.finish(trainer, keep=True)

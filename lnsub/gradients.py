@@ -4,6 +4,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lnsub.module import SubnetModule
+from lnsub.shards import Ranks
 from lnsub.tasks.base import LanguageDataModule
 
 
@@ -22,11 +23,16 @@ def loss_gradients(
         if index == batches:
             break
         moved = {name: tensor.to(device) for name, tensor in batch.items()}
-        module.loss(module(moved), moved["labels"]).backward()
+        module.batch_loss(moved).backward()
+    sharing = Ranks.sharing(module.subnet.weights.values())
     gradients = {}
     for name, weight in module.subnet.weights.items():
         assert weight.grad is not None
-        gradients[name] = trainer.strategy.reduce(weight.grad, reduce_op="sum").detach().to(home, copy=True)
+        if sharing.group is None:
+            gradient = trainer.strategy.reduce(weight.grad, reduce_op="sum")
+        else:  # where the backward pass took the mean over the ranks already
+            gradient = weight.grad * sharing.count
+        gradients[name] = gradient.detach().to(home, copy=True)
     module.zero_grad(set_to_none=True)
     module.to(home).train()
     return gradients

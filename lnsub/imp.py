@@ -6,7 +6,6 @@ one run, and the process group stays up. :func:`lnsub.fit.fit` starts the loop.
 """
 
 import logging
-import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,15 +15,17 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from lnsub.checkpoints import Checkpoints
 from lnsub.errors import UserError
 from lnsub.gradients import loss_gradients
 from lnsub.module import Budget, SubnetModule
 from lnsub.prune import select
+from lnsub.ranks import check_agreement
 from lnsub.results import Record
 from lnsub.runs import RunFolder
 from lnsub.schedules import sparsities as scheduled
 from lnsub.scores import SCORES, ScoreInputs, score
-from lnsub.subnet import Weights
+from lnsub.subnet import Weights, gathered
 from lnsub.tasks.base import LanguageDataModule
 from lnsub.tickets import Provenance, Ticket
 from lnsub.version import __version__
@@ -104,6 +105,7 @@ class IMPCallback(Callback):
         """The round that runs now, 0 dense."""
         self.first_epoch = 0  # of this round, counted over the whole run as the trainer does
         self.first_step = 0
+        self._theta_0: Weights = {}  # from the first fit of this process on
         self._rewind_weights: Weights | None = None
         self._fingerprint = ""
         self._checksum: str | None = None  # of the mask that this round trains under
@@ -124,7 +126,7 @@ class IMPCallback(Callback):
             "first_step": self.first_step,
             "fingerprint": self._fingerprint,
             "checksum": self._checksum,
-            "rewind_weights": self._rewind_weights if self.rewind == "step" else None,
+            "rewind_weights": None if self._rewind_weights is None else gathered(self._rewind_weights),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -136,6 +138,13 @@ class IMPCallback(Callback):
         self._checksum = state_dict["checksum"]
         if state_dict["rewind_weights"] is not None:
             self._rewind_weights = state_dict["rewind_weights"]
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Takes theta_0: after the model is shared out among processes, and before a checkpoint is loaded."""
+        assert isinstance(pl_module, SubnetModule)
+        if stage == "fit" and not self._theta_0:
+            pl_module.configure_model()  # Lightning's own call comes later, and then does nothing
+            self._theta_0 = pl_module.subnet.snapshot()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Leaves the optimizer out of a checkpoint between rounds: the next round starts with a fresh one."""
@@ -175,11 +184,11 @@ class IMPCallback(Callback):
             )
         if trainer.limit_val_batches == 0:
             raise UserError("IMP records each round's validation metric: trainer.limit_val_batches must not be 0.")
-        checkpoint = self._resume(folder, module)
+        checkpoints = Checkpoints.of(trainer)
+        checkpoint = self._resume(folder, module, checkpoints.newest())
         if self.round == len(self.levels):
             log.info(f"All {len(self.levels)} rounds are done: {folder.path}")
             return
-        theta_0 = module.subnet.snapshot()
         while self.round < len(self.levels):
             if epochs != -1:
                 trainer.fit_loop.max_epochs = self.first_epoch + epochs
@@ -187,25 +196,26 @@ class IMPCallback(Callback):
                 trainer.fit_loop.epoch_loop.max_steps = self.first_step + steps
             part, parts = (0, 1) if self.rewind_lr else (self.round, len(self.levels))
             module.budget = Budget(epochs, steps, part, parts)
-            start = time.perf_counter()
             trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint)
             checkpoint = None
+            seconds = checkpoints.seconds
             metrics = self._metrics(trainer, module, datamodule)
-            self._finish_round(trainer, module, datamodule, folder, theta_0, metrics, time.perf_counter() - start)
+            self._finish_round(trainer, module, datamodule, folder, metrics, seconds)
 
-    def _resume(self, folder: RunFolder, module: SubnetModule) -> str | None:
+    def _resume(self, folder: RunFolder, module: SubnetModule, checkpoint: Path | None) -> str | None:
         """Reads which round comes next, before the trainer's limits are set; the trainer then loads the rest."""
         fingerprint = module.fingerprint
-        if folder.checkpoint.exists():
-            self.load_state_dict(_callback_state(folder, self))
+        if checkpoint is not None:
+            step, state = _step_and_state(checkpoint, self)
+            self.load_state_dict(state)
             if self._fingerprint != fingerprint:
                 raise UserError(
                     f"{module.base_model} is not the base model that {folder.path} was begun with: its weights differ. "
                     "Use the same checkpoint again, or another --output."
                 )
             if self.round < len(self.levels):
-                log.info(f"Rounds 0 to {self.round - 1} are there already: {folder.path}")
-            return str(folder.checkpoint)
+                log.info(f"Going on with round {self.round} at step {step - self.first_step} of it: {folder.path}")
+            return str(checkpoint)
         if len({record.round for record in folder.records("imp")}) == len(self.levels):
             self.round = len(self.levels)
         self._fingerprint = fingerprint
@@ -227,40 +237,39 @@ class IMPCallback(Callback):
         module: SubnetModule,
         datamodule: LanguageDataModule,
         folder: RunFolder,
-        theta_0: Weights,
         metrics: dict[str, float],
         wall_s: float,
     ) -> None:
         last = self.round + 1 == len(self.levels)
         if not last:
-            ticket = self._prune(trainer, module, datamodule, theta_0, metrics)
+            ticket = self._prune(trainer, module, datamodule, metrics)
         if trainer.is_global_zero:
             folder.record(self._records(module, datamodule, metrics, wall_s))
             if not last:
-                ticket.save(folder.ticket(self.levels[self.round + 1]))
+                _save_once(ticket, folder.ticket(self.levels[self.round + 1]))
         self._log(trainer, metrics)
         self.round += 1
         self.first_epoch, self.first_step = trainer.current_epoch, trainer.global_step
         if not last:
             self._checksum = ticket.checksum
-            self._rewind(module, theta_0)
+            self._rewind(module)
+        checkpoints = Checkpoints.of(trainer)
         if not last or self.keep_checkpoint:
-            self._save(trainer, folder)
-        elif trainer.is_global_zero:
-            folder.checkpoint.unlink(missing_ok=True)
+            checkpoints.save(trainer)
+        if last:
+            checkpoints.finish(trainer, keep=self.keep_checkpoint)
 
     def _prune(
         self,
         trainer: Trainer,
         module: SubnetModule,
         datamodule: LanguageDataModule,
-        theta_0: Weights,
         metrics: dict[str, float],
     ) -> Ticket:
         """Puts the next round's mask on the model, the same on every rank, and returns it as a ticket."""
         weights = {name: weight.detach() for name, weight in module.subnet.weights.items()}
         needs = SCORES[self.score]
-        init = _by_base_name(theta_0, weights) if needs.needs_init else None
+        init = _by_base_name(self._theta_0, weights) if needs.needs_init else None
         gradients = None
         if needs.needs_gradients:
             gradients = loss_gradients(trainer, module, datamodule, self.score_batches)
@@ -286,15 +295,15 @@ class IMPCallback(Callback):
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
             ),
         )
-        _check_ranks_agree(trainer, ticket.checksum)
+        check_agreement(trainer, ticket.checksum)
         module.subnet.set_mask(mask)
         return ticket
 
-    def _rewind(self, module: SubnetModule, theta_0: Weights) -> None:
+    def _rewind(self, module: SubnetModule) -> None:
         if self.rewind == "none":
-            module.subnet.rewind(theta_0, base=False, head=self.head == "reinit")
+            module.subnet.rewind(self._theta_0, base=False, head=self.head == "reinit")
             return
-        target = theta_0 if self.rewind == "init" else self._rewind_weights
+        target = self._theta_0 if self.rewind == "init" else self._rewind_weights
         assert target is not None
         module.subnet.rewind(target, head=self.head == "reinit")
 
@@ -335,14 +344,6 @@ class IMPCallback(Callback):
             logger.log_metrics(row, step=trainer.global_step)
             logger.save()
 
-    def _save(self, trainer: Trainer, folder: RunFolder) -> None:
-        """Writes the checkpoint under another name first, so that a crash leaves the last one whole."""
-        partial = folder.checkpoint.with_suffix(".partial")
-        trainer.save_checkpoint(partial)
-        if trainer.is_global_zero:
-            partial.replace(folder.checkpoint)
-        trainer.strategy.barrier()
-
 
 def length_of_a_round(trainer: Trainer) -> tuple[int, int]:
     """A round's epochs and optimizer steps as the trainer was given them, -1 where not bounded so."""
@@ -352,14 +353,22 @@ def length_of_a_round(trainer: Trainer) -> tuple[int, int]:
     return epochs, trainer.max_steps
 
 
-def _callback_state(folder: RunFolder, callback: IMPCallback) -> dict[str, Any]:
+def _step_and_state(path: Path, callback: IMPCallback) -> tuple[int, dict[str, Any]]:
+    """The global step of a checkpoint and the callback's state in it."""
+    checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    if callback.state_key not in checkpoint["callbacks"]:
+        raise UserError(f"{path} is not of a run with IMPCallback; choose another --output.")
+    return checkpoint["global_step"], checkpoint["callbacks"][callback.state_key]
+
+
+def _save_once(ticket: Ticket, path: Path) -> None:
+    """Writes a ticket, unless an interrupted run has written the same mask there already."""
     try:
-        checkpoint = torch.load(folder.checkpoint, map_location="cpu", mmap=True, weights_only=True)
-        return checkpoint["callbacks"][callback.state_key]
-    except Exception as error:
-        raise UserError(
-            f"{folder.checkpoint} cannot be read ({type(error).__name__}); delete it to start this run again."
-        ) from error
+        if Ticket.load(path).checksum == ticket.checksum:
+            return
+    except UserError:
+        pass  # there is none, or it is damaged
+    ticket.save(path)
 
 
 def _by_base_name(weights: Weights, names: Iterable[str]) -> dict[str, Tensor]:
@@ -368,12 +377,3 @@ def _by_base_name(weights: Weights, names: Iterable[str]) -> dict[str, Tensor]:
     for name in names:
         found[name] = next(t for full, t in weights.items() if full == name or full.endswith(f".{name}"))
     return found
-
-
-def _check_ranks_agree(trainer: Trainer, checksum: str) -> None:
-    """Stops a run whose ranks hold different weights, and so different masks."""
-    if trainer.strategy.broadcast(checksum) != checksum:
-        raise RuntimeError(
-            f"Rank {trainer.global_rank} selected another mask than rank 0: their weights differ. "
-            "The last ticket and results on the disk are still good."
-        )

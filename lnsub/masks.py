@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lnsub.errors import UserError
+from lnsub.shards import Ranks, local, whole
 
 
 class Mask(Mapping[str, Tensor]):
@@ -16,7 +17,8 @@ class Mask(Mapping[str, Tensor]):
 
     A read-only mapping from parameter names of the bare base model to bool tensors of the parameters' shapes. It
     iterates in sorted name order, whatever order it was made in. The tensors are held as they are, not copied: a mask
-    is a value, so write to none of them. Every operation returns a new mask.
+    is a value, so write to none of them. Every operation returns a new mask. They may be shared out among processes
+    (see :mod:`lnsub.shards`): shapes and counts are then those of the whole, and all ranks call everything together.
 
     Args:
         tensors: bool tensors by parameter name, any shape with at least one element.
@@ -75,12 +77,15 @@ class Mask(Mapping[str, Tensor]):
     def to_packed(self) -> dict[str, np.ndarray]:
         """Packs the mask eight weights to a byte, the form in which tickets are saved and compared.
 
+        A mask that is shared out among processes is gathered, one parameter at a time: all ranks call it together.
+
         Returns:
             One-dimensional uint8 arrays by parameter name: weight ``i`` in row-major order is bit ``i % 8`` (the
             lowest first) of byte ``i // 8``; the last byte is padded with zeros.
         """
         return {
-            name: np.packbits(bits.reshape(-1).cpu().numpy(), bitorder="little") for name, bits in self._tensors.items()
+            name: np.packbits(whole(bits).reshape(-1).cpu().numpy(), bitorder="little")
+            for name, bits in self._tensors.items()
         }
 
     def __getitem__(self, name: str) -> Tensor:
@@ -108,7 +113,8 @@ class Mask(Mapping[str, Tensor]):
     @property
     def kept(self) -> int:
         """How many weights are kept."""
-        return int(torch.stack([torch.count_nonzero(bits) for bits in self._tensors.values()]).sum())
+        here = torch.stack([torch.count_nonzero(local(bits)) for bits in self._tensors.values()]).sum()
+        return int(Ranks.sharing(self._tensors.values()).sum(here))
 
     @property
     def density(self) -> float:
@@ -155,7 +161,7 @@ class Mask(Mapping[str, Tensor]):
 
     def equal(self, other: "Mask") -> bool:
         """Whether both keep the same weights of the same parameters; masks of other names or shapes are not equal."""
-        return self.shapes == other.shapes and all(torch.equal(bits, other[name]) for name, bits in self.items())
+        return self.shapes == other.shapes and self._combined(other, torch.bitwise_xor).kept == 0
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mask) and self.equal(other)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,9 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
 from lnsub.apply import check_fit, mask_of
+from lnsub.compiling import Mode, check_can_compile, compile_for_training
 from lnsub.errors import UserError
+from lnsub.ranks import part_of_all
+from lnsub.sharded import ShardedStrategy, check_strategy, compute_dtype
 from lnsub.subnet import Subnet
 from lnsub.tasks.base import Task
+from lnsub.tasks.batching import IGNORED
 from lnsub.tickets import Ticket
 
 log = logging.getLogger(__name__)
@@ -56,7 +61,11 @@ class SubnetModule(LightningModule):
         warmup: share of a round's steps in which the learning rate rises from 0, in [0, 1); then it falls linearly
             to 0.
         adam_epsilon: AdamW's epsilon.
-        attention: attention implementation of transformers: ``sdpa`` or ``eager``.
+        attention: ``sdpa`` or ``eager`` of transformers, on padded batches; ``packed``: without padding, to the same
+            logits, for BERT-like encoders.
+        compile: trains through ``torch.compile``, once for all rounds: ``default``; ``reduce-overhead`` with CUDA
+            graphs on a GPU, for which data.init_args.pad_to_multiple_of=16 keeps the shapes few; ``max-autotune``.
+            Losses differ from the uncompiled in rounding, and dropout draws other masks. None: uncompiled.
         seed: of the weights that the checkpoint lacks (the task head) and of dropout; given by ``seed_everything``.
 
     Raises:
@@ -73,7 +82,8 @@ class SubnetModule(LightningModule):
         weight_decay: float = 0.0,
         warmup: float = 0.0,
         adam_epsilon: float = 1e-8,
-        attention: Literal["sdpa", "eager"] = "sdpa",
+        attention: Literal["sdpa", "eager", "packed"] = "sdpa",
+        compile: Mode | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -91,6 +101,8 @@ class SubnetModule(LightningModule):
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.adam_epsilon = adam_epsilon
+        self.attention = attention
+        self.compile_mode = compile
         self.budget: Budget | None = None
 
         # Read before the model is loaded, so that a wrong file costs no time.
@@ -101,14 +113,18 @@ class SubnetModule(LightningModule):
         # from_pretrained leaves the model in eval mode, without dropout.
         self.model.train()
         self.subnet = Subnet(self.model)
+        if compile is not None:
+            compile_for_training(self.model, compile)
         self.fingerprint = self.subnet.fingerprint() if init == "pretrained" else f"random-{seed}"
         self.val_metrics = task.metrics()
         self.test_metrics = task.metrics()
         if self.ticket is not None:
             self._put_on(self.ticket)
-        # DDP would send every mask from rank 0 to the others in each forward pass: 85 MB a step for mBERT.
-        masks = [name for name, _ in self.named_buffers() if name.endswith("weight_mask")]
-        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, masks)
+        # DDP would send all buffers from rank 0 to the others in each forward pass: the masks, 85 MB a step for mBERT,
+        # and constants such as position ids. All are equal on all ranks by construction. Said here, it holds for every
+        # strategy that a user may choose; its own `broadcast_buffers` holds for one object alone.
+        buffers = [name for name, _ in self.named_buffers()]
+        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, buffers)
 
     def _put_on(self, ticket: Ticket) -> None:
         """Puts a ticket's mask on the model: on the parameters that both have."""
@@ -124,18 +140,38 @@ class SubnetModule(LightningModule):
             + "."
         )
 
+    def configure_model(self) -> None:
+        """Shares the model out among the processes where the strategy wants it; called before every fit."""
+        check_strategy(self.trainer.strategy)
+        if self._device_mesh is not None:
+            self.subnet.share_out(self._device_mesh["data_parallel"], compute_dtype(self.trainer))
+
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Returns the task's logits, ``[..., classes]``, aligned with ``batch["labels"]``."""
-        return self.task.forward(self.model, batch)
+        if self.compile_mode is None or self.training:
+            return self.task.forward(self.model, batch)
+        # Evaluation would compile once more, for longer than it takes.
+        with torch.compiler.set_stance("force_eager"):
+            return self.task.forward(self.model, batch)
 
     @staticmethod
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy in nats over the labels that are not -100."""
         return F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten(), ignore_index=-100)
 
+    def batch_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """The loss of this rank's part of a batch, such that the mean over the ranks is the loss of the whole batch.
+
+        The parts need not have the same number of labels: of named entities and masked words they seldom do.
+        """
+        loss = self.loss(self(batch), batch["labels"])
+        if self.trainer.world_size > 1:
+            loss = loss * part_of_all((batch["labels"] != IGNORED).sum())
+        return loss
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """One batch's loss."""
-        loss = self.loss(self(batch), batch["labels"])
+        loss = self.batch_loss(batch)
         self.log("train_loss", loss, batch_size=1)
         return loss
 
@@ -164,6 +200,17 @@ class SubnetModule(LightningModule):
         """Whether a gradient scaler is in use; the fused AdamW would unscale by itself, after clipping."""
         return self.trainer.precision == "16-mixed"
 
+    def on_fit_start(self) -> None:
+        """Refuses, before time is spent, to compile where that cannot work."""
+        if self.compile_mode is not None:
+            check_can_compile(
+                self.compile_mode,
+                self.device,
+                packed=self.attention == "packed",
+                sharded=isinstance(self.trainer.strategy, ShardedStrategy),
+                accumulated=self.trainer.accumulate_grad_batches,
+            )
+
     def on_train_start(self) -> None:
         """Looks at the masks, which a checkpoint may have filled."""
         self.subnet.sync()
@@ -172,10 +219,21 @@ class SubnetModule(LightningModule):
         """Makes an epoch's dropout a function of seed, epoch and rank alone, so that it does not depend on restarts."""
         state = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
+        # The loader drew a seed here before it had a generator of its own; without it dropout would not be as it was.
+        torch.empty((), dtype=torch.int64).random_()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Adds one batch to the validation metrics."""
-        self.val_metrics.update(self(batch), batch["labels"])
+        self.val_metrics.update(self._infer(batch), batch["labels"])
+
+    def _infer(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits in inference mode, which Lightning leaves out where validation is part of `fit`, and under gloo.
+
+        The metrics stay outside, as their sums are sent between processes. A model that is shared out stays outside
+        too: what is gathered for it is used again in training.
+        """
+        with nullcontext() if self._device_mesh is not None else torch.inference_mode():
+            return self(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation metrics as ``val_<name>``, over all ranks."""
@@ -183,7 +241,7 @@ class SubnetModule(LightningModule):
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Adds one batch to the test metrics."""
-        self.test_metrics.update(self(batch), batch["labels"])
+        self.test_metrics.update(self._infer(batch), batch["labels"])
 
     def on_test_epoch_end(self) -> None:
         """Logs the test metrics as ``test_<name>``, over all ranks."""

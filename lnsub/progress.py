@@ -45,7 +45,8 @@ class RoundProgress(ProgressBar):
         assert isinstance(pl_module, SubnetModule)
         budget = pl_module.budget or Budget(trainer.max_epochs or -1, trainer.max_steps)
         self._fit_steps = pl_module.fit_steps(budget)
-        self._fit_step = 0
+        imp = _imp(trainer)
+        self._fit_step = trainer.global_step - (imp.first_step if imp else 0)  # above 0 where the fit is resumed
         if self._enabled and self._console.is_terminal and self._display is None:
             self._display = Progress(
                 TextColumn("{task.description}"),

@@ -5,11 +5,18 @@ counting takes the place of sorting. A sample of the scores guesses a narrow ran
 threshold; one pass over all scores counts those below the range and makes a histogram of those inside. A wrong guess
 shows in the counts and costs another pass, never a wrong mask. Scores are read in place and in blocks: nothing of the
 model's size is made but the new mask.
+
+On a GPU the number of launches and of round trips to it does not depend on how many parameters are ranked together:
+they are taken in chunks of a fixed number of weights (:mod:`lnsub.strips`).
+
+Where weights are shared out among processes, each rank counts in its own rows and the counts are added up: no weight
+ever leaves its rank.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from threading import Lock
 
 import torch
@@ -19,6 +26,8 @@ from lnsub.choices import choose
 from lnsub.errors import UserError
 from lnsub.masks import Mask, require_same_shapes
 from lnsub.names import layer_of, stack_of
+from lnsub.shards import Ranks, local, with_rows
+from lnsub.strips import INTEGER, Strip, cut
 from lnsub.workers import Workers, workers
 
 SCOPES: Mapping[str, Callable[[str], str]] = {
@@ -29,15 +38,6 @@ SCOPES: Mapping[str, Callable[[str], str]] = {
 }
 """What is ranked together: the parameters for which the function says the same."""
 
-_INTEGER = {
-    torch.float16: torch.int16,
-    torch.bfloat16: torch.int16,
-    torch.float32: torch.int32,
-    torch.float64: torch.int64,
-}
-
-# Weights per block. On a CPU its keys stay in the second-level cache; a GPU wants large kernels, but little memory.
-_BLOCK_CPU, _BLOCK_GPU = 1 << 18, 1 << 21
 _HISTOGRAM_BITS = 20  # 8 MB of counts, so that the guessed range mostly needs one pass
 _SAMPLE = 1 << 17  # weights that guess the range
 
@@ -53,185 +53,196 @@ def select(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str
     Args:
         scores: importance by parameter name; a weight counts by its absolute value. float16, bfloat16, float32 or
             float64, and not all need be of one dtype; any shape and strides. Read in place, never written. What a
-            pruned weight scores is of no account.
-        mask: what is kept now; the names and shapes of ``scores``, all on one device.
+            pruned weight scores is of no account. They may be shared out among processes by rows (see
+            :mod:`lnsub.shards`); then all ranks call this together.
+        mask: what is kept now; the names and shapes of ``scores``, all on one device, shared out as they are.
         sparsity: the share to be pruned afterwards, of *all* weights and not of the kept ones, in [0, 1).
         scope: what is ranked together, a key of :data:`SCOPES`: ``global`` all weights, ``layer`` each layer,
             ``matrix`` each parameter, ``stack`` the encoder and the decoder.
 
     Returns:
-        A new mask, a subset of ``mask``, on the same device. In each group of N weights that are ranked together,
-        exactly ``round(sparsity * N)`` are pruned, counting those that were so already: those of the smallest scores.
-        Of equal scores, the first in sorted name order and then row-major order are pruned first. So the same input
-        gives the same mask, on any device and any number of threads.
+        A new mask, a subset of ``mask``, on the same device and shared out likewise. In each group of N weights that
+        are ranked together, exactly ``round(sparsity * N)`` are pruned, counting those that were so already: those of
+        the smallest scores. Of equal scores, the first in sorted name order and then row-major order are pruned first.
+        So the same input gives the same mask, on any device and any number of threads and ranks.
 
     Raises:
         UserError: ``sparsity`` is out of range, or less than what is pruned already in some group; there is no such
             scope; names, shapes or devices differ; a score is not of those dtypes; a kept weight's score is NaN or
-            infinite. The message names the parameter.
+            infinite. The message names the parameter, and is the same on every rank.
+        ValueError: scores and mask are not all shared out in one way.
     """
     if not 0 <= sparsity < 1:
         raise UserError(f"A sparsity is a share of the weights in [0, 1): {sparsity} is not.")
     group_of = choose("scope", scope, SCOPES)
     device = _check_layout(scores, mask)
-    groups: dict[str, list[str]] = {}
-    for name in mask:
-        groups.setdefault(group_of(name), []).append(name)
-    result: dict[str, Tensor] = {}
+    ranks = Ranks.sharing([*scores.values(), *mask.values()])
+    rows = {name: _Rows(local(scores[name].detach()), local(bits)) for name, bits in mask.items()}
     with workers(device) as threads:
-        _check_values(scores, mask, threads)
-        kept = dict(zip(mask, torch.stack(threads.each(torch.count_nonzero, mask.values())).tolist(), strict=True))
-        unfinished: list[tuple[list[str], int]] = []
-        for group, names in groups.items():
-            total = sum(mask[name].numel() for name in names)
-            pruned = total - sum(kept[name] for name in names)
-            quota = round(sparsity * total)
-            if pruned > quota:
+        _check_values(rows, threads, ranks)
+        groups: dict[str, list[str]] = {}
+        for name in mask:
+            groups.setdefault(group_of(name), []).append(name)
+        ranked = [_Group.of([rows[n] for n in names], threads, ranks) for names in groups.values()]
+        totals = [sum(mask[name].numel() for name in names) for names in groups.values()]
+        quotas = [round(sparsity * total) for total in totals]
+        pruned = [total - kept for total, kept in zip(totals, _kept(ranked, threads, ranks), strict=True)]
+        for group, total, quota, already in zip(groups, totals, quotas, pruned, strict=True):
+            if already > quota:
                 raise UserError(
-                    f"Sparsity {sparsity:g} with scope {scope} prunes {quota:,} of {total:,} weights in {group}, but "
-                    f"{pruned:,} are pruned already and none is ever revived: ask for a higher sparsity, or keep to "
-                    "the scope of the earlier rounds."
+                    f"Sparsity {sparsity:g} with scope {scope} prunes {quota:,} of {total:,} weights in "
+                    f"{group}, but {already:,} are pruned already and none is ever revived: ask for a higher sparsity, "
+                    "or keep to the scope of the earlier rounds."
                 )
-            if pruned == quota:
-                result |= {name: mask[name].clone() for name in names}
+        for names, weights, total, quota, already in zip(groups.values(), ranked, totals, quotas, pruned, strict=True):
+            if already < quota:
+                _prune(weights, quota, total)
             else:
-                unfinished.append((names, quota))
-        for names, quota in unfinished:
-            dtype = reduce(torch.promote_types, (scores[name].dtype for name in names))
-            blocks = []
-            for name in names:
-                result[name] = torch.empty(mask[name].shape, dtype=torch.bool, device=device)
-                blocks += _blocks(scores[name].detach(), mask[name], result[name], dtype)
-            _prune(blocks, quota, threads)
-    return Mask(result)
+                torch._foreach_copy_([rows[name].result for name in names], [rows[name].kept for name in names])
+    return Mask({name: with_rows(rows[name].result, bits) for name, bits in mask.items()})
+
+
+class _Rows:
+    """One parameter's weights on this rank: all of its rows, or some, or none."""
+
+    def __init__(self, score: Tensor, kept: Tensor) -> None:
+        self.score = score
+        self.kept = kept
+        self.result = torch.empty(kept.shape, dtype=torch.bool, device=kept.device)
 
 
 @dataclass(frozen=True)
-class _Block:
-    """Consecutive weights, in row-major order, of one parameter."""
+class _Group:
+    """The weights on this rank that are ranked together, with those on others."""
 
-    score: Tensor
-    kept: Tensor
-    result: Tensor
-    """Where the new mask goes; one-dimensional."""
+    stretches: Sequence[Sequence[Strip]]
+    """The weights in order. Other ranks' weights come only between two stretches."""
     dtype: torch.dtype
-    """In which scores are compared: the same for all that are ranked together."""
+    device: torch.device
+    threads: Workers
+    ranks: Ranks
 
-    def keys(self, stride: int = 1, out: Tensor | None = None) -> Tensor:
-        """Integers that rank every ``stride``-th weight: 0 if pruned, else above 0 and in the order of |score|.
+    @classmethod
+    def of(cls, parameters: Sequence[_Rows], threads: Workers, ranks: Ranks) -> "_Group":
+        """Cuts parameters into strips, which one worker goes through each."""
+        device = parameters[0].score.device
+        dtype = reduce(torch.promote_types, (rows.score.dtype for rows in parameters))
+        stretches = [parameters] if ranks.count == 1 else [[rows] for rows in parameters]
+        return cls(
+            [
+                cut(((r.score, r.kept, r.result) for r in stretch), dtype, threads, host=_on_host(device))
+                for stretch in stretches
+            ],
+            dtype,
+            device,
+            threads,
+            ranks,
+        )
 
-        They go to the beginning of ``out``, a buffer that is large enough, if there is one.
-        """
-        integer = _INTEGER[self.dtype]
-        patterns = self.score.reshape(-1)[::stride].to(self.dtype).view(integer)
-        out = None if out is None else out[: len(patterns)]
-        magnitudes = torch.bitwise_and(patterns, torch.iinfo(integer).max, out=out)  # without the sign bit
-        return magnitudes.add_(1).mul_(self.kept.reshape(-1)[::stride])
+    @cached_property
+    def strips(self) -> list[Strip]:
+        """All of them, in order; none where this rank holds no row."""
+        return [strip for stretch in self.stretches for strip in stretch]
 
-
-_Strip = Sequence[_Block]
-"""Consecutive blocks, which one worker goes through with one set of buffers."""
-
-
-def _buffer(strip: _Strip, dtype: torch.dtype) -> Tensor:
-    """A buffer for any block of ``strip``: the allocator would not reuse the memory of one temporary for the next."""
-    return torch.empty(max(block.score.numel() for block in strip), dtype=dtype, device=strip[0].score.device)
-
-
-def _blocks(score: Tensor, kept: Tensor, result: Tensor, dtype: torch.dtype) -> list[_Block]:
-    """Cuts one parameter into blocks: views of it, flat ones or, where its strides allow none, whole rows."""
-    if score.is_contiguous() and kept.is_contiguous():
-        score, kept = score.view(-1), kept.view(-1)
-    width = score.numel() // len(score)
-    rows = max(1, (_BLOCK_CPU if score.device.type == "cpu" else _BLOCK_GPU) // width)
-    parts = zip(score.split(rows), kept.split(rows), result.view(-1).split(rows * width), strict=True)
-    return [_Block(*part, dtype) for part in parts]
-
-
-def _prune(blocks: Sequence[_Block], quota: int, threads: Workers) -> None:
-    """Writes the results: ``quota`` weights False, which is more than are pruned so far."""
-    strips = threads.strips(blocks)
-    threshold, ties_to_prune = _threshold(strips, quota, threads)
-
-    def write(strip: _Strip) -> Tensor:
-        buffer = _buffer(strip, _INTEGER[strip[0].dtype])
-        ties = []
-        for block in strip:
-            above = block.keys(out=buffer).sub_(threshold)
-            torch.gt(above, 0, out=block.result)
-            ties.append(above.numel() - torch.count_nonzero(above))
-        return torch.stack(ties)
-
-    ties = torch.cat(threads.each(write, strips)).tolist()
-    for block, tied in zip(blocks, ties, strict=True):
-        if tied > ties_to_prune:
-            spared = (block.keys() == threshold).nonzero()[ties_to_prune:, 0]
-            block.result[spared] = True
-        ties_to_prune = max(0, ties_to_prune - tied)
+    @property
+    def top(self) -> int:
+        """A number above all keys: even infinity's would be less."""
+        return torch.iinfo(INTEGER[self.dtype]).max
 
 
-def _threshold(strips: Sequence[_Strip], quota: int, threads: Workers) -> tuple[int, int]:
-    """Finds the ``quota``-th smallest key, and how many weights with exactly this key are among the first ``quota``."""
-    total = sum(block.score.numel() for strip in strips for block in strip)
+def _kept(groups: Sequence[_Group], threads: Workers, ranks: Ranks) -> list[int]:
+    """Counts what each group keeps so far, on all ranks."""
+    every = [(i, strip) for i, group in enumerate(groups) for strip in group.strips]
+    kept = [0] * len(groups)
+    counts = threads.each(lambda each: each[1].kept(), every)
+    for (i, _), count in zip(every, torch.stack(counts).tolist() if counts else [], strict=True):
+        kept[i] += count
+    return ranks.sums(kept)
+
+
+def _prune(group: _Group, quota: int, total: int) -> None:
+    """Writes the results: ``quota`` of ``total`` weights False, which is more than are pruned so far."""
+    threshold, ties_to_prune, ties = _threshold(group, quota, total)
+    some_spared = ties > ties_to_prune
+    counts = group.threads.each(lambda strip: strip.write(threshold, some_spared), group.strips)
+    if not some_spared:
+        return
+    counted = iter(torch.cat(counts).tolist() if counts else [])
+    tied = [[(strip, p, next(counted)) for strip in of for p in range(len(strip.parts))] for of in group.stretches]
+    earlier = group.ranks.sums_before([sum(n for _, _, n in of) for of in tied])
+    spared: dict[Strip, dict[int, int]] = {}
+    for of, before in zip(tied, earlier, strict=True):
+        to_prune = max(0, ties_to_prune - before)
+        for strip, p, n in of:
+            if n > to_prune:
+                spared.setdefault(strip, {})[p] = to_prune
+            to_prune = max(0, to_prune - n)
+    group.threads.each(lambda strip: strip.spare(threshold, spared[strip]), spared)
+
+
+def _threshold(group: _Group, quota: int, total: int) -> tuple[int, int, int]:
+    """Finds the ``quota``-th smallest key, how many equal keys are among the first ``quota``, and how many in all."""
     bits = min(_HISTOGRAM_BITS, max(8, total.bit_length() - 4))
-    top = torch.iinfo(_INTEGER[strips[0][0].dtype]).max  # above all keys: even infinity's would be less
-    low, high = _guess(strips, quota / total, top, threads)
+    low, high = _guess(group, quota, total)
     while True:
         span = (high - low - 1).bit_length()
         shift = max(0, span - bits)
         bins = 1 << (span - shift)
         # below[i]: how many keys are less than low + i * 2**shift
-        below = _histogram(strips, low, shift, bins, threads).cumsum(0)
+        below = group.ranks.sum(_histogram(group, low, shift, bins)).cumsum(0)
         i = int(torch.searchsorted(below, quota))
         if i == 0:
             low, high = 1, low
         elif i > bins:
-            low, high = low + (bins << shift), top
+            low, high = low + (bins << shift), group.top
         elif shift:
             low, high = low + ((i - 1) << shift), low + (i << shift)
         else:
-            return low + i - 1, quota - int(below[i - 1])
+            before, after = below[i - 1 : i + 1].tolist()
+            return low + i - 1, quota - before, after - before
 
 
-def _guess(strips: Sequence[_Strip], share: float, top: int, threads: Workers) -> tuple[int, int]:
-    """Guesses low and high with low <= key < high for the key that ``share`` of the keys do not exceed."""
-    total = sum(block.score.numel() for strip in strips for block in strip)
-    # Odd, as a stride that divides the length of the rows would see a few columns only.
-    stride = max(64, total // _SAMPLE) | 1
-    parts = threads.each(lambda strip: torch.cat([block.keys(stride) for block in strip]), strips)
-    sample = torch.cat(parts).sort().values
-    rank = int(share * len(sample))
-    margin = 1 + int(1.5 * len(sample) ** 0.5)  # three standard deviations of the rank, or more
-    low = max(1, int(sample[rank - margin])) if rank >= margin else 1
-    high = int(sample[rank + margin]) + 1 if rank + margin < len(sample) else top
-    return low, max(high, low + 1)
+def _guess(group: _Group, quota: int, total: int) -> tuple[int, int]:
+    """Guesses low and high with low <= key < high for the ``quota``-th smallest of ``total`` keys.
 
-
-def _histogram(strips: Sequence[_Strip], low: int, shift: int, bins: int, threads: Workers) -> Tensor:
-    """Counts the keys below ``low``, and those in each of ``bins`` ranges of ``2**shift`` keys from ``low`` on.
-
-    ``bins`` is a power of two. The counts are int64, of shape (1 + bins,), on the blocks' device. Histograms of parts
-    of the weights, one per rank say, add up to that of the whole.
+    Each rank guesses from a sample of its own rows. The range from the lowest guess to the highest is then a good one:
+    no rank's share of the weights can have less than its quota below all guesses, or more below each of them.
     """
-    counts = torch.zeros(1 + bins, dtype=torch.int64, device=strips[0][0].score.device)
-    one = torch.ones(1, dtype=torch.int64, device=counts.device)
+    low, high = group.top, 1
+    if group.strips:
+        # Odd, as a stride that divides the length of the rows would see a few columns only.
+        stride = max(64, total // _SAMPLE) | 1
+        sample = torch.cat(group.threads.each(lambda strip: strip.sample(stride), group.strips)).sort().values
+        rank = int(quota / total * len(sample))
+        margin = 1 + int(1.5 * len(sample) ** 0.5)  # three standard deviations of the rank, or more
+        ends = sample[max(0, rank - margin)], sample[min(len(sample) - 1, rank + margin)]
+        low, high = torch.stack(ends).tolist()
+        low = max(1, low) if rank >= margin else 1
+        high = high + 1 if rank + margin < len(sample) else group.top
+    low, negative = group.ranks.least([low, -high])
+    return low, max(-negative, low + 1)
+
+
+def _histogram(group: _Group, low: int, shift: int, bins: int) -> Tensor:
+    """Counts this rank's keys below ``low``, and those in each of ``bins`` ranges of ``2**shift`` keys from there on.
+
+    The counts are int64, of shape (1 + bins,), on the weights' device.
+    """
+    counts = torch.zeros(1 + bins, dtype=torch.int64, device=group.device)
+    one = torch.ones(1, dtype=torch.int64, device=group.device)
     lock = Lock()
 
-    def add(strip: _Strip) -> Tensor:
-        integer = _INTEGER[strip[0].dtype]
-        keys, outside, inside = _buffer(strip, integer), _buffer(strip, integer), _buffer(strip, torch.bool)
-        below = torch.zeros((), dtype=torch.int64, device=counts.device)
-        for block in strip:
-            digits = block.keys(out=keys).sub_(low).bitwise_right_shift_(shift)  # negative below low
-            size = len(digits)
-            torch.bitwise_and(digits, -bins, out=outside[:size])  # 0 where 0 <= digit < bins
-            found = digits[torch.eq(outside[:size], 0, out=inside[:size])].long()
+    def add(strip: Strip) -> Tensor:
+        total = torch.zeros((), dtype=torch.int64, device=group.device)
+        for below, found in strip.between(low, min(low + (bins << shift), group.top)):
+            digits = found.bitwise_right_shift_(shift).long()
             with lock:
-                counts[1:].index_add_(0, found, one.expand(len(found)))
-            below -= outside[:size].clamp_(-1, 0).sum(dtype=torch.int32)
-        return below
+                counts[1:].index_add_(0, digits, one.expand(len(digits)))
+            total += below
+        return total
 
-    counts[0] = torch.stack(threads.each(add, strips)).sum()
+    if found := group.threads.each(add, group.strips):
+        counts[0] = torch.stack(found).sum()
     return counts
 
 
@@ -240,7 +251,7 @@ def _check_layout(scores: Mapping[str, Tensor], mask: Mask) -> torch.device:
     require_same_shapes("the scores", scores, "the mask", mask)
     device = next(iter(mask.values())).device
     for name, bits in mask.items():
-        if scores[name].dtype not in _INTEGER:
+        if scores[name].dtype not in INTEGER:
             raise UserError(
                 f"The score of {name!r} has dtype {scores[name].dtype}, which cannot be ranked: use floats."
             )
@@ -250,16 +261,26 @@ def _check_layout(scores: Mapping[str, Tensor], mask: Mask) -> torch.device:
     return device
 
 
-def _check_values(scores: Mapping[str, Tensor], mask: Mask, threads: Workers) -> None:
-    """Refuses scores that are NaN or infinite where ``mask`` keeps the weight."""
+def _check_values(rows: Mapping[str, _Rows], threads: Workers, ranks: Ranks) -> None:
+    """Refuses scores that are NaN or infinite where the mask keeps the weight."""
+    # Both show in the extremes, so that one quick pass clears a parameter; else it gets a closer look.
+    here = {name: parameter.score for name, parameter in rows.items() if len(parameter.score)}
+    if _on_host(next(iter(rows.values())).score.device):
+        finite = threads.each(lambda score: torch.stack(torch.aminmax(score)).isfinite().all(), here.values())
+    else:
+        # A few launches for all parameters; the largest absolute value is NaN where there is a NaN.
+        finite = [*torch.stack(torch._foreach_norm([*here.values()], math.inf)).isfinite()] if here else []
+    clean = dict.fromkeys(rows, True) | dict(zip(here, torch.stack(finite).tolist() if finite else [], strict=True))
+    for (name, parameter), good in zip(rows.items(), ranks.least([*clean.values()]), strict=True):
+        if not good:
+            (bad,) = ranks.sums([int(torch.count_nonzero(~parameter.score.isfinite() & parameter.kept))])
+            if bad:
+                raise UserError(
+                    f"The score of {name!r} is NaN or infinite at {bad:,} of its kept weights, so they cannot be "
+                    "ranked. Has the training diverged?"
+                )
 
-    def finite(name: str) -> Tensor:
-        # Both show in the extremes, so that one quick pass clears a parameter; else it gets a closer look.
-        return torch.stack(torch.aminmax(scores[name].detach())).isfinite().all()
 
-    for name, clean in zip(mask, torch.stack(threads.each(finite, mask)).tolist(), strict=True):
-        if not clean and (bad := int(torch.count_nonzero(~scores[name].isfinite() & mask[name]))):
-            raise UserError(
-                f"The score of {name!r} is NaN or infinite at {bad:,} of its kept weights, so they cannot be ranked. "
-                "Has the training diverged?"
-            )
+def _on_host(device: torch.device) -> bool:
+    """Whether work there is cheap to ask for: no launch, and no answer to wait for."""
+    return device.type == "cpu"

@@ -4,7 +4,6 @@ A run's folder (see :mod:`lnsub.runs`) holds them in ``results.jsonl``; :func:`r
 """
 
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -12,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lnsub.durable import append_lines
 from lnsub.version import __version__
 
 FILE_NAME = "results.jsonl"
@@ -73,17 +73,11 @@ def append(path: Path, records: list[Record]) -> None:
     """Appends records to a file and waits until they are on the disk.
 
     A last line that a crash left unfinished is closed first, so that it spoils no record but itself.
+
+    Raises:
+        UserError: the disk is full, say; the file is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-        for record in records:
-            file.write(json.dumps(asdict(record), ensure_ascii=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    append_lines(path, b"".join(json.dumps(asdict(record), ensure_ascii=False).encode() + b"\n" for record in records))
 
 
 def read(path: Path) -> list[Record]:

@@ -6,7 +6,7 @@
         config.yaml                      the resolved configuration; `lnsub fit --config` of it repeats the run
         tickets/s0.10.safetensors ...    one per sparsity
         results.jsonl                    one record a line
-        checkpoints/last.ckpt            to resume from
+        checkpoints/last.ckpt            to resume from; previous.ckpt is the one before
         metrics.csv, wandb/              the loggers' own
 """
 
@@ -43,9 +43,25 @@ class RunFolder:
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """The one before, for where that is damaged."""
+        return self.checkpoint.with_name("previous.ckpt")
+
+    @property
+    def begun(self) -> bool:
+        """Whether it holds anything of a run that could be gone on with."""
+        return self.results.exists() or self.checkpoint.exists() or self.previous_checkpoint.exists()
+
+    @property
     def results(self) -> Path:
         """The file of records."""
         return self.path / FILE_NAME
+
+    def sweep(self) -> None:
+        """Removes what processes that were killed had begun to write; call it where no other process writes."""
+        for folder in (self.path, self.path / "tickets", self.checkpoint.parent):
+            for path in folder.glob("*.partial"):
+                path.unlink()
 
     def ticket(self, sparsity: float) -> Path:
         """The file of the ticket at ``sparsity``."""

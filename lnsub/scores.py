@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lnsub.choices import choose
 from lnsub.masks import generator_for
+from lnsub.shards import shared_like
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def random(inputs: ScoreInputs) -> Mapping[str, Tensor]:
     for name, weight in inputs.weights.items():
         # Drawn on the CPU, so that the numbers do not depend on the device. rand() is in [0, 1).
         uniform = torch.rand(weight.shape, generator=generator_for("random", inputs.seed, name), dtype=torch.float32)
-        scores[name] = uniform.neg_().add_(1.0).to(weight.device)
+        scores[name] = shared_like(uniform.neg_().add_(1.0), weight).to(weight.device)
     return scores
 
 

@@ -10,15 +10,22 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from lnsub.errors import UserError
 from lnsub.masks import Mask
+from lnsub.shards import local, shared_like, whole
 
 _BUFFER = "weight_mask"
 
 Weights = dict[str, Tensor]
-"""A model's parameters and buffers by name, detached from the model: what a rewind goes back to."""
+"""A model's parameters and buffers by name, detached from the model: what a rewind goes back to.
+
+Of a model that is shared out among processes, each rank holds its own rows.
+"""
 
 
 def prunable(model: nn.Module) -> dict[str, nn.Linear]:
@@ -51,6 +58,17 @@ def prunable(model: nn.Module) -> dict[str, nn.Linear]:
             "use a Transformer encoder or encoder-decoder such as bert-base-multilingual-cased."
         )
     return dict(sorted(found.items()))
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    """The blocks that the model repeats: what is in its outermost lists of modules."""
+    found: list[nn.Module] = []
+    inside = ""
+    for name, module in model.named_modules():  # parents before their children
+        if isinstance(module, nn.ModuleList) and not (inside and name.startswith(inside)):
+            found += module
+            inside = f"{name}."
+    return found
 
 
 @dataclass(frozen=True)
@@ -86,10 +104,38 @@ class Subnet:
         self._model = model
         self._linears = prunable(model)
         self._dense = True
+        self._shared = False
         for name, linear in self._linears.items():
             if hasattr(linear, _BUFFER):
                 raise ValueError(f"{name} carries a mask already; a model can be one Subnet only.")
             linear.register_buffer(_BUFFER, torch.ones_like(linear.weight, dtype=torch.bool), persistent=True)
+
+    def share_out(self, mesh: DeviceMesh, compute: torch.dtype | None = None) -> None:
+        """Shares the model out among processes: FSDP2, by torch's ``fully_shard``.
+
+        Every rank is left with some rows of each parameter, and with the same rows of its mask, gradient and optimizer
+        state. A block's parameters are gathered while the block computes, those outside of all blocks while the model
+        does. A second call does nothing. Parameters are replaced by others: make the optimizer afterwards.
+
+        Args:
+            mesh: the processes, in one dimension; each holds the whole model, the same as the others.
+            compute: the dtype that parameters are gathered and computed with; None: their own. Rows, gradients and
+                optimizer state keep their dtype. Autocast instead would hold a copy of the whole model until the
+                backward pass.
+        """
+        if self._shared:
+            return
+        policy = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=compute and torch.float32)
+        blocks = _blocks(self._model)
+        inside = {module for block in blocks for module in block.modules()}
+        # The pooler apart too: what is left to the whole model stays gathered after a forward pass without a backward.
+        for module in [*blocks, *(linear for linear in self._linears.values() if linear not in inside)]:
+            fully_shard(module, mesh=mesh, mp_policy=policy)
+        fully_shard(self._model, mesh=mesh, mp_policy=policy)
+        for linear in self._linears.values():
+            # fully_shard leaves buffers as they are.
+            linear.register_buffer(_BUFFER, shared_like(self._buffer(linear), linear.weight), persistent=True)
+        self._shared = True
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:
@@ -119,7 +165,8 @@ class Subnet:
             odd = sorted(set(mask.shapes.items()) ^ set(self.shapes.items()))[:2]
             raise ValueError(f"The mask does not fit the model: names or shapes differ, for example {odd}.")
         for name, linear in self._linears.items():
-            self._buffer(linear).copy_(mask[name])
+            buffer = self._buffer(linear)
+            buffer.copy_(shared_like(mask[name], buffer))
         self.sync()
         self.apply()
 
@@ -130,7 +177,7 @@ class Subnet:
 
     def sync(self) -> None:
         """Looks at the mask buffers again after they were filled from outside, by a checkpoint say."""
-        self._dense = all(bool(self._buffer(linear).all()) for linear in self._linears.values())
+        self._dense = all(bool(local(self._buffer(linear)).all()) for linear in self._linears.values())
 
     @torch.no_grad()
     def apply(self) -> None:
@@ -149,7 +196,8 @@ class Subnet:
             return
         for linear in self._linears.values():
             if linear.weight.grad is not None:
-                linear.weight.grad.mul_(self._buffer(linear))
+                # A byte converts to a float twice as fast as a bool does, and 0 and 1 are the same in both.
+                local(linear.weight.grad).mul_(local(self._buffer(linear)).view(torch.uint8))
 
     def snapshot(self) -> Weights:
         """Copies all parameters and buffers of the model to the CPU, masks left out.
@@ -170,7 +218,7 @@ class Subnet:
         Values are copied, never aliased, so that a snapshot serves any number of rewinds.
 
         Args:
-            weights: from :meth:`snapshot`.
+            weights: from :meth:`snapshot`; of a model that is shared out, also from before that.
             base: put the base model back; with False it keeps its trained values.
             head: put the task head back, likewise.
 
@@ -183,7 +231,7 @@ class Subnet:
         in_base = self._base_names()
         for name, tensor in here.items():
             if base if name in in_base else head:
-                tensor.copy_(weights[name])
+                tensor.copy_(shared_like(weights[name], tensor))
         self.apply()
 
     def fingerprint(self) -> str:
@@ -196,7 +244,8 @@ class Subnet:
         for name, linear in self._linears.items():
             if not name.startswith("pooler."):
                 digest.update(f"{name}{tuple(linear.weight.shape)}".encode())
-                digest.update(linear.weight.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+                values = whole(linear.weight.detach()).to("cpu", torch.float32)
+                digest.update(values.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def _base_names(self) -> set[str]:
@@ -210,3 +259,17 @@ class Subnet:
     @staticmethod
     def _buffer(linear: nn.Linear) -> Tensor:
         return linear.get_buffer(_BUFFER)
+
+
+def gathered(weights: Weights) -> Weights:
+    """Makes a snapshot of a model that is shared out among processes whole, for a file; all ranks call it together.
+
+    Returns:
+        The weights, on the CPU; on ranks other than 0, which write no files, without those that were shared out.
+    """
+    found = {}
+    for name, tensor in weights.items():
+        rows = whole(tensor)
+        if rows is tensor or dist.get_rank() == 0:
+            found[name] = rows
+    return found

@@ -9,8 +9,6 @@ pickle in it, and a file that is not whole, or was changed, is refused with a se
 import hashlib
 import json
 import math
-import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from lnsub.durable import replacing
 from lnsub.errors import UserError
 from lnsub.provenance import Provenance
 
@@ -140,22 +139,10 @@ class Ticket:
             UserError: the file cannot be written. What was there before is then still there.
         """
         path = Path(path)
-        # Not a mode-0600 file of `tempfile`: the ticket keeps the permissions that the user's umask gives.
-        part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with part.open("xb") as file:
-                    file.write(self._header())
-                    for mask in self.masks.values():
-                        file.write(mask.data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write the ticket {path}: {error.strerror or error}") from error
+        with replacing(path) as file:
+            file.write(self._header())
+            for mask in self.masks.values():
+                file.write(mask.data)
         return path
 
     def _header(self) -> bytes:

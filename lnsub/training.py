@@ -4,24 +4,32 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse.typing import NonNegativeInt
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 from rich.logging import RichHandler
 
+from lnsub.checkpoints import EVERY_N_STEPS
+from lnsub.durable import replacing
 from lnsub.errors import UserError
 from lnsub.fit import fit
 from lnsub.imp import IMPCallback
+from lnsub.interrupts import Preempted
+from lnsub.locks import claimed
 from lnsub.loggers import RunCSVLogger
 from lnsub.module import SubnetModule
+from lnsub.preemption import Preemption, leave
 from lnsub.progress import RoundProgress
+from lnsub.ranks import RANK_TIMEOUT, noticing_losses
+from lnsub.ranks import set_up as set_up_ranks
 from lnsub.runs import RunFolder
 from lnsub.summary import print_rounds
 from lnsub.tasks import LanguageDataModule
@@ -38,6 +46,10 @@ HARMLESS = frozenset(
     )
 )
 """Trainer settings that may differ when a run is gone on with: they do not change what is computed."""
+_NO_DIFFERENCE = {
+    *("output", "wandb", "checkpoint_every_n_steps", "rank_timeout", "data.init_args.num_workers"),
+    *(f"trainer.{name}" for name in HARMLESS),
+}
 
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
 
@@ -111,6 +123,19 @@ class TrainingCLI(LightningCLI):
             default=None,
             help="Log to Weights & Biases too; offline where there is no API key. Null: CSV only.",
         )
+        parser.add_argument(
+            "--checkpoint_every_n_steps",
+            type=PositiveInt | None,
+            default=EVERY_N_STEPS,
+            help="For fit: optimizer steps between checkpoints, which an interrupted run goes on from. Null: only "
+            "between rounds.",
+        )
+        parser.add_argument(
+            "--rank_timeout",
+            type=PositiveFloat,
+            default=RANK_TIMEOUT,
+            help="Minutes that one of several processes waits for the others before the run stops.",
+        )
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
         parser.link_arguments("model.base_model", "data.init_args.tokenizer")
@@ -141,7 +166,11 @@ class TrainingCLI(LightningCLI):
         loggers = self._loggers(given.get("logger"), callbacks) if self._command == "fit" else []
         callbacks += [WandbRounds(logger) for logger in loggers if isinstance(logger, RunWandbLogger)]
         kwargs["logger"], kwargs["callbacks"] = loggers or False, callbacks
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        set_up_ranks(trainer, self._get(self.config_init, "rank_timeout"))
+        if self._command == "fit":
+            trainer.callbacks.append(Preemption())
+        return trainer
 
     def _loggers(self, configured: Any, callbacks: Sequence[Callback]) -> list[Logger]:
         if configured is False:
@@ -185,19 +214,16 @@ class TrainingCLI(LightningCLI):
 
     def fit(self, model: SubnetModule, datamodule: LanguageDataModule) -> None:
         """Runs all rounds of IMP, or one fine-tuning, and prints what came of it."""
-        self._keep_config()
-        count = sum(weight.numel() for weight in model.subnet.weights.values())
-        log.info(f"{model.base_model}: {len(model.subnet.weights)} prunable matrices, {count:,} weights")
-        done = False
-        try:
-            fit(self.trainer, model, datamodule)
-            done = True
-        finally:
-            for callback in self.trainer.callbacks:
-                if isinstance(callback, RoundProgress):
-                    callback.close()
-                elif isinstance(callback, WandbRounds):
-                    callback.close(self.trainer, failed=not done)
+        with self._claimed():
+            self._keep_config()
+            count = sum(weight.numel() for weight in model.subnet.weights.values())
+            log.info(f"{model.base_model}: {len(model.subnet.weights)} prunable matrices, {count:,} weights")
+            try:
+                with noticing_losses(self.trainer):
+                    self._fit(model, datamodule)
+            except Preempted as stop:
+                leave(self.trainer, stop)  # SLURM ends the job at once, so this comes last
+                raise
         if self.trainer.is_global_zero:
             print_rounds(self.folder, model.task.metric)
 
@@ -218,10 +244,38 @@ class TrainingCLI(LightningCLI):
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
             log.info(f"{len(rows):,} predictions: {path}")
 
+    def _fit(self, model: SubnetModule, datamodule: LanguageDataModule) -> None:
+        """Fits, and ends what is shown of it however it ends."""
+        every = self._get(self.config_init, "checkpoint_every_n_steps")
+        done = False
+        try:
+            fit(self.trainer, model, datamodule, checkpoint_every_n_steps=every)
+            done = True
+        finally:
+            for callback in self.trainer.callbacks:
+                if isinstance(callback, RoundProgress):
+                    callback.close()
+                elif isinstance(callback, WandbRounds):
+                    callback.close(self.trainer, failed=not done)
+
+    @contextmanager
+    def _claimed(self) -> Iterator[None]:
+        """Keeps other processes off the run's folder; of those that run it together (DDP) the first one holds it."""
+        if not self.trainer.is_global_zero:
+            yield
+            return
+        with claimed(self.folder.path) as ours:
+            if not ours:
+                raise UserError(
+                    f"Another process is at {self.folder.path}: wait until it ends, or choose another --output."
+                )
+            self.folder.sweep()
+            yield
+
     def _keep_config(self) -> None:
         if not self.trainer.is_global_zero:
             return
-        if not (self.folder.results.exists() or self.folder.checkpoint.exists()):
+        if not self.folder.begun:
             self.folder.config.unlink(missing_ok=True)  # of a run that failed before it had anything to keep
         keep_settings(self.folder.config, self.resolved_config())
 
@@ -237,15 +291,12 @@ def keep_settings(path: Path, config: dict[str, Any]) -> None:
         UserError: the file's settings are others, or it cannot be read.
     """
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may read it meanwhile.
-        part = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        part.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        part.replace(path)
+        with replacing(path) as file:
+            file.write(yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
         return
     try:
         there = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not readable as YAML any more; mend it, or choose another --output.") from error
     differing = sorted(key for key in _flat(there).items() ^ _flat(config).items())
     if differing:
@@ -267,7 +318,7 @@ def _flat(config: Any, prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in config.items():
         name = f"{prefix}.{key}" if prefix else str(key)
-        if name in {"output", "wandb", "data.init_args.num_workers"} or name in {f"trainer.{k}" for k in HARMLESS}:
+        if name in _NO_DIFFERENCE:
             continue
         flat |= _flat(value, name)
     return flat
@@ -291,3 +342,4 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     warnings.filterwarnings("ignore", message=".*is deprecated, use `isinstance.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")

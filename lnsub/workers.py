@@ -37,7 +37,7 @@ class Workers:
 
     def strips(self, items: Sequence[T]) -> list[Sequence[T]]:
         """Cuts ``items`` into runs: a few for each worker, so that one whose core is busy holds up the others less."""
-        size = -(-len(items) // (4 * self.count))
+        size = max(1, -(-len(items) // (4 * self.count)))
         return [items[start : start + size] for start in range(0, len(items), size)]
 
 

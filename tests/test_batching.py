@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
+from lnsub.tasks import XNLI, WikiANN
 from lnsub.tasks.batching import (
     IGNORED,
     BatchedRows,
@@ -21,6 +22,7 @@ from lnsub.tasks.batching import (
     pad,
     ragged,
 )
+from tests.data_makers import cache  # noqa: F401 (fixture)
 
 
 def some_lengths(count: int, seed: int = 0) -> np.ndarray:
@@ -100,6 +102,38 @@ def test_grouping_leaves_little_padding_and_random_batches_leave_much():
     order = np.random.default_rng(0).permutation(15000)
     assert padded_share(lengths, batches) < 0.05
     assert padded_share(lengths, np.array_split(order, 469)) > 0.4
+
+
+def test_a_window_of_one_batch_leaves_batches_as_they_were_drawn():
+    lengths = some_lengths(3200)
+    sampler = LengthGroupedBatches(lengths, batch_size=32, window=1)
+    drawn = np.random.default_rng([0, 0]).permutation(3200).reshape(100, 32)
+    batches = rows_of(sampler)
+    assert {frozenset(rows) for rows in batches} == {frozenset(rows) for rows in drawn.tolist()}
+    assert all(sorted(lengths[rows], reverse=True) == lengths[rows].tolist() for rows in batches)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("task", "folder", "most"), [(XNLI, "xnli", 0.05), (WikiANN, "ner", 0.10)])
+@pytest.mark.parametrize("language", ["fr", "zh"])
+def test_real_rows_come_once_an_epoch_with_little_padding(shared, cache, task, folder, most, language):  # noqa: F811
+    data = task(
+        language=language,
+        tokenizer=str(shared / "models" / "me5-small"),
+        dataset=str(shared / "data" / folder),
+        seed=57,
+    )
+    sampler = data.train_dataloader().sampler
+    orders = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        orders.append(rows_of(sampler))
+        assert {len(rows) for rows in orders[-1]} <= {32, len(sampler.lengths) % 32}
+        assert sorted(row for rows in orders[-1] for row in rows) == list(range(len(sampler.lengths)))
+        assert padded_share(sampler.lengths, orders[-1]) <= most
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    other = LengthGroupedBatches(sampler.lengths, batch_size=32, seed=58)
+    assert rows_of(other) != orders[0]
 
 
 def test_batches_come_in_no_order_of_length_and_meet_other_rows_in_each_epoch():

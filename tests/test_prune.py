@@ -1,16 +1,20 @@
 import copy
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.utils.prune as torch_prune
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from lnsub import prune, strips
 from lnsub.errors import UserError
 from lnsub.masks import Mask
 from lnsub.names import layer_of, stack_of
 from lnsub.prune import SCOPES, select
+from lnsub.workers import Workers
 
 LEVELS = [round(0.1 * i, 1) for i in range(1, 10)]
 # Deliberately out of name order.
@@ -295,6 +299,77 @@ def test_a_gpu_gives_the_cpu_mask(scope):
         on_gpu = select({name: s.cuda() for name, s in scores.items()}, mask.to("cuda"), sparsity, scope)
         mask = select(scores, mask, sparsity, scope)
         assert on_gpu.to("cpu") == mask
+
+
+# Another device's way, on the CPU -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Takes the CPU's weights for those of a GPU: the same operations, in chunks of so many weights."""
+
+    def use(chunk: int) -> None:
+        monkeypatch.setattr(prune, "_on_host", lambda device: False)
+        monkeypatch.setattr(strips, "CHUNK", chunk)
+
+    return use
+
+
+@pytest.mark.parametrize("chunk", [16, 40, 1 << 20])
+@pytest.mark.parametrize("levels", [None, 3])
+def test_chunks_that_join_parameters_give_the_same_masks(as_on_a_gpu, chunk, levels):
+    as_on_a_gpu(chunk)
+    mask = Mask.dense(SHAPES)
+    for round_, sparsity in enumerate(LEVELS):
+        scores = drawn(SHAPES, seed=round_)
+        if levels:
+            scores = {name: (s * levels / 2).round() for name, s in scores.items()}
+        expected = by_sorting(scores, mask, sparsity)
+        mask = select(scores, mask, sparsity)
+        assert mask == expected, (sparsity, chunk)
+
+
+class Launches(TorchDispatchMode):
+    """Counts the operations that a GPU would be given, and those for whose outcome the CPU would wait."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "unique")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.launched = self.waited = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        views = any(out.alias_info and not out.alias_info.is_write for out in func._schema.returns)
+        self.launched += not views and name not in ("empty", "promote_types")
+        indices = args[1] if name == "index" else ()
+        self.waited += name in self.WAITING or any(i is not None and i.dtype == torch.bool for i in indices)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("levels", [None, 2])
+def test_on_a_gpu_neither_launches_nor_waits_grow_with_the_number_of_matrices(as_on_a_gpu, monkeypatch, levels):
+    as_on_a_gpu(1 << 20)
+    monkeypatch.setattr(prune, "workers", lambda device: nullcontext(Workers(1, None)))  # as a GPU gets
+    whole = drawn({"w": (4096, 32)}, 1)["w"]
+    if levels:  # ties, some of which are spared
+        whole = (whole * levels).round()
+    read_back = []
+    tolist = torch.Tensor.tolist  # on a GPU it waits, which on the CPU no operation shows
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda tensor: read_back.append(tensor) or tolist(tensor))
+    counted, pruned = [], []
+    for matrices in (2, 64):
+        scores = {f"w{i:02}": part for i, part in enumerate(whole.chunk(matrices))}
+        dense = Mask.dense({name: part.shape for name, part in scores.items()})
+        read_back.clear()
+        with Launches() as launches:
+            mask = select(scores, dense, 0.5)
+        counted.append((launches.launched, launches.waited + len(read_back)))
+        pruned.append(torch.cat([*mask.values()]))
+    assert torch.equal(*pruned)
+    # Where the sample misleads, one more pass is needed: the two samples are of different places.
+    assert abs(counted[0][0] - counted[1][0]) <= 25
+    assert all(waited <= 14 for _, waited in counted)
 
 
 # Refusals -----------------------------------------------------------------------------------------------------------

@@ -108,6 +108,23 @@ def test_masked_gradients_train_like_the_reparametrised_model_of_torch(sparsity)
         assert torch.equal(subnet.weights[name][~mask[name]], torch.zeros(int((~mask[name]).sum())))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_masked_gradients_are_those_of_a_float_mask_to_the_last_bit(dtype):
+    model = bert_classifier().to(dtype)
+    subnet = Subnet(model)
+    mask = magnitude_mask(subnet, 0.5)
+    subnet.set_mask(mask)
+    expected = {}
+    for name, weight in subnet.weights.items():
+        weight.grad = torch.randn_like(weight)
+        weight.grad[0, :4] = torch.tensor([-0.0, 1e-45, -3e38, torch.inf]).to(dtype)
+        expected[name] = weight.grad * mask[name].to(dtype)
+    subnet.mask_gradients()
+    bits = torch.int32 if dtype == torch.float32 else torch.int16
+    for name, weight in subnet.weights.items():
+        assert torch.equal(weight.grad.view(bits), expected[name].view(bits)), name
+
+
 def test_pruned_weights_stay_zero_only_because_gradients_are_masked():
     model = bert_classifier()
     subnet = Subnet(model)

@@ -21,6 +21,7 @@ from transformers import AutoModel
 
 from lnsub.errors import UserError
 from lnsub.tasks import XNLI, LanguageDataModule, WikiANN, WikipediaMLM
+from lnsub.tasks.attention import SDPA
 from lnsub.tasks.pretrained import load_tokenizer, looks_local, tokenizer_fingerprint
 from lnsub.tasks.rows import HubRows
 from tests.data_makers import batches, bert, cache, mt5, write_rows  # noqa: F401 (fixtures)
@@ -411,7 +412,7 @@ def test_the_attention_implementation_is_the_one_asked_for(bert):  # noqa: F811
     for attention in ("eager", "sdpa"):
         torch.manual_seed(0)
         model, _ = task.build(bert, attention=attention)
-        assert model.config._attn_implementation == attention
+        assert model.config._attn_implementation == {"eager": "eager", "sdpa": SDPA}[attention]
         outputs.append(model.eval()(ids, attention_mask=(ids > 0).long()).logits)
     torch.testing.assert_close(*outputs)
     with pytest.raises(UserError, match="cannot be loaded"):

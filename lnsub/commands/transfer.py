@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Fine-tunes each ticket on each language, from theta_0 and with the configuration of `lnsub fit` (its\n"
         "IMPCallback is left out), once per cell. Run again, it does what is missing or failed. Exit status 1: a cell\n"
-        "failed.\n\n"
+        "failed; 75: a signal stopped it.\n\n"
         "baselines:\n" + "\n".join(f"  {name:<{width}}  {text}" for name, text in BASELINES.items())
     )
     parser.add_argument(
@@ -45,6 +45,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--list", action="store_true", help="print the cells, numbered, with their state, and stop")
     which.add_argument("--cell", type=int, metavar="N", help="run one cell (for a SLURM array)")
+    which.add_argument(
+        "--share", metavar="N/M", help="run every M-th cell, from cell N on (for a SLURM array of M tasks, N from 1)"
+    )
     parser.add_argument("settings", nargs="*", metavar="SETTING", help="after --: settings as `lnsub fit` takes them")
     parser.set_defaults(call=_run)
 
@@ -56,6 +59,7 @@ def _run(options: argparse.Namespace) -> int:
     for setting in options.settings:
         if not setting.startswith("--") or "=" not in setting:
             raise UserError(f"After -- come settings such as --trainer.max_epochs=1; '{setting}' is not one.")
+    share = _share(options.share) if options.share else None
     sparsities = _listed("--sparsities", options.sparsities, float)
     seeds = _listed("--seeds", options.seeds, int)
     tickets = find_tickets(options.tickets, sparsities)
@@ -80,9 +84,14 @@ def _run(options: argparse.Namespace) -> int:
     )
     if options.list:
         return _list(transfer)
-    outcome = transfer.run(None if options.cell is None else [options.cell])
+    chosen = None
+    if options.cell is not None:
+        chosen = [options.cell]
+    elif share is not None:
+        chosen = list(range(share[0], len(transfer.cells) + 1, share[1]))
+    outcome = transfer.run(chosen)
     if rank_zero_only.rank == 0:
-        _report(transfer, options.cell)
+        _report(transfer, chosen)
     for number in outcome.failed:
         cell = transfer.cells[number - 1]
         sys.stderr.write(f"lnsub: cell {number} failed: {cell.id}: {transfer.folder(cell).reason()}\n")
@@ -90,9 +99,9 @@ def _run(options: argparse.Namespace) -> int:
         numbers = ", ".join(map(str, outcome.elsewhere))
         sys.stderr.write(f"lnsub: left to another process, which is at it: cell {numbers}\n")
     if outcome.failed:
-        total = len(transfer.cells) if options.cell is None else 1
+        total = len(transfer.cells if chosen is None else chosen)
         sys.stderr.write(f"lnsub: {len(outcome.failed)} of {total} cells failed; the same command tries them again.\n")
-    return 1 if outcome.failed or (outcome.elsewhere and options.cell is not None) else 0
+    return 1 if outcome.failed or (outcome.elsewhere and chosen is not None) else 0
 
 
 def _list(transfer: "Transfer") -> int:
@@ -106,15 +115,15 @@ def _list(transfer: "Transfer") -> int:
     return 0
 
 
-def _report(transfer: "Transfer", number: int | None) -> None:
+def _report(transfer: "Transfer", chosen: list[int] | None) -> None:
     from rich.console import Console
 
     from lnsub.transfer.tables import transfer_tables
 
     console = Console()
-    cells = transfer.cells if number is None else [transfer.cells[number - 1]]
+    cells = transfer.cells if chosen is None else [transfer.cells[number - 1] for number in chosen]
     recorded = [(cell, records) for cell in cells if (records := transfer.records(cell))]
-    if number is None and recorded:
+    if chosen is None and recorded:
         for table in transfer_tables(recorded, transfer.languages, transfer.fit.task.metric):
             console.print(table)
     else:
@@ -122,6 +131,16 @@ def _report(transfer: "Transfer", number: int | None) -> None:
             for r in records:
                 console.print(f"{cell.row} → {r.target}: {r.split} {r.metric} {r.value:.4f}", highlight=False)
     console.print(f"Cells: {transfer.output / 'cells'}", highlight=False, soft_wrap=True)
+
+
+def _share(text: str) -> tuple[int, int]:
+    """Reads ``N/M``."""
+    from lnsub.errors import UserError
+
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise UserError(f"--share takes one share of so many, such as 3/10, counted from 1; '{text}' is not.")
+    return int(number), int(of)
 
 
 def _listed(option: str, text: str | None, kind: Callable[[str], Any]) -> list[Any] | None:

@@ -79,7 +79,8 @@ def _scope(material: Material, models: list[str]) -> str:
     parts = [_count(facts["tickets"], "ticket"), _count(facts["records"], "record")]
     text = f"{listed(parts)} in {_count(len(material.runs), 'run')}: "
     text += f"{listed(material.studies)}; " if material.studies else ""
-    text += f"{_count(len(material.languages), 'language')}, {_count(facts['seeds'], 'seed')}"
+    text += _count(len(material.languages), "language")
+    text += f", {_count(facts['seeds'], 'seed')}" if facts["seeds"] else ""
     return text + (f"; base models {listed(models)}." if len(models) > 1 else ".")
 
 

@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from lnsub.errors import UserError
-from lnsub.tasks.batching import BatchedRows, Collator, LengthGroupedBatches, ResumableLoader
+from lnsub.interrupts import spare_data_worker
+from lnsub.tasks.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches, ResumableLoader
 from lnsub.tasks.pretrained import load_tokenizer, tokenizer_fingerprint
 from lnsub.tasks.rows import RowSource, open_rows, quiet_bars
 from lnsub.tasks.task import Task
@@ -59,6 +60,8 @@ class LanguageDataModule(LightningDataModule, ABC):
         seed: seed of the order of training batches.
         pad_to_multiple_of: round padded lengths up to a multiple of this; 8 suits tensor cores and gives
             ``torch.compile`` fewer shapes.
+        group_window: ``batch_size`` rows of like length make a batch, out of what was drawn at random for so many
+            batches; 1: batches are random as they stand, which ``model.attention: packed`` makes as fast.
 
     Raises:
         UserError: an argument is out of range. What is wrong with the data is said when it is first read.
@@ -82,6 +85,7 @@ class LanguageDataModule(LightningDataModule, ABC):
         num_workers: int = 0,
         seed: int = 0,
         pad_to_multiple_of: int = 1,
+        group_window: int = WINDOW,
     ) -> None:
         super().__init__()
         # With fewer rows than processes some process has nothing to evaluate, which is no error.
@@ -98,6 +102,7 @@ class LanguageDataModule(LightningDataModule, ABC):
             ("num_workers", num_workers, 0),
             ("seed", seed, 0),
             ("pad_to_multiple_of", pad_to_multiple_of, 1),
+            ("group_window", group_window, 1),
         ):
             if value is not None and value < least:
                 raise UserError(f"{name} is {value}: it must be at least {least}.")
@@ -113,6 +118,7 @@ class LanguageDataModule(LightningDataModule, ABC):
         self.num_workers = num_workers
         self.seed = seed
         self.pad_to_multiple_of = pad_to_multiple_of
+        self.group_window = group_window
         self._source: RowSource | None = None
         self._tables: dict[str, datasets.Dataset] = {}
 
@@ -303,13 +309,17 @@ class LanguageDataModule(LightningDataModule, ABC):
             seed=self.seed,
             num_replicas=None if self.trainer is None else self.trainer.world_size,
             rank=None if self.trainer is None else self.trainer.global_rank,
+            window=self.group_window,
         )
         return {
             "dataset": BatchedRows(table, self.collator(load_tokenizer(self.tokenizer), training=training)),
             "sampler": sampler,
             "batch_size": None,
+            # Its own, as seeds for workers are drawn from it: else they would move on the numbers that dropout takes.
+            "generator": torch.Generator(),
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
+            "worker_init_fn": spare_data_worker,
             "pin_memory": torch.cuda.is_available(),
         }
 

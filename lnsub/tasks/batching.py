@@ -26,7 +26,8 @@ IGNORED = -100
 """The label of positions that neither the loss nor a metric counts."""
 
 WINDOW = 100
-"""Batches in a window of :class:`LengthGroupedBatches`: enough for little padding, few enough for random batches."""
+"""Batches in a window of :class:`LengthGroupedBatches` by default: enough for little padding, few enough for random
+batches."""
 
 # When an evaluation batch ends: see the class. On WikiANN this brings padding from 22..66 % of tokens down to 5 %.
 _ALIKE = 0.9
@@ -51,8 +52,8 @@ class LengthGroupedBatches(DistributedSampler[BatchRows]):
     It is a ``DistributedSampler`` so that Lightning tells it the epoch and leaves it in place under DDP.
 
     Training (``shuffle=True``): every row once an epoch, in an order that depends on ``(seed, epoch)`` alone. With
-    ``batch_size``, rows are drawn at random into windows of :data:`WINDOW` batches and grouped by length (ties at
-    random) inside them. With ``tokens_per_batch`` the window is the whole epoch, because the number of batches must
+    ``batch_size``, rows are drawn at random into windows of ``window`` batches and grouped by length (ties at random)
+    inside them. With ``tokens_per_batch`` the window is the whole epoch, because the number of batches must
     not change from epoch to epoch. Either way the batches are then shuffled, and each batch of all processes together
     is dealt out to them so that lengths balance; all make the same number of steps. Only where the last batch has fewer
     rows than there are processes are rows repeated.
@@ -70,6 +71,7 @@ class LengthGroupedBatches(DistributedSampler[BatchRows]):
         seed: seed of the order.
         num_replicas: number of processes; None asks ``torch.distributed`` (1 if that is not in use).
         rank: number of this process, from 0; None asks ``torch.distributed``.
+        window: batches of ``batch_size`` in a window; 1 leaves every batch as it was drawn, its rows longest first.
 
     Attributes:
         first_batch: batches of the current epoch to skip, to go on in the middle of it; :meth:`set_epoch` to another
@@ -89,6 +91,7 @@ class LengthGroupedBatches(DistributedSampler[BatchRows]):
         seed: int = 0,
         num_replicas: int | None = None,
         rank: int | None = None,
+        window: int = WINDOW,
     ) -> None:
         if len(lengths) == 0:
             raise ValueError("no rows to make batches of")
@@ -103,6 +106,7 @@ class LengthGroupedBatches(DistributedSampler[BatchRows]):
         super().__init__(self.lengths, num_replicas=num_replicas, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
         self.batch_size = batch_size
         self.tokens_per_batch = tokens_per_batch
+        self.window = window
         self.first_batch = 0
         self._length = len(self._batches())
 
@@ -147,7 +151,7 @@ class LengthGroupedBatches(DistributedSampler[BatchRows]):
             return [order]
         together = self.batch_size * self.num_replicas
         batches = math.ceil(len(order) / together)
-        windows = max(1, round(batches / WINDOW))
+        windows = max(1, round(batches / self.window))
         return np.split(order, [batches * i // windows * together for i in range(1, windows)])
 
     def _longest_first(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -191,8 +195,10 @@ class BatchedRows(Dataset[dict[str, Tensor]]):
         return len(self.table)
 
     def __getitem__(self, batch: BatchRows) -> dict[str, Tensor]:
-        """Returns the batch of those rows."""
-        return self.collate(self.table[batch.rows], batch)
+        """Returns the batch of those rows, and ``slots``, where its tokens are; see :mod:`lnsub.tasks.packing`."""
+        tensors = self.collate(self.table[batch.rows], batch)
+        tensors["slots"] = tensors["attention_mask"].flatten().nonzero().squeeze(1)
+        return tensors
 
 
 class ResumableLoader(DataLoader[Any]):

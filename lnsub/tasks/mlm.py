@@ -15,7 +15,7 @@ from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokeni
 
 from lnsub.errors import UserError
 from lnsub.tasks.base import SUBSET_SEED, Encoded, Encoder, LanguageDataModule
-from lnsub.tasks.batching import IGNORED
+from lnsub.tasks.batching import IGNORED, WINDOW
 from lnsub.tasks.masking import MaskingCollator, cut_into_blocks
 from lnsub.tasks.metrics import Accuracy, CrossEntropy, Perplexity
 from lnsub.tasks.pretrained import Init, load_model, load_tokenizer, refuse_encoder_decoder
@@ -65,7 +65,7 @@ class MLMTask(Task):
 
         hook = model.get_output_embeddings().register_forward_pre_hook(pick)
         try:
-            return model(**model_inputs(batch)).logits
+            return model(**model_inputs(model, batch)).logits
         finally:
             hook.remove()
 
@@ -120,6 +120,8 @@ class WikipediaMLM(LanguageDataModule):
         seed: seed of the order of training batches and of their masks.
         pad_to_multiple_of: round padded lengths up to a multiple of this; 8 suits tensor cores and gives
             ``torch.compile`` fewer shapes.
+        group_window: ``batch_size`` blocks of like length make a batch, out of what was drawn at random for so many
+            batches; 1: batches are random as they stand, which ``model.attention: packed`` makes as fast.
 
     Raises:
         UserError: an argument is out of range. What is wrong with the data is said when it is first read.
@@ -143,6 +145,7 @@ class WikipediaMLM(LanguageDataModule):
         num_workers: int = 0,
         seed: int = 0,
         pad_to_multiple_of: int = 1,
+        group_window: int = WINDOW,
     ) -> None:
         super().__init__(
             language=language,
@@ -157,6 +160,7 @@ class WikipediaMLM(LanguageDataModule):
             num_workers=num_workers,
             seed=seed,
             pad_to_multiple_of=pad_to_multiple_of,
+            group_window=group_window,
         )
         if not 0 < mlm_probability < 1:
             raise UserError(f"mlm_probability is {mlm_probability}: it must be between 0 and 1.")

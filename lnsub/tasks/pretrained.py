@@ -16,6 +16,8 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from transformers.utils import logging as transformers_logging
 
 from lnsub.errors import UserError
+from lnsub.tasks.attention import SDPA
+from lnsub.tasks.packing import PACKED, pack, refuse_unpackable
 
 Init = Literal["pretrained", "random"]
 
@@ -120,7 +122,8 @@ def load_model(
         auto_class: one of transformers' ``AutoModelFor...``.
         name: folder or name on the Hub.
         init: ``pretrained``, or ``random`` for the architecture alone, with fresh weights.
-        attention: transformers' name of an attention implementation: ``sdpa``, ``eager``, ``flash_attention_2``, ...
+        attention: ``packed`` (see :mod:`lnsub.tasks.packing`), or transformers' name of an attention implementation:
+            ``sdpa`` (run as :mod:`lnsub.tasks.attention` says), ``eager``, ``flash_attention_2``, ...
         settings: entries of the configuration to set, such as ``num_labels``.
 
     Returns:
@@ -135,6 +138,10 @@ def load_model(
             f"'{name}' is a model of type {config.model_type}, which has no head for this task"
             f" ({auto_class.__name__}): choose another base model."
         )
+    packed = attention == "packed"
+    if packed:
+        refuse_unpackable(name, config)
+    attention = {"packed": PACKED, "sdpa": SDPA}.get(attention, attention)
     config = copy.deepcopy(config)
     for key, value in settings.items():
         setattr(config, key, value)
@@ -153,6 +160,8 @@ def load_model(
             )
             absent = set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]}
             missing = absent & {parameter for parameter, _ in model.named_parameters(remove_duplicate=False)}
+    if packed:
+        pack(model)
     return model, frozenset(missing)
 
 

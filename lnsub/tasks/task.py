@@ -12,6 +12,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from transformers import PreTrainedModel
 
+from lnsub.tasks.packing import PACKED, SLOTS
 from lnsub.tasks.pretrained import Init
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -34,7 +35,8 @@ class Task(ABC):
         Args:
             base_model: folder or name on the Hub.
             init: ``pretrained``, or ``random`` for fresh weights throughout.
-            attention: transformers' name of an attention implementation.
+            attention: ``packed`` (see :mod:`lnsub.tasks.packing`), or transformers' name of an attention
+                implementation.
 
         Returns:
             The model, and the names of its parameters that the checkpoint lacked. Those were drawn from torch's
@@ -73,6 +75,7 @@ class Task(ABC):
         """
 
 
-def model_inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the entries of a batch that are a model's keyword arguments."""
-    return {key: batch[key] for key in MODEL_INPUTS if key in batch}
+def model_inputs(model: PreTrainedModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the entries of a batch that are the model's keyword arguments."""
+    packed = model.config._attn_implementation == PACKED
+    return {key: batch[key] for key in (*MODEL_INPUTS, *([SLOTS] if packed else [])) if key in batch}

@@ -12,7 +12,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTr
 
 from lnsub.errors import UserError
 from lnsub.tasks.base import Encoded, Encoder, LanguageDataModule, label_reader
-from lnsub.tasks.batching import IGNORED
+from lnsub.tasks.batching import IGNORED, WINDOW
 from lnsub.tasks.metrics import EntityScore
 from lnsub.tasks.pretrained import Init, load_model, refuse_encoder_decoder
 from lnsub.tasks.task import Task, model_inputs
@@ -44,7 +44,7 @@ class WikiANNTask(Task):
 
     def forward(self, model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
         """Returns logits [batch, length, 7], aligned with ``labels`` [batch, length]."""
-        return model(**model_inputs(batch)).logits
+        return model(**model_inputs(model, batch)).logits
 
     def metrics(self) -> MetricCollection:
         """Returns the entity-level F1, precision and recall (micro), as seqeval computes them in strict IOB2."""
@@ -86,6 +86,8 @@ class WikiANN(LanguageDataModule):
         seed: seed of the order of training batches.
         pad_to_multiple_of: round padded lengths up to a multiple of this; 8 suits tensor cores and gives
             ``torch.compile`` fewer shapes.
+        group_window: ``batch_size`` rows of like length make a batch, out of what was drawn at random for so many
+            batches; 1: batches are random as they stand, which ``model.attention: packed`` makes as fast.
 
     Raises:
         UserError: an argument is out of range. What is wrong with the data is said when it is first read.
@@ -107,6 +109,7 @@ class WikiANN(LanguageDataModule):
         num_workers: int = 0,
         seed: int = 0,
         pad_to_multiple_of: int = 1,
+        group_window: int = WINDOW,
     ) -> None:
         super().__init__(
             language=language,
@@ -121,6 +124,7 @@ class WikiANN(LanguageDataModule):
             num_workers=num_workers,
             seed=seed,
             pad_to_multiple_of=pad_to_multiple_of,
+            group_window=group_window,
         )
         self.task = WikiANNTask()
 

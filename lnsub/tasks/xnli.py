@@ -21,7 +21,7 @@ from transformers import (
 
 from lnsub.errors import UserError
 from lnsub.tasks.base import Encoded, Encoder, LanguageDataModule, label_reader
-from lnsub.tasks.batching import IGNORED
+from lnsub.tasks.batching import IGNORED, WINDOW
 from lnsub.tasks.metrics import Accuracy
 from lnsub.tasks.pretrained import Init, load_config, load_model, load_tokenizer
 from lnsub.tasks.task import Task, model_inputs
@@ -64,7 +64,7 @@ class XNLITask(Task):
             Logits [batch, 3] for ``labels`` [batch]; of an encoder-decoder, by teacher forcing,
             [batch, target length, vocabulary] for ``labels`` [batch, target length].
         """
-        inputs = model_inputs(batch)
+        inputs = model_inputs(model, batch)
         if model.config.is_encoder_decoder:
             inputs["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(batch["labels"])
         return model(**inputs).logits
@@ -113,6 +113,8 @@ class XNLI(LanguageDataModule):
         seed: seed of the order of training batches.
         pad_to_multiple_of: round padded lengths up to a multiple of this; 8 suits tensor cores and gives
             ``torch.compile`` fewer shapes.
+        group_window: ``batch_size`` rows of like length make a batch, out of what was drawn at random for so many
+            batches; 1: batches are random as they stand, which ``model.attention: packed`` makes as fast.
 
     Raises:
         UserError: an argument is out of range. What is wrong with the data is said when it is first read.
@@ -134,6 +136,7 @@ class XNLI(LanguageDataModule):
         num_workers: int = 0,
         seed: int = 0,
         pad_to_multiple_of: int = 1,
+        group_window: int = WINDOW,
     ) -> None:
         super().__init__(
             language=language,
@@ -148,6 +151,7 @@ class XNLI(LanguageDataModule):
             num_workers=num_workers,
             seed=seed,
             pad_to_multiple_of=pad_to_multiple_of,
+            group_window=group_window,
         )
         self.task = XNLITask(tokenizer)
 

@@ -3,7 +3,6 @@
 import copy
 import gc
 import pkgutil
-import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lnsub.checkpoints import Checkpoints
 from lnsub.complaints import one_line
 from lnsub.errors import UserError
 from lnsub.imp import IMPCallback
@@ -197,9 +197,10 @@ class CellFit(TrainingCLI):
                 unusable[target] = str(error)
         last = _LastValidation()
         self.trainer.callbacks.extend([last, *callbacks])
-        start = time.perf_counter()
-        self.trainer.fit(self.model, datamodule=self.datamodule)
-        wall_s = round(time.perf_counter() - start, 3)
+        checkpoints = Checkpoints(self.folder, self._get(self.config_init, "checkpoint_every_n_steps"))
+        checkpoints.attach(self.trainer)
+        self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=checkpoints.newest())
+        wall_s = round(checkpoints.seconds, 3)
         records = []
         for target, split in wanted:
             if target in unusable or (split == "test" and split not in data[target].source.splits()):

@@ -1,4 +1,4 @@
-"""A cell's folder: what is recorded there, why it failed, and whose it is while it runs.
+"""A cell's folder: what is recorded there, and why it failed.
 
 ::
 
@@ -11,19 +11,16 @@
         metrics.csv, wandb/       the loggers' own
 """
 
-import fcntl
 import json
 import shutil
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lnsub.locks import LOCK_NAME
 from lnsub.results import read
 from lnsub.runs import RunFolder
-
-_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -76,31 +73,5 @@ class CellFolder(RunFolder):
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            elif path.name not in {self.results.name, self.failure.name, _LOCK}:
+            elif path.name not in {self.results.name, self.failure.name, LOCK_NAME}:
                 path.unlink()
-
-
-@contextmanager
-def claimed(folder: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Keeps other processes off a folder.
-
-    A claim ends with the process, however that ends. On a file system without locks every claim succeeds.
-
-    Args:
-        folder: made where it is missing.
-        wait: wait until another process lets go of it.
-
-    Yields:
-        Whether the folder is ours; False where another process has it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("w") as file:
-        ours = True
-        try:
-            # A POSIX lock: unlike flock's, it is not passed on to a data loader's worker that outlives a killed run.
-            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except (BlockingIOError, PermissionError):
-            ours = False
-        except OSError:
-            pass
-        yield ours

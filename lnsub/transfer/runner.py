@@ -2,8 +2,8 @@
 
 Cells do not depend on one another, but for the one-shot masks, which are made of dense cells. So they can run in one
 process, one after another, or each in a process of its own: every cell has its own folder, and what several share is
-written by one at a time, whole or not at all. A cell's records are written together at its end; a cell without all its
-records starts again from scratch.
+written by one at a time, whole or not at all. A cell's records are written together at its end; an
+interrupted cell goes on from its last checkpoint.
 """
 
 import gc
@@ -18,14 +18,19 @@ from pathlib import Path
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
+from lnsub.checkpoints import Checkpoints
 from lnsub.complaints import one_line
-from lnsub.errors import UserError
+from lnsub.errors import RunError, UserError
+from lnsub.interrupts import Preempted
+from lnsub.locks import claimed
+from lnsub.preemption import leave
+from lnsub.ranks import noticing_losses
 from lnsub.results import Record, read
 from lnsub.tickets import Ticket
 from lnsub.training import keep_settings
 from lnsub.transfer.baseline_masks import made_at_random
 from lnsub.transfer.cell_fit import CellFit
-from lnsub.transfer.cell_folder import CellFolder, claimed
+from lnsub.transfer.cell_folder import CellFolder
 from lnsub.transfer.cell_progress import CellProgress
 from lnsub.transfer.cells import Cell, plan
 from lnsub.transfer.found_tickets import FoundTicket
@@ -183,6 +188,9 @@ class Transfer:
                 for number in pending:
                     if not self._take(self.cells[number - 1], progress):
                         elsewhere.append(number)
+            except Preempted as stop:
+                leave(self.fit.__dict__.get("trainer"), stop)
+                raise
             finally:
                 progress.close()
         failed = [number for number in pending if self.cells[number - 1].id in self._failed_here]
@@ -206,6 +214,8 @@ class Transfer:
         trace = None
         try:
             reason, said = self._run(cell, folder, progress)
+        except RunError:
+            raise
         except Exception as error:
             line = one_line(error)
             trace = None if line else traceback.format_exc()
@@ -224,15 +234,18 @@ class Transfer:
     def _run(self, cell: Cell, folder: CellFolder, progress: CellProgress) -> tuple[str, str]:
         """Runs a cell; returns why it failed in part, or nothing, and what came of it in a few words."""
         ticket = self._ticket(cell, progress)
-        if rank_zero_only.rank == 0:
+        if Checkpoints(folder).newest() is None and rank_zero_only.rank == 0:
             folder.clear()
         self.fit.build(cell, folder, ticket)
-        records, unusable = self.fit.fit_and_measure(cell, self._to_measure(cell), [progress])
+        with noticing_losses(self.fit.trainer):
+            records, unusable = self.fit.fit_and_measure(cell, self._to_measure(cell), [progress])
+        checkpoints = Checkpoints.of(self.fit.trainer)
         if self._keep_checkpoints:
-            self.fit.trainer.save_checkpoint(folder.checkpoint, weights_only=True)
+            checkpoints.save(self.fit.trainer, weights_only=True)
         self.fit.prune_once(cell, self._masks)
         if rank_zero_only.rank == 0:
             folder.record(records)
+        checkpoints.finish(self.fit.trainer, keep=self._keep_checkpoints)
         metric = self.fit.task.metric
         shown = [f"{r.target} {r.split} {metric} {r.value:.4f}" for r in records if r.metric == metric]
         reason = " ".join(f"{target}: {text}" for target, text in unusable.items())

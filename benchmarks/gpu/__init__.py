@@ -1,0 +1,136 @@
+"""mBERT on XNLI on one GPU: what a step takes in each variant, what bounds it, and what a whole run then takes.
+
+The model has the exact shape of bert-base-multilingual-cased and random weights; the pairs have XNLI's lengths and
+random tokens. One call of under eight minutes, compilation included, does it all. A part that fails is reported with
+its reason and the others go on; lines are printed as they come. Without a GPU it says so and does nothing, except in
+quick mode, which runs every line of it at toy sizes on the CPU.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.gpu.device import Device
+from benchmarks.gpu.fits import fit
+from benchmarks.gpu.pieces import between_rounds, ceilings, of_a_step
+from benchmarks.gpu.steps import Found, authors, lnsub
+from benchmarks.gpu.summary import summary
+from benchmarks.gpu.workload import Settings, shape
+from benchmarks.harness import Row
+from benchmarks.tables import as_line
+from benchmarks.worker import PartFailed, Worker
+
+MINUTES = 7.5
+_PATIENCE = 600.0
+"""Seconds for each part in quick mode, which is about whether it runs, on however busy a machine."""
+GRAPHS = "CUDA graphs, padded to 16"
+CONSOLE = Console(soft_wrap=True, markup=False, highlight=False)
+Tell = Callable[[Row], object]
+
+
+def say(row: Row) -> None:
+    """Prints a line at once."""
+    CONSOLE.print(as_line(row.to_json()))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the benchmark.
+
+    Attributes:
+        name: what it is called where it fails, and in the facts.
+        function: of the settings and ``args``.
+        args: picklable.
+        seconds: how long it may take.
+    """
+
+    name: str
+    function: Callable[..., Found]
+    args: tuple[Any, ...] = ()
+    seconds: float = 60
+
+
+def parts(settings: Settings) -> Iterator[Part]:
+    """The parts, those that matter most first."""
+    few, many = settings.rows
+    compiling = 170
+    yield Part("ceilings", ceilings)
+    yield Part("authors", authors, (False,))
+    yield Part("step: eager, padded", lnsub, ("eager, padded", few))
+    yield Part("step: eager, packed", lnsub, ("eager, packed", few))
+    yield Part(f"step: {GRAPHS}", lnsub, (GRAPHS, few), compiling)
+    yield Part(f"fit: {GRAPHS}", fit, (GRAPHS,), compiling)
+    yield Part("between rounds", between_rounds)
+    yield Part(f"many: {GRAPHS}", lnsub, (GRAPHS, many), compiling)
+    yield Part("many: eager, packed", lnsub, ("eager, packed", many))
+    yield Part("pieces", of_a_step, ("eager, padded",))
+    yield Part("fit: eager, packed", fit, ("eager, packed",))
+    yield Part("fit: eager, padded", fit, ("eager, padded",))
+    yield Part(f"pieces: {GRAPHS}", of_a_step, (GRAPHS,), compiling)
+    if settings.device.gpu:  # lnsub refuses it on the CPU
+        yield Part("many: compiled, packed", lnsub, ("compiled, packed", many), compiling)
+        yield Part("step: compiled, packed", lnsub, ("compiled, packed", few), compiling)
+    yield Part("authors, TF32", authors, (True,))
+    yield Part("many: eager, padded", lnsub, ("eager, padded", many))
+    yield Part("step: compiled, padded", lnsub, ("compiled, padded", few), compiling)
+
+
+def measure(device: Device, quick: bool, repeats: int, minutes: float = MINUTES, tell: Tell = say) -> list[Row]:
+    """Runs all parts, as far as the time goes.
+
+    Args:
+        device: where.
+        quick: toy sizes.
+        repeats: passes over the batches that are timed, in each variant.
+        minutes: for all parts together, except in quick mode.
+        tell: gets each line as it comes.
+
+    Returns:
+        All lines: the parts', and then those that follow from them.
+    """
+    end = time.monotonic() + 60 * minutes
+    rows: list[Row] = []
+    facts: dict[str, dict[str, float]] = {}
+
+    def add(found: Sequence[Row]) -> None:
+        for row in found:
+            rows.append(replace(row, claims=()) if quick else row)
+            tell(rows[-1])
+
+    with shape(quick) as folder, Worker(__name__) as worker:
+        settings = Settings(device, folder, quick, repeats)
+        for part in parts(settings):
+            left = end - time.monotonic()
+            if left < 5 and not quick:
+                add([Row(f"{part.name}: not run, the time was up")])
+                continue
+            try:
+                found, facts[part.name] = worker.call(
+                    _run, part, settings, seconds=_PATIENCE if quick else min(part.seconds, left)
+                )
+            except PartFailed as failure:
+                found = [Row(f"{part.name}: FAILED: {failure}")]
+            add(found)
+        add(summary(settings, facts))
+    return rows
+
+
+def run(quick: bool, repeats: int) -> list[Row]:
+    """Measures on the GPU, if there is one; in quick mode on the CPU otherwise. See the module."""
+    import torch
+
+    if torch.cuda.is_available():
+        return measure(Device("cuda"), quick, repeats)
+    if quick:
+        return measure(Device("cpu"), quick, 1)
+    return [Row("not run: torch sees no GPU (CUDA) here")]
+
+
+def _run(part: Part, settings: Settings) -> Found:
+    try:
+        return part.function(settings, *part.args)
+    finally:
+        settings.device.free()

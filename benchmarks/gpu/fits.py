@@ -1,0 +1,98 @@
+"""`lnsub fit` itself: Lightning's trainer over lnsub's module, loader and callbacks, timed from step to step."""
+
+import logging
+import tempfile
+import time
+import warnings
+from typing import Any
+
+import datasets
+import numpy as np
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch.utils.data import DataLoader
+
+from benchmarks.gpu.steps import CLIP, VARIANTS, Found, make_module
+from benchmarks.gpu.workload import Settings, make_table
+from benchmarks.harness import MB, Row, Timing
+from lnsub.tasks.batching import BatchedRows, Collator, LengthGroupedBatches, ResumableLoader
+
+
+class Loader(LightningDataModule):
+    """One window of batches an epoch, loaded as lnsub's data modules load them.
+
+    Args:
+        settings: the sizes.
+        multiple: that widths are rounded up to.
+    """
+
+    def __init__(self, settings: Settings, multiple: int) -> None:
+        super().__init__()
+        self._table: datasets.Dataset = make_table(settings, settings.rows[0])
+        self._settings = settings
+        self._multiple = multiple
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """The batches, by two loader processes as in the configurations of whole runs."""
+        workers = 0 if self._settings.quick else 2
+        lengths = np.asarray(self._table.data.column("length").to_numpy())
+        return ResumableLoader(
+            dataset=BatchedRows(self._table, Collator(pad_id=0, multiple=self._multiple)),
+            sampler=LengthGroupedBatches(lengths, batch_size=self._settings.rows[0], num_replicas=1, rank=0),
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self._settings.device.gpu,
+        )
+
+
+class Clock(Callback):
+    """Notes when each epoch's first step begins and its last has ended, on the device too."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._device = settings.device
+        self.seconds: list[float] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Waits for the device, so that an epoch's time is its own."""
+        self._device.wait()
+        self._start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Likewise."""
+        self._device.wait()
+        self.seconds.append(time.perf_counter() - self._start)
+
+
+def fit(settings: Settings, name: str) -> Found:
+    """Fits with one of lnsub's variants, with the recipe's rows in a batch.
+
+    Args:
+        settings: where and how large.
+        name: key of the variants.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    variant, device = VARIANTS[name], settings.device
+    module, clock = make_module(settings, variant), Clock(settings)
+    device.start_of_peak()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            accelerator="gpu" if device.gpu else "cpu",
+            devices=1,
+            max_epochs=2 + settings.repeats,
+            precision="bf16-mixed",
+            gradient_clip_val=CLIP,
+            limit_val_batches=0,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            use_distributed_sampler=False,
+            default_root_dir=folder,
+            logger=False,
+            callbacks=[clock],
+        )
+        trainer.fit(module, datamodule=Loader(settings, variant.multiple))
+    timing = Timing(tuple(seconds / settings.batches for seconds in clock.seconds[2:]))
+    rate = settings.rows[0] / timing.median
+    values = {"examples/s": rate, "MB at the peak": device.peak() / MB, "s for the first epoch": clock.seconds[0]}
+    return [Row(f"lnsub fit: {name}, {settings.rows[0]} examples", timing, values=values)], {"examples/s": rate}

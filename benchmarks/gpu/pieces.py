@@ -1,0 +1,129 @@
+"""What the device can do at most, what each piece of a step takes, and what happens between rounds."""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig
+
+from benchmarks.gpu.device import Device
+from benchmarks.gpu.steps import VARIANTS, Found, Step, make_module
+from benchmarks.gpu.workload import Settings, make_batches, products
+from benchmarks.harness import Claim, Row, Timing, at_most
+from lnsub.imp import LINEAR_LEVELS
+from lnsub.masks import Mask
+from lnsub.prune import SCOPES, select
+
+SELECTION_MS = 3.0
+
+
+def ceilings(settings: Settings) -> Found:
+    """Matrix products in bfloat16 and copies within the device's memory: the rates that all else is held against."""
+    device, size = settings.device, 64 if settings.quick else 8192
+    left, right = (torch.randn(size, size, device=device.torch, dtype=torch.bfloat16) for _ in range(2))
+    peak = device.time(partial(torch.mm, left, right), 20)
+    rate = 2.0 * size**3 / peak.median
+    source = torch.randn(1 << (16 if settings.quick else 29), device=device.torch)
+    target = torch.empty_like(source)
+    copy = device.time(partial(target.copy_, source), 20)
+    bandwidth = 2.0 * source.nbytes / copy.median
+    rows = [
+        Row(f"bf16 product of {size:,} x {size:,} matrices", peak, values={"TFLOP/s": rate / 1e12}),
+        Row(f"copy of {source.nbytes / 1e9:.2g} GB", copy, values={"TB/s, read and written": bandwidth / 1e12}),
+    ]
+    return rows, {"peak": rate, "bandwidth": bandwidth}
+
+
+def of_a_step(settings: Settings, variant: str) -> Found:
+    """Each piece of the step of the recipe's rows by itself, beside the least that its bytes would take."""
+    device = settings.device
+    step = Step(settings, VARIANTS[variant])
+    batches = make_batches(settings, settings.rows[0], VARIANTS[variant].multiple)
+    middle = sorted(batches, key=lambda batch: int(batch["attention_mask"].sum()))[len(batches) // 2]
+    batch = {name: tensor.to(device.torch) for name, tensor in middle.items()}
+    for _ in range(3):
+        step(batch)
+    losses: list[Tensor] = []
+
+    def forward() -> None:
+        losses.append(step.forward(batch))
+
+    def backward() -> None:
+        losses.pop().backward()
+
+    def before_forward() -> None:
+        if losses:  # CUDA graphs replay only when the last pass is complete
+            backward()
+        step.optimizer.zero_grad()
+
+    def before_backward() -> None:
+        before_forward()
+        forward()
+
+    module, calls = step.module, 3 if settings.quick else 20
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    masked = sum(weight.numel() for weight in module.subnet.weights.values())
+    pieces = {
+        "forward": (device.time(forward, calls, before_forward), 0),
+        "backward": (device.time(backward, calls, before_backward), 0),
+        # Gradients read and written, masks read.
+        "mask": (device.time(module.subnet.mask_gradients, calls), masked * (4 + 4 + 1)),
+        # Gradients read for their norm, then read and written.
+        "clip": (device.time(step.clip, calls), parameters * (4 + 4 + 4)),
+        # Weights and both moments read and written, gradients read.
+        "AdamW": (device.time(step.optimizer.step, calls), parameters * (3 * 8 + 4)),
+    }
+    lengths = batch["attention_mask"].sum(1).cpu().numpy()
+    flops = products(BertConfig.from_pretrained(settings.folder), lengths)
+    rows = []
+    for name, (timing, moved) in pieces.items():
+        values = {"GB through memory, at least": moved / 1e9} if moved else {}
+        rows.append(Row(f"{variant}: {name}", timing, values=values))
+    work = {"tokens": int(lengths.sum()), "TFLOP of products": flops / 1e12}
+    launches = device.launches(partial(step, batch))
+    rows.append(Row(f"{variant}: the whole of this step", values={**work, "kernels and copies": launches}))
+    return rows, {"flop": flops, "bytes": float(sum(moved for _, moved in pieces.values()))}
+
+
+def between_rounds(settings: Settings) -> Found:
+    """Selection, rewind and ticket of a model on the device."""
+    device = settings.device
+    module = make_module(settings, VARIANTS["eager, padded"])
+    theta_0 = module.subnet.snapshot()
+    module.to(device.torch)
+    subnet = module.subnet
+    weights = {name: weight.detach() for name, weight in subnet.weights.items()}
+    dense = Mask.dense(subnet.shapes, device.torch)
+    calls = 3 if settings.quick else 10
+    rows, mask = [], dense
+    for level in LINEAR_LEVELS:
+        rows.append(_selection(device, weights, mask, level, "global", calls))
+        mask = select(weights, mask, level, "global")
+    rows += [_selection(device, weights, dense, 0.5, scope, calls) for scope in SCOPES if scope != "global"]
+    rows.append(Row("set a mask", device.time(partial(subnet.set_mask, mask), calls)))
+    rows.append(Row("snapshot to the host", device.time(subnet.snapshot, 3)))
+    rows.append(Row("rewind from the host", device.time(partial(subnet.rewind, theta_0), 3)))
+    if device.gpu:
+        pinned = {name: tensor.pin_memory() for name, tensor in theta_0.items()}
+        rows.append(Row("rewind from the host, pinned", device.time(partial(subnet.rewind, pinned), calls)))
+    here = {name: tensor.to(device.torch) for name, tensor in theta_0.items()}
+    rows.append(Row("rewind from the device", device.time(partial(subnet.rewind, here), calls)))
+    rows.append(Row("pack a mask for its ticket", device.time(mask.to_packed, 3)))
+    rows.append(
+        Row("move the model to the host and back, as between fits", device.time(partial(_away, module, device), 3))
+    )
+    return rows, {}
+
+
+def _selection(device: Device, weights: dict[str, Tensor], mask: Mask, level: float, scope: str, calls: int) -> Row:
+    """One pruning step: the time on the device, and how often the host waits for it."""
+    work = partial(select, weights, mask, level, scope)
+    timing: Timing = device.time(work, calls)
+    claims: list[Claim] = [at_most(1e3 * timing.median, SELECTION_MS, "ms")] if device.gpu else []
+    name = f"select {scope}, sparsity {mask.sparsity:.1f} to {level:.1f}"
+    return Row(name, timing, values={"waits for the device": device.waits(work)}, claims=claims)
+
+
+def _away(module: nn.Module, device: Device) -> None:
+    module.to("cpu")
+    module.to(device.torch)

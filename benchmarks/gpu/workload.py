@@ -1,0 +1,121 @@
+"""What is trained: a model of mBERT's exact shape on batches with XNLI's lengths, and what a step of it computes."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import datasets
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import BertConfig
+
+from benchmarks.gpu.device import Device
+from lnsub.tasks.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches
+from lnsub.tasks.xnli import XNLITask
+
+PAIRS = 392_702
+"""XNLI's training pairs in each language (Conneau et al., 2018)."""
+ROUNDS, EPOCHS = 10, 3
+"""Of one run of IMP (Foroutan et al., 2022)."""
+ROWS = 32
+"""Rows in a batch: the recipe's."""
+LONGEST = 128
+PRUNABLE = 85_524_480
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all parts of the benchmark share.
+
+    Attributes:
+        device: where.
+        folder: of the model's configuration.
+        quick: toy sizes.
+        repeats: passes over the batches that are timed.
+    """
+
+    device: Device
+    folder: str
+    quick: bool
+    repeats: int
+
+    @property
+    def task(self) -> XNLITask:
+        """XNLI, which needs no tokenizer for training."""
+        return XNLITask(self.folder)
+
+    @property
+    def longest(self) -> int:
+        """The longest input in tokens."""
+        return 16 if self.quick else LONGEST
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """The recipe's rows in a batch, and the larger number."""
+        return (4, 8) if self.quick else (ROWS, 256)
+
+    @property
+    def batches(self) -> int:
+        """Batches in one pass: a whole window of length-grouped batches, so that all lengths occur as they should."""
+        return 3 if self.quick else WINDOW
+
+
+@contextmanager
+def shape(quick: bool) -> Iterator[str]:
+    """Gives a folder with the configuration of bert-base-multilingual-cased; in quick mode of a toy."""
+    toy = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
+    with tempfile.TemporaryDirectory() as folder:
+        BertConfig(vocab_size=300 if quick else 119_547, **(toy if quick else {})).save_pretrained(folder)
+        yield folder
+
+
+def xnli_lengths(settings: Settings, rows: int) -> NDArray[np.int64]:
+    """Tokens in each pair of one window of batches.
+
+    Log-normal, with the mean and deviation of the logarithms of 8,000 French pairs as XLM-R's tokenizer cuts them.
+    """
+    drawn = np.random.default_rng(0).lognormal(3.962, 0.470, settings.batches * rows)
+    return np.clip(drawn, 5, settings.longest).astype(np.int64)
+
+
+def make_table(settings: Settings, rows: int) -> datasets.Dataset:
+    """Makes the tokenised pairs of one window of batches of ``rows`` examples: random tokens, the lengths of XNLI."""
+    lengths = xnli_lengths(settings, rows)
+    rng = np.random.default_rng(1)
+    ids = [rng.integers(5, 290, length) for length in lengths]
+    types = [(np.arange(length) > length * 2 // 3).astype(np.int8) for length in lengths]
+    columns = {"input_ids": ids, "token_type_ids": types, "labels": rng.integers(0, 3, len(lengths))}
+    return datasets.Dataset.from_dict({**columns, "index": np.arange(len(lengths)), "length": lengths})
+
+
+def make_batches(settings: Settings, rows: int, multiple: int) -> list[dict[str, Tensor]]:
+    """Makes one window's batches as the data modules make them: grouped by length, padded to a multiple.
+
+    Args:
+        settings: the sizes.
+        rows: in a batch.
+        multiple: that widths are rounded up to; the longest length pads every batch to it.
+
+    Returns:
+        The batches; pinned where there is a GPU.
+    """
+    read = BatchedRows(make_table(settings, rows), Collator(pad_id=0, multiple=multiple))
+    batches = [read[batch] for batch in LengthGroupedBatches(xnli_lengths(settings, rows), batch_size=rows)]
+    if settings.device.gpu:
+        return [{name: tensor.pin_memory() for name, tensor in batch.items()} for batch in batches]
+    return batches
+
+
+def products(config: BertConfig, lengths: NDArray[np.int64]) -> float:
+    """Floating-point operations of the matrix products of one pass forward and backward over the real tokens.
+
+    Two operations a weight and token forward and four backward, for the linear layers of the blocks; for attention,
+    scores and their product with the values. Padding, embeddings, the pooler, the head, recomputation and the
+    optimizer do not count.
+    """
+    width, layers = config.hidden_size, config.num_hidden_layers
+    weights = layers * (4 * width**2 + 2 * width * config.intermediate_size)
+    squares = float((lengths.astype(np.float64) ** 2).sum())
+    return 6.0 * weights * float(lengths.sum()) + 12.0 * layers * width * squares

@@ -1,0 +1,67 @@
+"""Models of mBERT's shape and of larger ones, with random weights: speed does not depend on what the weights are."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lnsub.provenance import Provenance
+from lnsub.tickets import Ticket
+
+Shapes = dict[str, tuple[int, ...]]
+
+MBERT = (12, 768)
+"""Layers and width of bert-base-multilingual-cased: 73 prunable matrices, 85,524,480 weights."""
+TOY = (2, 32)
+
+
+def shapes_of(layers: int, width: int) -> Shapes:
+    """The prunable matrices of a BERT by name; its feed-forward layers are four times as wide as the rest."""
+    shapes: Shapes = {}
+    for layer in range(layers):
+        prefix = f"encoder.layer.{layer}"
+        for part in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):
+            shapes[f"{prefix}.{part}.weight"] = (width, width)
+        shapes[f"{prefix}.intermediate.dense.weight"] = (4 * width, width)
+        shapes[f"{prefix}.output.dense.weight"] = (width, 4 * width)
+    return {**shapes, "pooler.dense.weight": (width, width)}
+
+
+def random_weights(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, Tensor]:
+    """Normal float32 weights, a little larger in some matrices than in others as in trained models."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.empty(shape).normal_(0, 0.03 + 0.02 * (number % 7) / 7, generator=generator)
+        for number, (name, shape) in enumerate(shapes.items())
+    }
+
+
+def random_ticket(shapes: Mapping[str, tuple[int, ...]], language: str, sparsity: float, seed: int) -> Ticket:
+    """A ticket of random bytes in which about ``1 - sparsity`` of the weights are kept.
+
+    A byte's bits are alike between neighbours no more than between strangers; no count depends on it.
+    """
+    rng = np.random.default_rng(seed)
+    # A table of 65,536 bytes of that density; drawing from it is quicker than drawing bits.
+    table = np.packbits(rng.random((1 << 16, 8)) >= sparsity, axis=1).ravel()
+    masks = {
+        name: table[rng.integers(0, 1 << 16, np.prod(shape) // 8, dtype=np.uint16)] for name, shape in shapes.items()
+    }
+    return Ticket(masks, shapes, provenance(language, sparsity, seed))
+
+
+def provenance(language: str, sparsity: float, seed: int = 0) -> Provenance:
+    """Where the made-up tickets say that they come from."""
+    return Provenance(
+        base_model="random",
+        base_fingerprint="0" * 64,
+        task="xnli",
+        language=language,
+        seed=seed,
+        round=round(10 * sparsity),
+        sparsity=sparsity,
+        score="magnitude",
+        scope="global",
+        schedule="linear",
+    )

@@ -1,0 +1,56 @@
+"""The benchmarks: one line each."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, cast
+
+from benchmarks.harness import Row
+from benchmarks.machine import describe
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A module with ``run(quick: bool, repeats: int) -> list[Row]``, and what it shows."""
+
+    module: str
+    shows: str
+
+    def load(self) -> Callable[[bool, int], list[Row]]:
+        """Imports the module, which may import torch and more, and returns its ``run``."""
+        return cast(Callable[[bool, int], list[Row]], import_module(self.module).run)
+
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "selection": Benchmark("benchmarks.selection", "exact pruning to a sparsity, and a whole prune-rewind-write step"),
+    "overlap": Benchmark("benchmarks.overlap", "the overlap of many tickets, pair by pair"),
+    "tickets": Benchmark("benchmarks.tickets", "packing, saving and loading masks; one file for a run's nested masks"),
+    "compiling": Benchmark("benchmarks.compiling", "a step through torch.compile, and how often rounds compile"),
+    "gpu": Benchmark("benchmarks.gpu", "mBERT on XNLI on one GPU: steps, what bounds them, and whole runs"),
+    "packing": Benchmark("benchmarks.packing", "batches without padding, against padded ones"),
+    "masking": Benchmark("benchmarks.masking", "one training step under a mask, against dense and torch's own pruning"),
+    "recipe": Benchmark("benchmarks.recipe", "fine-tuning: the authors' recipe, transformers' Trainer and lnsub"),
+    "quality": Benchmark("benchmarks.quality", "the metric that those ways reach on as many examples"),
+}
+"""By the name that ``python -m benchmarks NAME`` and the places in ``docs/performance.md`` use."""
+
+
+def run_one(name: str, quick: bool, repeats: int) -> dict[str, Any]:
+    """Runs one benchmark in this process.
+
+    Args:
+        name: a key of the registry.
+        quick: toy sizes.
+        repeats: turns of each case.
+
+    Returns:
+        Its rows, and the conditions under which they were measured, in plain JSON types.
+    """
+    machine = describe()
+    start = time.perf_counter()
+    rows = [row.to_json() for row in BENCHMARKS[name].load()(quick, repeats)]
+    if quick:
+        rows = [row | {"claims": []} for row in rows]
+    seconds = round(time.perf_counter() - start, 1)
+    return {"quick": quick, "repeats": repeats, "seconds": seconds, "machine": machine, "rows": rows}

@@ -1,0 +1,97 @@
+"""A run's results as a table on the screen, and as Markdown in the docs."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks.machine import as_sentence
+
+HEADS = ("case", "median", "min to max", "time against", "also measured", "claim")
+
+
+def screen_table(name: str, result: Mapping[str, Any]) -> Table:
+    """Lays out one benchmark's result for a terminal."""
+    table = Table(title=f"{name}{' (quick: toy sizes)' if result['quick'] else ''}", title_justify="left")
+    for head in HEADS:
+        table.add_column(head, justify="right" if head in HEADS[1:3] else "left")
+    for row in result["rows"]:
+        cells = _cells(row)
+        unmet = any(not claim["met"] for claim in row["claims"])
+        table.add_row(*cells, style="bold red" if unmet else "")
+    return table
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """Lays out one benchmark's result for the docs, with the conditions of the run below."""
+    rows = [HEADS, ("---", "--:", "--:", "---", "---", "---"), *(_cells(row) for row in result["rows"])]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    how = "Quick mode, toy sizes. " if result["quick"] else ""
+    turns = f"{result['repeats']} turns" if result["repeats"] > 1 else "1 turn"
+    return "\n".join([*lines, "", f"{how}{turns}. {as_sentence(result['machine'])}."])
+
+
+def as_line(row: Mapping[str, Any]) -> str:
+    """Puts one row, as JSON types, in one line of text, for a run that tells of each as it comes."""
+    return " | ".join(cell for cell in _cells(row) if cell)
+
+
+def write_into(page: Path, files: Iterable[Path]) -> list[str]:
+    """Puts the tables of runs between their markers in a page.
+
+    A benchmark's place is between ``<!-- table NAME -->`` and ``<!-- end NAME -->``. All else stays as it is.
+
+    Args:
+        page: a Markdown file.
+        files: what ``--json`` wrote; of two that hold the same benchmark, the later wins.
+
+    Returns:
+        The benchmarks whose tables were written.
+
+    Raises:
+        LookupError: the page has no place for one of them.
+    """
+    results: dict[str, Any] = {}
+    for file in files:
+        results |= json.loads(file.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    for name, result in results.items():
+        place = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        found = place.search(text)
+        if found is None:
+            raise LookupError(f"{page} has no place for {name}: add '<!-- table {name} -->' and '<!-- end {name} -->'")
+        text = text[: found.end(1)] + f"\n{markdown(result)}\n\n" + text[found.start(2) :]
+    page.write_text(text, encoding="utf-8")
+    return list(results)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    timing = row["timing"]
+    return (
+        row["case"],
+        _seconds(timing["median_s"]) if timing else "",
+        f"{_seconds(timing['min_s'])} to {_seconds(timing['max_s'])}" if timing else "",
+        f"{_ratio(row['ratio'])} {row['reference']}" if row["ratio"] is not None else "",
+        "; ".join(f"{_value(value)} {name}" for name, value in row["values"].items()),
+        "; ".join(f"{claim['text']}: {'met' if claim['met'] else 'NOT MET'}" for claim in row["claims"]),
+    )
+
+
+def _seconds(seconds: float) -> str:
+    for scale, unit in ((1, "s"), (1e3, "ms")):
+        if seconds * scale >= 1:
+            return f"{seconds * scale:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} us"
+
+
+def _ratio(ratio: float) -> str:
+    return f"1/{1 / ratio:.3g}" if 0 < ratio < 0.6 else f"{ratio:.3g} x"
+
+
+def _value(value: float | int | str) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
