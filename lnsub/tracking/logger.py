@@ -31,8 +31,8 @@ REMEMBERED_ROWS = 10_000
 FLUSH_S = 2.0
 """Seconds after which the client writes rows to the disk. Its own default, 15, is what a kill may cost."""
 
-FINISH_S = 120.0
-"""Seconds that the end of a run waits for uploads; what is left is on the disk for `wandb sync`."""
+FINISH_S = 60.0
+"""Seconds that the end of a run, or its preemption, waits for uploads; what is left is on the disk."""
 
 
 class RunWandbLogger(WandbLogger):
