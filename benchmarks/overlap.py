@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks.harness import MB, Case, Row, Timing, at_most, in_own_process, interleave, measure_command, memory_of
 from benchmarks.mbert import MBERT, TOY, Shapes, random_ticket, shapes_of
 from lnsub.overlap import pairwise
-from lnsub.tickets import Ticket, ticket_filename
+from lnsub.tickets import Ticket, load_all, ticket_filename
 
 LANGUAGES = ("ar", "bg", "de", "en", "es", "fr", "hi", "ru", "sw", "ur", "zh")
 LEVELS = [round(0.1 * level, 1) for level in range(1, 10)]
@@ -97,9 +97,7 @@ def whole_study(study: list[list[Path]], repeats: int) -> list[Row]:
 
 def compare_study(study: list[list[Path]]) -> float:
     """Goes through a study, one sparsity at a time; returns the mean overlap."""
-    return statistics.mean(
-        row["overlap"] for files in study for row in pairwise([Ticket.load(path) for path in files], ["layer"])
-    )
+    return statistics.mean(row["overlap"] for files in study for row in pairwise(load_all(files), ["layer"]))
 
 
 def _time_study(study: list[list[Path]], repeats: int) -> Timing:

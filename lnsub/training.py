@@ -33,8 +33,9 @@ from lnsub.ranks import set_up as set_up_ranks
 from lnsub.runs import RunFolder
 from lnsub.summary import print_rounds
 from lnsub.tasks import LanguageDataModule
-from lnsub.tracking.logger import RunCard, RunWandbLogger, WandbSettings, wandb_logger
+from lnsub.tracking.logger import RunWandbLogger, wandb_logger
 from lnsub.tracking.rounds import WandbRounds
+from lnsub.tracking.settings import RunCard, WandbSettings
 
 log = logging.getLogger(__name__)
 

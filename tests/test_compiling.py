@@ -192,10 +192,7 @@ def test_what_cannot_be_compiled_is_refused_before_training(bert, tmp_path, cach
     with pytest.raises(UserError, match="uses CUDA graphs, which cannot accumulate gradients: set"):
         run(data, tmp_path / "a", Watch(), compile="reduce-overhead", accumulate_grad_batches=2)
     without = torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")})
-    with (
-        without,
-        pytest.raises(UserError, match="needs a C\\+\\+ compiler on the CPU, and there is no no-such-compiler here"),
-    ):
+    with without, pytest.raises(UserError, match=r"needs a C.. compiler .* there is no no-such-compiler here"):
         run(data, tmp_path / "b", Watch())
     assert not RunFolder(tmp_path / "b").results.exists()
 

@@ -62,10 +62,40 @@ def test_the_dry_run_has_every_part_and_needs_no_key(client, capsys):
     assert axis_of("curves/s0.50_train_loss") == "imp/step"
 
 
-def test_the_filters_are_those_of_task_and_seed(client, capsys):
-    text = json.dumps(previewed(capsys, "--tasks", "xnli", "--seeds", "57,58")["workspace"]["section"]["runSets"])
-    for part in ('"task"', '["xnli"]', '"seed"', "[57, 58]"):
-        assert part in text
+def passes(filters: list[dict], run: dict[str, dict]) -> bool:
+    """Whether a run gets through filters, each joined to those before it by its connector."""
+    result = True
+    for place, one in enumerate(filters):
+        if "filters" in one:
+            value = passes(one["filters"], run)
+        else:
+            there, wanted = run[one["key"]["section"]].get(one["key"]["name"]), one["value"]
+            compare = {"IN": lambda a, b: a in b, "=": lambda a, b: a == b, ">=": lambda a, b: a is not None and a >= b}
+            value = compare[one["op"]](there, wanted)
+        joined = one.get("connector", "AND") if place else "AND"
+        result = (result and value) if joined == "AND" else (result or value)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("options", "through"),
+    [
+        ([], {"xnli 57", "xnli 58", "mlm 57", "report"}),
+        (["--tasks", "xnli"], {"xnli 57", "xnli 58", "report"}),
+        (["--tasks", "xnli,mlm", "--seeds", "57"], {"xnli 57", "mlm 57", "report"}),
+    ],
+)
+def test_runs_are_filtered_by_task_and_seed_and_a_report_always_gets_through(options, through, client, capsys):
+    runs = {
+        f"{task} {seed}": {"config": {"task": task, "seed": seed}, "run": {"jobType": "imp"}}
+        for task, seed in (("xnli", 57), ("xnli", 58), ("mlm", 57), ("other", 57))
+    }
+    runs["report"] = {"config": {}, "run": {"jobType": "report"}}
+    (runset,) = previewed(capsys, *options)["workspace"]["section"]["runSets"]
+    assert {name for name, run in runs.items() if passes(runset["filters"]["filters"], run)} == through
+
+
+def test_only_the_metrics_of_the_tasks_asked_for_are_drawn(client, capsys):
     shown = panels(previewed(capsys, "--tasks", "wikiann"))
     assert [p["config"]["metrics"] for p in shown["Metric against sparsity"]] == [["imp/val_f1"]]
 

@@ -255,6 +255,7 @@ def test_a_run_that_is_interrupted_again_and_again_ends_the_same(place, undistur
     assert run(place, tmp_path, every=2, **IMP) == undisturbed(**IMP)
 
 
+@pytest.mark.slow
 def test_workers_of_the_loader_make_no_difference_to_what_is_gone_on_with(place, tmp_path):
     settings: dict[str, Any] = {"imp": {"sparsities": [0.5]}, "workers": 2}
     whole = run(place, tmp_path / "whole", every=None, **settings)

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from lnsub.errors import UserError
-from lnsub.tickets import FORMAT, Provenance, Ticket, count_bits, read_provenance, ticket_filename
+from lnsub.tickets import FORMAT, Provenance, Ticket, count_bits, load_all, read_provenance, ticket_filename
 from tests.ticket_factory import SHAPES, provenance, random_masks, random_ticket, ticket
 
 
@@ -299,6 +299,16 @@ def test_a_target_that_cannot_be_replaced_leaves_no_temporary_file(tmp_path: Pat
 def test_a_file_in_the_place_of_the_folder_is_reported(saved: Path) -> None:
     with pytest.raises(UserError, match="Cannot write"):
         random_ticket(0.5, 1).save(saved / "t.safetensors")
+
+
+def test_many_are_read_in_their_order_and_the_first_that_is_missing_is_named(tmp_path: Path) -> None:
+    made = [random_ticket(0.4, number) for number in range(20)]
+    paths = [ticket.save(tmp_path / f"{number}.safetensors") for number, ticket in enumerate(made)]
+    assert [ticket.checksum for ticket in load_all(paths)] == [ticket.checksum for ticket in made]
+    for number in (7, 3):
+        paths[number].unlink()
+    with pytest.raises(UserError, match=r"there is no ticket .*3\.safetensors"):
+        load_all(paths)
 
 
 def test_a_reader_never_sees_half_a_ticket(tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ from lnsub.results import read
 from lnsub.runs import RunFolder
 from lnsub.tickets import Ticket
 from lnsub.tracking import logger as tracked
+from lnsub.tracking import settings
 from lnsub.tracking.history import GLOBAL_STEP, Segment, past, segments
-from lnsub.tracking.logger import RunCard, RunWandbLogger, WandbSettings, axis_of, wandb_logger
+from lnsub.tracking.logger import RunWandbLogger, axis_of, wandb_logger
+from lnsub.tracking.settings import RunCard, WandbSettings
 from lnsub.tracking.tables import log_tables
 from tests.data_makers import WORDS, bert  # noqa: F401 (fixture)
 from tests.wandb_files import Inspected, inspect
@@ -188,6 +190,28 @@ def test_offline_a_killed_run_that_goes_on_has_every_row_once(client, tmp_path):
     assert set(files[1].tags) == {"xnli", "fr", "pilot"}
 
 
+def test_a_run_killed_after_its_last_round_gets_the_rounds_that_were_lost_and_only_once(client, tmp_path):
+    client.setenv("WANDB_MODE", "offline")
+    client.setattr(tracked, "FLUSH_S", 0.2)
+    rounds = [{"imp/round": r, "imp/sparsity": r / 2, "imp/val_f1": 0.9 - r / 10} for r in (0, 1)]
+
+    def first() -> None:
+        started(tmp_path).log_metrics(rounds[0], step=8)
+        until(lambda: segments(tmp_path, run_id(tmp_path))[0].rows)
+        kill(processes(os.getpid()))
+
+    assert in_child(first) == -signal.SIGKILL
+    for _ in range(2):  # a run that is done, started twice more
+        logger = started(tmp_path)
+        logger.complete(rounds)
+        logger.finish()
+        wandb.teardown()
+    files = [inspect(path) for path in sorted(tmp_path.glob("wandb/offline-run-*"))]
+    assert len(files) == 2
+    logged = [{key: row[key] for key in rounds[0]} for file in files for row in file.rows]
+    assert logged == rounds
+
+
 @pytest.mark.slow
 def test_online_a_killed_run_goes_on_under_its_id_and_the_server_has_every_row_once(client, tmp_path):
     client.setattr(tracked, "FLUSH_S", 0.2)
@@ -278,14 +302,14 @@ def test_without_a_key_the_mode_is_offline_and_one_line_says_so(mode, client, ca
     client.delenv("WANDB_MODE", raising=False)
     if mode:
         client.setenv("WANDB_MODE", mode)
-    assert tracked.mode() == "offline"
+    assert settings.mode() == "offline"
     assert caplog.text.count("No W&B API key: logging offline") == 1
 
 
 def test_a_mode_that_there_is_none_of_is_refused(client):
     client.setenv("WANDB_MODE", "ofline")
     with pytest.raises(UserError, match="WANDB_MODE is 'ofline'"):
-        tracked.mode()
+        settings.mode()
 
 
 def test_disabled_leaves_no_files(client, tmp_path):

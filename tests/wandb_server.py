@@ -94,6 +94,9 @@ class WandbServer(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
 
+    def handle_error(self, *_: object) -> None:
+        """Says nothing of clients that are killed."""
+
     def environment(self) -> dict[str, str]:
         """The variables that lead the client here."""
         return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "online"}

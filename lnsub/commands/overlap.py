@@ -56,13 +56,13 @@ def _run(options: argparse.Namespace) -> int:
     from lnsub.compare_words import neutrality_words
     from lnsub.overlap import group_columns
     from lnsub.tables import to_csv, to_json
-    from lnsub.tickets import Ticket
+    from lnsub.tickets import load_all
 
     groupings = [tuple(part.strip() for part in by.split(",") if part.strip()) for by in options.by]
     for by in groupings:
         group_columns((), by)  # refuses a mistyped word before any file is read
     _check_inherited(options)
-    tickets, inherited = split_inherited([Ticket.load(path) for path in options.tickets])
+    tickets, inherited = split_inherited(load_all(options.tickets))
     theta_0 = None
     if options.inherited is not None:
         theta_0, inherited = _inherit(tickets, inherited, options.inherited, options.inherited_output)

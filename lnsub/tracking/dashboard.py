@@ -100,8 +100,9 @@ class Dashboard:
                 "pip install 'lnsub[dashboard]'."
             ) from error
         tasks = list(self.tasks) or list(METRICS)
-        filters = [ws.Config("task").isin(tasks)]
-        filters += [ws.Config("seed").isin(list(self.seeds))] if self.seeds else [ws.Config("seed") >= 0]
+        seeds = ws.Config("seed").isin(list(self.seeds)) if self.seeds else ws.Config("seed") >= 0
+        # A report's run is of all tasks and seeds; without it, transfer and overlap would have no tables.
+        filters = ws.Or(ws.And(ws.Config("task").isin(tasks), seeds), ws.Metric("JobType") == "report")
         metrics = list(dict.fromkeys(METRICS.get(task, "accuracy") for task in tasks))
         sections = [
             ("Metric against sparsity", [_metric(wr, metric) for metric in metrics]),

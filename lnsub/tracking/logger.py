@@ -2,22 +2,20 @@
 
 import logging
 import os
-import secrets
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from typing_extensions import override
 
-from lnsub.errors import UserError
 from lnsub.runs import RunFolder
 from lnsub.tracking.history import GLOBAL_STEP, Past, Row, past, segments, values
+from lnsub.tracking.settings import Mode, RunCard, WandbSettings, first_line, mode, run_id
 
 log = logging.getLogger(__name__)
 
@@ -27,47 +25,14 @@ SPARSITY, ROUND_STEP = "imp/sparsity", "imp/step"
 REMEMBERED_S = 60.0
 """Seconds for which a row is kept to be sent again; the client writes it to the disk within :data:`FLUSH_S`."""
 
+REMEMBERED_ROWS = 10_000
+"""The most rows that are kept: once W&B has failed, they are kept until the run is gone on with."""
+
 FLUSH_S = 2.0
 """Seconds after which the client writes rows to the disk. Its own default, 15, is what a kill may cost."""
 
-FINISH_S = 120.0
-"""Seconds that the end of a run waits for uploads; what is left is on the disk for `wandb sync`."""
-
-
-@dataclass
-class WandbSettings:
-    """Where on Weights & Biases a run is logged.
-
-    Attributes:
-        project: the project.
-        entity: the team or user; None: your default.
-        group: the group that runs are compared in; None: the task's name.
-        tags: tags of the run.
-    """
-
-    project: str = "lnsub"
-    entity: str | None = None
-    group: str | None = None
-    tags: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class RunCard:
-    """What a run is, for people and for the filters of a dashboard.
-
-    Attributes:
-        name: its name.
-        job_type: what it does: ``imp``, ``dense``, ``transfer``, ``zero_shot``.
-        group: the group that it is in unless the settings name one.
-        tags: its tags, beside those of the settings.
-        facts: shown at the top of its configuration: task, language, seed, ...
-    """
-
-    name: str
-    job_type: str
-    group: str
-    tags: tuple[str, ...]
-    facts: Mapping[str, Any]
+FINISH_S = 60.0
+"""Seconds that the end of a run, or its preemption, waits for uploads; what is left is on the disk."""
 
 
 class RunWandbLogger(WandbLogger):
@@ -86,7 +51,7 @@ class RunWandbLogger(WandbLogger):
     """
 
     def __init__(
-        self, card: RunCard, settings: WandbSettings, folder: RunFolder, config: dict[str, Any], mode: "Mode"
+        self, card: RunCard, settings: WandbSettings, folder: RunFolder, config: dict[str, Any], mode: Mode
     ) -> None:
         options: dict[str, Any] = {"x_transaction_log_flush_interval": FLUSH_S}
         if "WANDB_FINISH_TIMEOUT" not in os.environ:
@@ -98,7 +63,7 @@ class RunWandbLogger(WandbLogger):
             job_type=card.job_type,
             tags=list(dict.fromkeys((*card.tags, *settings.tags))),
             name=card.name,
-            id=_run_id(folder),
+            id=run_id(folder),
             save_dir=folder.path,
             # Not Lightning's `offline`, which sets an environment variable that a wandb already set up does not read.
             mode=mode,
@@ -110,7 +75,7 @@ class RunWandbLogger(WandbLogger):
         self.folder = folder
         self._experiment: Any = None
         self._past = Past()
-        self._recent: deque[tuple[float, Row]] = deque()
+        self._recent: deque[tuple[float, Row]] = deque(maxlen=REMEMBERED_ROWS)
         self._round: tuple[float, int] | None = None
         self._defined: set[str] = set()
         self._failed: set[str] = set()
@@ -133,12 +98,12 @@ class RunWandbLogger(WandbLogger):
         try:
             run = wandb.init(**self._wandb_init)
         except Exception as error:  # a broken login, a server that is down, a full disk, ...
-            log.warning(f"W&B cannot be reached, so this run is logged offline ({_first_line(error)}).")
+            log.warning(f"W&B cannot be reached, so this run is logged offline ({first_line(error)}).")
             try:
                 wandb.teardown()  # its service still holds the run's id
                 run = wandb.init(**{**self._wandb_init, "mode": "offline"})
             except Exception as again:
-                log.warning(f"W&B does not work offline either, so it is left out ({_first_line(again)}).")
+                log.warning(f"W&B does not work offline either, so it is left out ({first_line(again)}).")
                 run = wandb.init(mode="disabled")
         online = not run.settings._offline and not run.disabled
         self._past = past(found, run.starting_step if online else None)
@@ -159,7 +124,7 @@ class RunWandbLogger(WandbLogger):
             action()
         except Exception as error:  # its service was killed, say; nothing of it may end a training run
             self._failed.add(what)
-            log.warning(f"W&B failed at logging this run's {what}; the run goes on without ({_first_line(error)}).")
+            log.warning(f"W&B failed at logging this run's {what}; the run goes on without ({first_line(error)}).")
 
     # Rows -----------------------------------------------------------------------------------------------------------
 
@@ -174,7 +139,7 @@ class RunWandbLogger(WandbLogger):
         row = {**metrics, **self._curves(metrics, step or 0), GLOBAL_STEP: step or 0}
         now = time.monotonic()
         self._recent.append((now, row))
-        while self._recent[0][0] < now - REMEMBERED_S:
+        while "metrics" not in self._failed and self._recent[0][0] < now - REMEMBERED_S:
             self._recent.popleft()
         self._send(row)
 
@@ -230,10 +195,11 @@ class RunWandbLogger(WandbLogger):
         self.resend([], sys.maxsize)
         known = self._past.known
         there = {value for (_, key), value in known.items() if key == "imp/round"}
-        last = max((step for step, _ in known), default=0)
+        step = max((step for step, _ in known), default=0)
         for row in rounds:
             if row["imp/round"] not in there:
-                self._send({**row, GLOBAL_STEP: last})
+                step += 1
+                self._send({**row, GLOBAL_STEP: step})
 
     # Artifacts ------------------------------------------------------------------------------------------------------
 
@@ -279,61 +245,3 @@ def wandb_logger(card: RunCard, settings: WandbSettings, folder: RunFolder, conf
         config: the resolved configuration, shown with the run.
     """
     return RunWandbLogger(card, settings, folder, config, mode())
-
-
-Mode = Literal["online", "offline", "disabled", "shared"]
-_MODES: dict[str, Mode] = {
-    "online": "online",
-    "run": "online",
-    "shared": "shared",
-    "offline": "offline",
-    "dryrun": "offline",
-    "disabled": "disabled",
-}
-
-
-def mode() -> Mode:
-    """How to log: as ``WANDB_MODE`` says, but offline where there is no API key, which is said once; never asks.
-
-    Raises:
-        UserError: ``WANDB_MODE`` is none that W&B knows.
-    """
-    named = os.environ.get("WANDB_MODE") or "online"
-    if named not in _MODES:
-        raise UserError(f"WANDB_MODE is '{named}'; it takes online, offline or disabled.")
-    wanted = _MODES[named]
-    if wanted != "online":
-        return wanted
-    import wandb
-
-    try:
-        if wandb.login(prompt=False, verify=False):
-            return wanted
-        _say_offline("No W&B API key: logging offline; send it later with `wandb sync`, or set WANDB_API_KEY.")
-    except Exception as error:  # a key of the wrong length, a netrc file that is none, ...
-        _say_offline(f"The W&B login does not work: logging offline ({_first_line(error)}).")
-    return "offline"
-
-
-@rank_zero_only
-def _say_offline(line: str) -> None:
-    log.info(line)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-def _run_id(folder: RunFolder) -> str | None:
-    """The id under which this folder's run is known to W&B; None on all processes but the first, which never log."""
-    if rank_zero_only.rank > 0:
-        return None
-    path = folder.path / "wandb" / "run-id"
-    if path.exists() and (there := path.read_text(encoding="utf-8").strip()):
-        return there
-    found = secrets.token_hex(4)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    part.write_text(found, encoding="utf-8")
-    part.replace(path)
-    return found

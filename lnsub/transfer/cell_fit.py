@@ -21,8 +21,8 @@ from lnsub.results import Record
 from lnsub.subnet import Subnet
 from lnsub.tasks import LanguageDataModule
 from lnsub.tickets import Ticket
-from lnsub.tracking.logger import RunCard
 from lnsub.tracking.rounds import WandbRounds
+from lnsub.tracking.settings import RunCard
 from lnsub.training import TrainingCLI
 from lnsub.transfer.baseline_masks import pruned_once
 from lnsub.transfer.cell_folder import CellFolder
