@@ -20,7 +20,9 @@ from lnsub.interrupts import EXIT_STATUS, SIGNALS, Preempted, noted, pending
 from lnsub.locks import claimed
 from lnsub.results import read, read_tree
 from lnsub.tickets import Ticket
+from tests import ddp_cases
 from tests.models import save_checkpoint
+from tests.processes import on_ranks
 
 WORDS = [f"w{i}" for i in range(20)]
 SEED = 3
@@ -208,24 +210,18 @@ def test_a_signal_while_torch_is_imported_is_noted(world, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
-def test_two_processes_stop_at_the_same_step_whichever_gets_the_signal(world, tmp_path, rank):
-    two = [
-        "--trainer.devices=2",
-        "--trainer.strategy=ddp",
-        "--data.init_args.batch_size=2",
-        "--data.init_args.num_workers=1",
-    ]
+def test_two_processes_stop_at_the_same_step_whichever_gets_the_signal(world, tmp_path, cache, rank):
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    two += ["--data.init_args.batch_size=2", "--data.init_args.num_workers=1"]
     config = disturbed(world, tmp_path, STEPS + 2, "SIGUSR1", rank)
-    run = ["fit", "--config", str(config), *two, "--output", str(tmp_path / "cut")]
-    process = program(*run)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == EXIT_STATUS, said
-    assert said.count(f"interrupted by SIGUSR1: saved at step {STEPS + 4}") == 1
-    process = program(*run)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    config = world / "config.yaml"
-    process = program("fit", "--config", str(config), *two, "--output", str(tmp_path / "whole"))
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
+    cut = ["fit", "--config", str(config), *two, "--output", str(tmp_path / "cut")]
+    whole = ["fit", "--config", str(world / "config.yaml"), *two, "--output", str(tmp_path / "whole")]
+    if rank == 0:
+        assert on_ranks(2, ddp_cases.statuses, [cut, cut, whole], cache) == [[EXIT_STATUS, 0, 0]] * 2
+    else:  # the first one starts the other, as a user would have it
+        process = program(*cut)
+        _, said = process.communicate(timeout=500)
+        assert process.returncode == EXIT_STATUS, said
+        assert said.count(f"interrupted by SIGUSR1: saved at step {STEPS + 4}") == 1
+        assert on_ranks(2, ddp_cases.statuses, [cut, whole], cache) == [[0, 0]] * 2
     assert made(tmp_path / "cut") == made(tmp_path / "whole")
