@@ -80,8 +80,8 @@ def processes(root: int) -> list[int]:
 
 
 def kill(pids: list[int]) -> None:
-    """Kills processes at once, as the end of a SLURM job does."""
-    for pid in pids:
+    """Kills processes at once, as the end of a SLURM job does; one that kills itself comes last."""
+    for pid in reversed(pids):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
