@@ -23,6 +23,7 @@ import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import Tensor
+from torch.distributed.constants import default_pg_timeout
 
 from lnsub.errors import RunError
 from lnsub.interrupts import EXIT_STATUS
@@ -49,7 +50,7 @@ def set_up(trainer: Trainer, minutes: float) -> None:
         minutes: how long a rank waits for the others.
     """
     strategy = trainer.strategy
-    if hasattr(strategy, "_timeout"):
+    if getattr(strategy, "_timeout", None) == default_pg_timeout:  # a strategy of the user's own may have another
         strategy._timeout = timedelta(minutes=minutes)
     launcher = strategy.launcher
     if type(launcher) is _SubprocessScriptLauncher:
