@@ -206,6 +206,7 @@ def test_a_run_killed_after_its_last_round_gets_the_rounds_that_were_lost_and_on
         logger.complete(rounds)
         logger.finish()
         wandb.teardown()
+        until(lambda: segments(tmp_path, run_id(tmp_path))[-1].finished)  # its service writes on for a moment
     files = [inspect(path) for path in sorted(tmp_path.glob("wandb/offline-run-*"))]
     assert len(files) == 2
     logged = [{key: row[key] for key in rounds[0]} for file in files for row in file.rows]
@@ -291,12 +292,8 @@ def test_a_server_that_cannot_be_reached_leaves_the_run_offline(client, tmp_path
     logger.log_metrics({"train_loss": 0.5}, step=3)
     logger.finish()
     assert "logged offline" in caplog.text
-    # The service was started anew, and may still be writing its file when finish() returns.
-    for _ in range(200):
-        found = segments(tmp_path, run_id(tmp_path))[-1]  # before it lies what was left of the attempt
-        if found.finished:
-            break
-        time.sleep(0.05)
+    until(lambda: segments(tmp_path, run_id(tmp_path))[-1].finished)  # its service writes on for a moment
+    found = segments(tmp_path, run_id(tmp_path))[-1]  # before it lies what was left of the attempt
     assert found.offline
     assert [(r[GLOBAL_STEP], r["train_loss"]) for r in found.rows] == [(3, 0.5)]
 
