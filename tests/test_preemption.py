@@ -211,15 +211,14 @@ def test_a_signal_while_torch_is_imported_is_noted(world, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_two_processes_stop_at_the_same_step_whichever_gets_the_signal(world, tmp_path, cache, rank):
-    two = ["--trainer.devices=2", "--trainer.strategy=ddp"]
-    two += ["--data.init_args.batch_size=2", "--data.init_args.num_workers=1"]
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.init_args.batch_size=2"]
     config = disturbed(world, tmp_path, STEPS + 2, "SIGUSR1", rank)
     cut = ["fit", "--config", str(config), *two, "--output", str(tmp_path / "cut")]
     whole = ["fit", "--config", str(world / "config.yaml"), *two, "--output", str(tmp_path / "whole")]
     if rank == 0:
         assert on_ranks(2, ddp_cases.statuses, [cut, cut, whole], cache) == [[EXIT_STATUS, 0, 0]] * 2
     else:  # the first one starts the other, as a user would have it
-        process = program(*cut)
+        process = program(*cut, "--data.init_args.num_workers=1")
         _, said = process.communicate(timeout=500)
         assert process.returncode == EXIT_STATUS, said
         assert said.count(f"interrupted by SIGUSR1: saved at step {STEPS + 4}") == 1
