@@ -34,8 +34,9 @@ from lnsub.tasks.mlm import MLMTask
 from lnsub.tasks.packing import BLOCKS, Packing, packed_attention
 from lnsub.tasks.wikiann import WikiANNTask
 from lnsub.tasks.xnli import XNLITask
-from tests import test_ddp
+from tests import ddp_cases, test_ddp
 from tests.data_makers import WORDS, bert, cache, mt5, write_rows  # noqa: F401 (fixtures)
+from tests.processes import on_ranks
 from tests.test_cli import arguments, data, said  # noqa: F401 (fixture)
 
 VOCABULARY = 40
@@ -302,17 +303,17 @@ def test_batches_say_where_their_tokens_are_and_may_be_random(bert, data, cache)
 
 
 @pytest.mark.slow
-def test_two_processes_packed_find_what_one_finds_padded(bert, tmp_path, monkeypatch):  # noqa: F811
+def test_two_processes_packed_find_what_one_finds_padded(bert, tmp_path):  # noqa: F811
     for split, count in (("train", 64), ("validation", 15)):
         texts = [" ".join(WORDS[: 1 + i % 9]) for i in range(count)]
         columns = {"premise": texts, "hypothesis": texts[::-1], "label": [i % 3 for i in range(count)]}
-        write_rows(tmp_path / "rows" / "en" / f"{split}.jsonl", columns)
-    one = test_ddp.fit(bert, tmp_path / "rows", tmp_path / "padded", 1)
-    monkeypatch.setitem(test_ddp.SETTINGS, "model.attention", "packed")
-    two = test_ddp.fit(bert, tmp_path / "rows", tmp_path / "packed", 2)
-    values = [[record.value for record in read(folder / "results.jsonl")] for folder in (one, two)]
-    assert len(values[1]) == 3
-    assert values[1] == pytest.approx(values[0], abs=2 / 15)
+        write_rows(tmp_path / "xnli" / "en" / f"{split}.jsonl", columns)
+    for name, processes, attention in (("padded", 1, "sdpa"), ("packed", 2, "packed")):
+        args = test_ddp.command(bert, tmp_path, name, processes, **{"model.attention": attention})
+        assert on_ranks(processes, ddp_cases.statuses, [args], tmp_path / "cache") == [[0]] * processes
+    one, two = (test_ddp.values(tmp_path, name) for name in ("padded", "packed"))
+    assert len(two) == 3
+    assert two == pytest.approx(one, abs=2 / 15)
 
 
 def losses(folder: Path) -> list[float]:

@@ -233,7 +233,7 @@ def test_an_interruption_between_rounds_changes_nothing(moment, place, undisturb
 
     with monkeypatch.context() as patch:
         if moment == "pruned":
-            patch.setattr(lnsub.imp, "_check_ranks_agree", unplug)
+            patch.setattr(lnsub.imp, "check_agreement", unplug)
         elif moment == "recorded":
             patch.setattr(lnsub.imp, "_save_once", unplug)
         elif moment == "ticket written":

@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lnsub.runs import RunFolder
@@ -59,9 +61,9 @@ def test_whole_runs_on_two_ranks_are_those_of_one_process(bert, data):  # noqa: 
             assert a.kept == b.kept
             # Sums over two halves of a batch round differently; a weight at the threshold may fall on the other side.
             # And on several ranks norms compute in bfloat16 too.
-            most = {"magnitude_init": 0, "bf16": 0.1}.get(kind, 0.02)
-            differing = sum(int((a.masks[name] != b.masks[name]).sum()) for name in a.masks)
-            assert differing <= most * sum(mask.size for mask in a.masks.values())
+            most = {"magnitude_init": 0, "bf16": 0.05}.get(kind, 0.01)
+            differing = sum(int(np.bitwise_count(a.masks[name] ^ b.masks[name]).sum()) for name in a.masks)
+            assert differing <= most * sum(math.prod(shape) for shape in a.shapes.values())
     # What is pruned by theta_0 is the same whatever the training: here the files are equal, but for the time.
     a, b = tickets(one / "magnitude_init")[1], tickets(two / "magnitude_init")[1]
     again = dataclasses.replace(b, provenance=dataclasses.replace(b.provenance, created=a.provenance.created))

@@ -21,7 +21,7 @@ from lnsub.runs import RunFolder
 from lnsub.tickets import Ticket
 from lnsub.tracking import logger as tracked
 from lnsub.tracking import settings
-from lnsub.tracking.history import GLOBAL_STEP, Segment, past, segments
+from lnsub.tracking.history import GLOBAL_STEP, Segment, drop_empty, past, segments
 from lnsub.tracking.logger import RunWandbLogger, axis_of, wandb_logger
 from lnsub.tracking.settings import RunCard, WandbSettings
 from lnsub.tracking.tables import log_tables
@@ -80,8 +80,8 @@ def processes(root: int) -> list[int]:
 
 
 def kill(pids: list[int]) -> None:
-    """Kills processes at once, as the end of a SLURM job does."""
-    for pid in pids:
+    """Kills processes at once, as the end of a SLURM job does; one that kills itself comes last."""
+    for pid in reversed(pids):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
@@ -206,6 +206,7 @@ def test_a_run_killed_after_its_last_round_gets_the_rounds_that_were_lost_and_on
         logger.complete(rounds)
         logger.finish()
         wandb.teardown()
+        until(lambda: segments(tmp_path, run_id(tmp_path))[-1].finished)  # its service writes on for a moment
     files = [inspect(path) for path in sorted(tmp_path.glob("wandb/offline-run-*"))]
     assert len(files) == 2
     logged = [{key: row[key] for key in rounds[0]} for file in files for row in file.rows]
@@ -291,6 +292,7 @@ def test_a_server_that_cannot_be_reached_leaves_the_run_offline(client, tmp_path
     logger.log_metrics({"train_loss": 0.5}, step=3)
     logger.finish()
     assert "logged offline" in caplog.text
+    until(lambda: segments(tmp_path, run_id(tmp_path))[-1].finished)  # its service writes on for a moment
     found = segments(tmp_path, run_id(tmp_path))[-1]  # before it lies what was left of the attempt
     assert found.offline
     assert [(r[GLOBAL_STEP], r["train_loss"]) for r in found.rows] == [(3, 0.5)]
@@ -304,6 +306,15 @@ def test_without_a_key_the_mode_is_offline_and_one_line_says_so(mode, client, ca
         client.setenv("WANDB_MODE", mode)
     assert settings.mode() == "offline"
     assert caplog.text.count("No W&B API key: logging offline") == 1
+
+
+def test_what_a_start_left_that_was_killed_before_it_wrote_is_removed(tmp_path):
+    for start, content in (("20260101_000000", b""), ("20260101_000001", b":W&B\xe1\xbe\x00")):
+        path = tmp_path / "wandb" / f"offline-run-{start}-abc" / "run-abc.wandb"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+    drop_empty(tmp_path, "abc")
+    assert not list(tmp_path.rglob("offline-run-*"))
 
 
 def test_a_mode_that_there_is_none_of_is_refused(client):
@@ -384,7 +395,8 @@ def test_a_ddp_run_killed_and_gone_on_with_offline_is_whole_on_the_server_after_
     assert "Traceback" not in done.stderr
 
     dirs = sorted(folder.path.glob("wandb/offline-run-*"))
-    assert len(dirs) == 2  # one a start: only the first process logs
+    # One a start, as only the first process logs; but none of a start that was killed before W&B's first write.
+    assert len(dirs) in {1, 2}
     files = [inspect(path) for path in dirs]
     for file in files:
         assert (file.id, file.project) == (run_id(folder.path), "study")
@@ -397,8 +409,8 @@ def test_a_ddp_run_killed_and_gone_on_with_offline_is_whole_on_the_server_after_
             "language": "en",
             "seed": 57,
         }
-    assert files[1].axes["imp/val_f1"] == "imp/sparsity"
-    assert files[1].axes["train_loss"] == GLOBAL_STEP
+    assert files[-1].axes["imp/val_f1"] == "imp/sparsity"
+    assert files[-1].axes["train_loss"] == GLOBAL_STEP
     check_rows(files, folder)
     check_artifacts(files, folder)
 

@@ -8,6 +8,7 @@ have still to be sent.
 
 import json
 import re
+import shutil
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -66,6 +67,18 @@ def segments(folder: Path, run_id: str) -> list[Segment]:
         if match := pattern.fullmatch(path.parent.name):
             found.append((match[2], path.parent.name, path, bool(match[1])))
     return [_segment(path, offline) for _, _, path, offline in sorted(found)]
+
+
+def drop_empty(folder: Path, run_id: str) -> None:
+    """Removes what starts that were killed before their first write left offline: `wandb sync` sends nothing beside it.
+
+    Args:
+        folder: the run's folder, which no other process runs in.
+        run_id: the run's id.
+    """
+    for path in (folder / "wandb").glob(f"offline-run-*/run-{run_id}.wandb"):
+        if next(_records(path.read_bytes()), None) is None:
+            shutil.rmtree(path.parent)
 
 
 def past(found: list[Segment], arrived: int | None) -> Past:

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from typing_extensions import override
 
 from lnsub.runs import RunFolder
-from lnsub.tracking.history import GLOBAL_STEP, Past, Row, past, segments, values
+from lnsub.tracking.history import GLOBAL_STEP, Past, Row, drop_empty, past, segments, values
 from lnsub.tracking.settings import Mode, RunCard, WandbSettings, first_line, mode, run_id
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ class RunWandbLogger(WandbLogger):
     def _begin(self) -> Any:
         import wandb
 
+        drop_empty(self.folder.path, self._wandb_init["id"])
         found = segments(self.folder.path, self._wandb_init["id"])
         try:
             run = wandb.init(**self._wandb_init)
