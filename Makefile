@@ -19,8 +19,8 @@ help: ## list the targets
 demo test test-fast bench: export HF_HUB_OFFLINE := 1
 demo test test-fast bench: export WANDB_MODE := offline
 demo test test-fast bench: export TOKENIZERS_PARALLELISM := false
-# Threads that spin while they wait make small steps many times slower as soon as another process wants the cores.
-demo test test-fast: export OMP_WAIT_POLICY := passive
+# Several processes of one test share the cores: threads that spin while they wait would make small steps many times slower.
+test test-fast: export OMP_WAIT_POLICY := passive
 
 demo: $(STAMP) ## the whole story on the embedded model and data, into runs/demo
 	$(BIN)/lnsub demo --output $(DEMO)
