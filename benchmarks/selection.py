@@ -128,19 +128,19 @@ def memory(shapes: Shapes, in_scopes: tuple[str, ...]) -> list[Row]:
 
 
 def growth(sizes: tuple[tuple[int, int], ...], repeats: int) -> list[Row]:
-    """The same work on ever more weights, each size in a process of its own."""
+    """The same work on ever more weights, turn by turn."""
+    timings = in_own_process(_time_sizes, sizes, repeats)
+    first, fewest = timings[0]
     rows: list[Row] = []
-    per_weight: list[float] = []
-    for layers, width in sizes:
-        timing, weights = in_own_process(_time_size, layers, width, min(repeats, 3))
-        per_weight.append(timing.median / weights)
-        linear = [at_most(per_weight[-1] / per_weight[0], 1.25, "x the first size's time a weight")]
+    for (layers, width), (timing, weights) in zip(sizes, timings, strict=True):
+        growth = timing.ratio(first) * fewest / weights
+        linear = [at_most(growth, 1.25, "x the first size's time a weight")]
         rows.append(
             Row(
                 f"lnsub, {weights / 1e6:,.0f} M weights ({layers} layers of width {width}), to 0.5",
                 timing,
-                values={"ns a weight": per_weight[-1] * 1e9},
-                claims=linear if len(per_weight) > 1 else [],
+                values={"ns a weight": timing.median / weights * 1e9},
+                claims=linear if rows else [],
             )
         )
     return rows
@@ -189,7 +189,11 @@ def steps(size: tuple[int, int], repeats: int) -> list[Row]:
             subnet.rewind(theta_0)
 
         name = "a whole prune-rewind-write step"
-        cases = [Case(name, whole, before=back), *(Case(f"of it: {part}", call) for part, call in work.items())]
+        cases = [
+            Case(name, whole, before=back),
+            # Only selection depends on the mask that is there.
+            *(Case(f"of it: {part}", call, back if part == "select" else None) for part, call in work.items()),
+        ]
         timings = interleave(cases, repeats)
         assert Mask.from_packed(Ticket.load(path).masks, subnet.shapes) == subnet.mask
     fast = [at_most(timings[name].median, 1.5, "s")]
@@ -223,11 +227,14 @@ def _prepare_selection(shapes: Shapes, scope: str) -> Callable[[], Mask]:
     return lambda: select(weights, dense, 0.1, scope)
 
 
-def _time_size(layers: int, width: int, repeats: int) -> tuple[Timing, int]:
-    shapes = shapes_of(layers, width)
-    weights, dense = random_weights(shapes), Mask.dense(shapes)
-    timings = interleave([Case("select", lambda: select(weights, dense, 0.5))], repeats)
-    return timings["select"], dense.total
+def _time_sizes(sizes: tuple[tuple[int, int], ...], repeats: int) -> list[tuple[Timing, int]]:
+    cases, totals = [], []
+    for layers, width in sizes:
+        shapes = shapes_of(layers, width)
+        dense = Mask.dense(shapes)
+        cases.append(Case(f"{layers} {width}", _selecting(random_weights(shapes), dense, 0.5, "global")))
+        totals.append(dense.total)
+    return list(zip(interleave(cases, repeats).values(), totals, strict=True))
 
 
 def _linear(weight: Tensor) -> nn.Linear:

@@ -4,6 +4,7 @@ A training loop belongs to whoever wrote it (Lightning, transformers) and does n
 one go on. So each runs in a process that waits for its turn after a given number of steps.
 """
 
+import contextlib
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -42,6 +43,10 @@ class Report:
     peak: int
 
 
+class _Ended(Exception):  # noqa: N818, no error
+    """No turn follows."""
+
+
 class _Turns(Steps):
     """In the loop's process: waits before each turn."""
 
@@ -62,7 +67,8 @@ class _Turns(Steps):
             self._wait()
 
     def _wait(self) -> None:
-        self._pipe.recv()
+        if not self._pipe.recv():
+            raise _Ended
         self._left = self._steps
         self._waited = self.waited()
         self._start = time.perf_counter()
@@ -92,17 +98,22 @@ class Loop:
 
     def turn(self) -> None:
         """Lets the loop make its steps, and waits for them; the report is the last of ``reports``."""
-        self._pipe.send(None)
+        self._pipe.send(True)
         self.reports.append(self._pipe.recv())
 
     def close(self) -> None:
-        """Ends the process."""
-        self._process.terminate()
+        """Ends the loop and its process; a loop that has ended by itself too."""
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.send(False)
+        self._process.join(60)
+        self._process.kill()
         self._process.join()
 
 
 def _serve(pipe: Connection, train: Callable[..., object], args: tuple[Any, ...], steps: int) -> None:
-    train(*args, _Turns(pipe, steps))
+    # Raised in the middle of a step, so that the loop tidies up: its loader's processes, its temporary folder.
+    with contextlib.suppress(_Ended):
+        train(*args, _Turns(pipe, steps))
 
 
 def _peak() -> int:

@@ -20,6 +20,7 @@ from lnsub.masks import Mask
 from lnsub.shards import local, shared_like, whole
 
 _BUFFER = "weight_mask"
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of a weight
 
 Weights = dict[str, Tensor]
 """A model's parameters and buffers by name, detached from the model: what a rewind goes back to.
@@ -183,7 +184,10 @@ class Subnet:
     def apply(self) -> None:
         """Sets every pruned weight to exactly 0."""
         for linear in self._linears.values():
-            linear.weight.masked_fill_(~self._buffer(linear), 0.0)
+            # The bits of a weight, as an integer, times 0 or 1: NaN and negative weights become plain 0 too, and it
+            # takes a fraction of masked_fill_'s time.
+            weight = local(linear.weight.detach())
+            weight.view(_INTEGERS[weight.itemsize]).mul_(local(self._buffer(linear)).view(torch.uint8))
 
     @torch.no_grad()
     def mask_gradients(self) -> None:

@@ -125,6 +125,25 @@ def test_masked_gradients_are_those_of_a_float_mask_to_the_last_bit(dtype):
         assert torch.equal(weight.grad.view(bits), expected[name].view(bits)), name
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_masking_sets_weights_to_plain_zero_whatever_they_were_and_touches_no_other(dtype):
+    model = bert_classifier().to(dtype)
+    subnet = Subnet(model)
+    odd = torch.tensor([-0.0, float("nan"), float("inf"), -float("inf"), -1.0, 1e-45], dtype=dtype)
+    for weight in subnet.weights.values():
+        weight.detach().view(-1)[: len(odd)] = odd
+        weight.detach().view(-1)[-len(odd) :] = odd
+    torch.manual_seed(0)
+    mask = Mask({name: torch.rand(shape) < 0.5 for name, shape in subnet.shapes.items()})
+    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[dtype.itemsize]
+    expected = {n: w.detach().masked_fill(~mask[n], 0.0).view(bits) for n, w in subnet.weights.items()}
+
+    subnet.set_mask(mask)
+
+    assert all(torch.equal(w.detach().view(bits), expected[n]) for n, w in subnet.weights.items())
+    assert all(torch.count_nonzero(w.detach()[~mask[n]].view(bits)) == 0 for n, w in subnet.weights.items())
+
+
 def test_pruned_weights_stay_zero_only_because_gradients_are_masked():
     model = bert_classifier()
     subnet = Subnet(model)
