@@ -1,5 +1,6 @@
 """The `lnsub` command: finds what was asked for, imports only that, and turns errors into one line."""
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -59,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     args = [arg for arg in args if arg != "--debug"]
+    # torch's products on a CPU keep what they prepared for each shape, for a thousand of them, and every length of a
+    # batch is a shape: hundreds of MB. As many as a few batches need serve as well.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     try:
         with noted() if args[:1] in RESUMED else nullcontext():
             return _run(args)

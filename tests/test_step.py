@@ -1,6 +1,9 @@
 """A training step: nothing in it waits for the device, prints, or sends buffers to other processes."""
 
 import io
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -215,3 +218,28 @@ def test_validation_runs_in_inference_mode_on_larger_batches_of_its_own(fine_tun
     assert max(rows[True]) == 4
     assert sum(rows[False]) == sum(rows[True])  # two epochs of as many rows
     assert max(rows[False]) >= 8
+
+
+def test_what_torch_keeps_for_each_shape_of_a_batch_on_the_cpu_is_bounded():
+    """oneDNN itself tells what it makes anew: in a second pass over 80 shapes, nothing, unless it keeps fewer."""
+    passes = """
+import sys, torch
+from lnsub.cli import main
+if "lnsub" in sys.argv:
+    main(["--version"])
+weight = torch.randn(64, 64).bfloat16()
+for _ in range(2):
+    for rows in range(2, 82):
+        torch.randn(rows, 64).bfloat16() @ weight
+"""
+
+    def made(*args: str) -> int:
+        bare = {name: value for name, value in os.environ.items() if name != "ONEDNN_PRIMITIVE_CACHE_CAPACITY"}
+        command = [sys.executable, "-c", passes, *args]
+        told = subprocess.run(command, env={**bare, "ONEDNN_VERBOSE": "2"}, capture_output=True, text=True, check=True)
+        return told.stdout.count("create:cache_miss")
+
+    without = made()
+    if not without:
+        pytest.skip("torch multiplies without oneDNN here")
+    assert (without, made("lnsub")) == (80, 160)
