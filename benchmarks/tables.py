@@ -26,12 +26,22 @@ def screen_table(name: str, result: Mapping[str, Any]) -> Table:
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """Lays out one benchmark's result for the docs, with the conditions of the run below."""
+    """Lays out one benchmark's result for the docs, with the conditions of the run below; no empty columns."""
     rows = [HEADS, ("---", "--:", "--:", "---", "---", "---"), *(_cells(row) for row in result["rows"])]
+    filled = [column for column in range(len(HEADS)) if any(row[column] for row in rows[2:])]
+    rows = [tuple(row[column] for column in filled) for row in rows]
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     how = "Quick mode, toy sizes. " if result["quick"] else ""
-    turns = f"{result['repeats']} turns" if result["repeats"] > 1 else "1 turn"
-    return "\n".join([*lines, "", f"{how}{turns}. {as_sentence(result['machine'])}."])
+    return "\n".join([*lines, "", f"{how}{_turns(result['rows'])}{as_sentence(result['machine'])}."])
+
+
+def _turns(rows: Iterable[Mapping[str, Any]]) -> str:
+    """How often the cases were timed: slow ones less often than others."""
+    counts = sorted({len(row["timing"]["turns_s"]) for row in rows if row["timing"]})
+    if not counts:
+        return ""
+    least = f"{counts[0]} to " if len(counts) > 1 else ""
+    return f"{least}{counts[-1]} turn{'s' * (counts[-1] > 1)}. "
 
 
 def as_line(row: Mapping[str, Any]) -> str:

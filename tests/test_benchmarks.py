@@ -11,7 +11,7 @@ from benchmarks import harness
 from benchmarks.__main__ import main
 from benchmarks.harness import Case, Row, Timing, at_least, at_most, in_own_process, interleave, memory_of
 from benchmarks.registry import BENCHMARKS
-from benchmarks.tables import write_into
+from benchmarks.tables import markdown, write_into
 
 ROWS = ["case", "timing", "reference", "ratio", "values", "claims"]
 SLOW = ("compiling", "gpu")
@@ -105,6 +105,18 @@ def test_the_tables_go_between_their_markers_and_nothing_else_changes(tmp_path):
     page.write_text("nothing here\n")
     with pytest.raises(LookupError, match="no place for one"):
         write_into(page, [tmp_path / "run.json"])
+
+
+def test_a_table_has_no_empty_columns_and_tells_how_often_slow_cases_were_timed():
+    machine = {"cpu": "C", "cores": 2, "threads": 2, "memory_gb": 8.0, "gpu": None, "load": [0.1, 0, 0]}
+    machine |= {"versions": {"python": "3"}, "time": "2026-01-02T03:04:05+00:00"}
+    result = {"quick": False, "repeats": 5, "seconds": 1, "machine": machine}
+    counted = markdown(result | {"rows": [Row("a", values={"MB": 3}).to_json()]})
+    assert counted.startswith("| case | also measured |\n| --- | --- |\n| a | 3 MB |\n\nC, 2 cores")
+    timed = [Row("a", Timing((1.0, 2.0, 3.0))).to_json(), Row("slow", Timing((9.0,))).to_json()]
+    table = markdown(result | {"rows": timed})
+    assert table.startswith("| case | median | min to max |\n| --- | --: | --: |\n| a | 2 s | 1 s to 3 s |\n")
+    assert "\n\n1 to 3 turns. C, 2 cores" in table
 
 
 def test_every_benchmark_has_its_place_on_the_performance_page():
