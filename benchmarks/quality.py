@@ -45,7 +45,7 @@ def run(quick: bool, repeats: int) -> list[Row]:
     rows = []
     for name, scores in found.items():
         mean = statistics.mean(scores)
-        claims = [at_least(mean, min(found[AUTHORS]), "mean F1, the lower of the authors'")] if name == LNSUB else []
+        claims = [at_least(mean, min(found[AUTHORS]), "mean F1, the lowest of the authors'")] if name == LNSUB else []
         values = {"mean F1": mean, "lowest": min(scores), "highest": max(scores)}
         rows.append(Row(f"wikiann fr, {name}", values=values, claims=claims))
     return rows
