@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -211,6 +212,23 @@ def test_a_run_killed_after_its_last_round_gets_the_rounds_that_were_lost_and_on
     assert len(files) == 2
     logged = [{key: row[key] for key in rounds[0]} for file in files for row in file.rows]
     assert logged == rounds
+
+
+def test_starts_within_one_second_are_read_too_and_in_their_order(client, tmp_path):
+    client.setenv("WANDB_MODE", "offline")
+    started(tmp_path)
+    now, name = datetime.now(), run_id(tmp_path)
+    for second in range(60):  # whenever it starts, the folder's name is taken, as if by a start of the same second
+        taken = f"offline-run-{now + timedelta(seconds=second):%Y%m%d_%H%M%S}-{name}"
+        (tmp_path / "wandb" / taken).mkdir(parents=True)
+    for step in range(3):
+        logger = started(tmp_path)
+        logger.log_metrics({"train_loss": 0.5}, step=step)
+        logger.finish()
+        wandb.teardown()
+        until(lambda number=step: len(found := segments(tmp_path, name)) == number + 1 and found[-1].finished)
+    assert all(path.parent.name.rpartition("-")[2] in "123" for path in tmp_path.rglob(f"run-{name}.wandb"))
+    assert [[row[GLOBAL_STEP] for row in segment.rows] for segment in segments(tmp_path, name)] == [[0], [1], [2]]
 
 
 @pytest.mark.slow

@@ -61,11 +61,12 @@ def segments(folder: Path, run_id: str) -> list[Segment]:
         folder: the run's folder, with ``wandb/`` in it.
         run_id: the run's id.
     """
-    pattern = re.compile(rf"(offline-)?run-(\d{{8}}_\d{{6}}).*-{re.escape(run_id)}")
+    # The number at the end is that of a start within the same second as another.
+    pattern = re.compile(rf"(offline-)?run-(\d{{8}}_\d{{6}}).*?-{re.escape(run_id)}(?:-(\d+))?")
     found = []
     for path in (folder / "wandb").glob(f"*run-*/run-{run_id}.wandb"):
         if match := pattern.fullmatch(path.parent.name):
-            found.append((match[2], path.parent.name, path, bool(match[1])))
+            found.append((match[2], int(match[3] or 0), path, bool(match[1])))
     return [_segment(path, offline) for _, _, path, offline in sorted(found)]
 
 
