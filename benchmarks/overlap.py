@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.harness import MB, Case, Row, Timing, at_most, in_own_process, interleave, measure_command, memory_of
 from benchmarks.mbert import MBERT, TOY, Shapes, random_ticket, shapes_of
-from lnsub.overlap import pairwise
+from lnsub.overlap.pairs import pairwise
 from lnsub.tickets import Ticket, load_all, ticket_filename
 
 LANGUAGES = ("ar", "bg", "de", "en", "es", "fr", "hi", "ru", "sw", "ur", "zh")

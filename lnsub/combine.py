@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lnsub.counts import common_shapes
 from lnsub.errors import UserError
+from lnsub.overlap.counts import common_shapes
 from lnsub.provenance import Provenance
 from lnsub.tickets import Ticket, count_bits
 

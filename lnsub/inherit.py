@@ -1,6 +1,6 @@
 """Inherited masks: the magnitude masks of theta_0 that a base model's checkpoint gives without any training.
 
-What they are for is said in :mod:`lnsub.departure`.
+What they are for is said in :mod:`lnsub.overlap.departure`.
 """
 
 import json
@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import AutoModel
 
 from lnsub.errors import UserError
-from lnsub.inherited import served_by
 from lnsub.masks import Mask
+from lnsub.overlap.inheritance import served_by
 from lnsub.provenance import INHERITED, Provenance
 from lnsub.prune import select
 from lnsub.scores import ScoreInputs, score

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lnsub.overlap import group_columns
+from lnsub.overlap.pairs import group_columns
 from lnsub.provenance import INHERITED
 from lnsub.results import Record
 from lnsub.tasks.pretrained import looks_local

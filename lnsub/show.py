@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lnsub.errors import UserError
-from lnsub.overlap import group_columns
+from lnsub.overlap.pairs import group_columns
 from lnsub.tables import to_table
 from lnsub.tickets import Ticket
 

@@ -6,7 +6,7 @@ import pytest
 
 from lnsub.combine import HOW, combine
 from lnsub.errors import UserError
-from lnsub.overlap import pairwise
+from lnsub.overlap.pairs import pairwise
 from lnsub.tickets import Ticket
 from tests.ticket_factory import SHAPES, kept_set, random_masks, random_ticket, ticket
 

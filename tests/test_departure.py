@@ -3,10 +3,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from lnsub.departure import count_departures
 from lnsub.errors import UserError
-from lnsub.inherited import departures, inheritance
 from lnsub.names import layer_of
+from lnsub.overlap.departure import count_departures
+from lnsub.overlap.inheritance import departures, inheritance
 from lnsub.tickets import Ticket
 from tests.ticket_factory import SHAPES, kept_set, random_masks, ticket
 

@@ -24,6 +24,8 @@ def test_the_pruning_mathematics_needs_neither_lightning_nor_transformers():
     assert brought_in("lnsub.masks, lnsub.scores, lnsub.prune, lnsub.schedules", LIGHTNING) == set()
 
 
-@pytest.mark.parametrize("module", ["lnsub", "lnsub.tickets", "lnsub.overlap", "lnsub.cli", "lnsub.tracking.dashboard"])
+@pytest.mark.parametrize(
+    "module", ["lnsub", "lnsub.tickets", "lnsub.overlap.text", "lnsub.cli", "lnsub.tracking.dashboard"]
+)
 def test_what_must_answer_at_once_needs_no_torch(module):
     assert brought_in(module, ("torch", *LIGHTNING)) == set()

@@ -8,8 +8,8 @@ from transformers import BertModel
 
 from lnsub.errors import UserError
 from lnsub.inherit import Theta0, inherited_masks, save_inherited, served_by
-from lnsub.inherited import departures, inheritance
 from lnsub.names import layer_of
+from lnsub.overlap.inheritance import departures, inheritance
 from lnsub.tickets import Ticket
 from tests.models import bert_config, save_checkpoint
 from tests.ticket_factory import ticket

@@ -3,7 +3,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from lnsub.neutrality import neutrality
+from lnsub.overlap.neutrality import neutrality
 from lnsub.tickets import Ticket
 from tests.ticket_factory import kept_set, ticket
 

@@ -3,10 +3,19 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from lnsub.counts import count, count_rows
 from lnsub.errors import UserError
 from lnsub.names import kind_of, layer_of
-from lnsub.overlap import chance_level, comparable, corrected_share, coverage, labels, pairwise, relation_of, summary
+from lnsub.overlap.counts import count, count_rows
+from lnsub.overlap.pairs import (
+    chance_level,
+    comparable,
+    corrected_share,
+    coverage,
+    labels,
+    pairwise,
+    relation_of,
+    summary,
+)
 from tests.ticket_factory import SHAPES, kept_set, random_masks, random_ticket, ticket
 
 DENSITIES = (0.3, 0.5, 0.8, 0.5)

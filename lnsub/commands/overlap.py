@@ -51,10 +51,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lnsub.compare import compare, split_inherited
-    from lnsub.compare_text import comparison_text
-    from lnsub.compare_words import neutrality_words
-    from lnsub.overlap import group_columns
+    from lnsub.overlap.comparison import compare, split_inherited
+    from lnsub.overlap.pairs import group_columns
+    from lnsub.overlap.text import comparison_text
+    from lnsub.overlap.words import neutrality_words
     from lnsub.tables import to_csv, to_json
     from lnsub.tickets import load_all
 
@@ -104,9 +104,9 @@ def _inherit(
     tickets: "Sequence[Ticket]", ready: "Sequence[Ticket]", base_model: str, keep: Path | None
 ) -> "tuple[Theta0, list[Ticket]]":
     """Reads theta_0 and makes the inherited masks that are not there yet."""
-    from lnsub.compare import departing
     from lnsub.errors import UserError
     from lnsub.inherit import Theta0, inherited_masks, save_inherited
+    from lnsub.overlap.comparison import departing
 
     try:
         theta_0 = Theta0.load(base_model or tickets[0].provenance.base_model)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from lnsub.demo.figure import draw
 from lnsub.errors import UserError
-from lnsub.overlap import pairwise
+from lnsub.overlap.pairs import pairwise
 from lnsub.report import report
 from lnsub.results import Record
 from lnsub.runs import RunFolder

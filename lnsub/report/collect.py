@@ -44,15 +44,15 @@ class Material:
     runs: list[Run]
     """The runs with their settings."""
     pairs: pd.DataFrame
-    """Pairs of tickets of a study and sparsity: the rows of :func:`lnsub.compare.compare` over all weights."""
+    """Pairs of tickets of a study and sparsity over all weights: :func:`lnsub.overlap.comparison.compare`'s rows."""
     layers: pd.DataFrame
     """The same by layer."""
     alone: pd.DataFrame
-    """Tickets held against their inherited masks: the rows of :func:`lnsub.inherited.inheritance`."""
+    """Tickets held against their inherited masks: the rows of :func:`lnsub.overlap.inheritance.inheritance`."""
     densities: pd.DataFrame
     """Each ticket's density by layer and kind of matrix."""
     indices: pd.DataFrame
-    """Neutrality indices, the rows of :func:`lnsub.neutrality.neutrality`."""
+    """Neutrality indices, the rows of :func:`lnsub.overlap.neutrality.neutrality`."""
     studies: list[str]
     """The studies' labels, in the order in which they are shown."""
     languages: list[str]

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lnsub.overlap import mean
+from lnsub.overlap.pairs import mean
 from lnsub.report.collect import Material
 from lnsub.report.figure import (
     Figure,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lnsub.combine import HOW
-from lnsub.compare import compare
 from lnsub.errors import UserError
-from lnsub.neutrality import neutrality
-from lnsub.overlap import COMPARABLE, group_columns
+from lnsub.overlap.comparison import compare
+from lnsub.overlap.neutrality import neutrality
+from lnsub.overlap.pairs import COMPARABLE, group_columns
 from lnsub.provenance import INHERITED, Provenance
 from lnsub.tickets import Ticket
 from lnsub.transfer.cells import FoundTicket

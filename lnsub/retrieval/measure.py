@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lnsub.errors import UserError
-from lnsub.overlap import labels
+from lnsub.overlap.pairs import labels
 from lnsub.results import FILE_NAME, Record, append, read
 from lnsub.retrieval.embedding import POOLINGS, SentenceEncoder
 from lnsub.retrieval.margin import MARGINS, accuracy, best_matches

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from lnsub.inherited import departures
-from lnsub.overlap import COMPARABLE, comparable, labels, pairwise, ratio
+from lnsub.overlap.inheritance import departures
+from lnsub.overlap.pairs import COMPARABLE, comparable, labels, pairwise, ratio
 from lnsub.tickets import Ticket
 
 RESAMPLES = 2000
@@ -43,23 +43,23 @@ def neutrality(
 
     Args:
         tickets: tickets of one base model. Inherited masks and combined tickets are left aside.
-        by: some of :data:`lnsub.overlap.GROUPS`.
-        inherited: inherited masks as :func:`lnsub.inherited.departures` takes them; with them, the index is also
-            given for departures, where theta_0 no longer makes all tickets alike.
+        by: some of :data:`lnsub.overlap.pairs.GROUPS`.
+        inherited: inherited masks as :func:`lnsub.overlap.inheritance.departures` takes them; with them, the index is
+            also given for departures, where theta_0 no longer makes all tickets alike.
         theta_0: the base model's weights, for the null of the departures.
         resamples: bootstrap samples; 0 leaves the interval out.
         seed: seed of the bootstrap.
 
     Returns:
-        Rows for each set of :func:`lnsub.overlap.comparable` tickets with two languages or more and two seeds of one
-        language or more, each group of ``by`` and each ``measure`` (``overlap``, ``corrected``, and with inherited
+        Rows for each set of :func:`lnsub.overlap.pairs.comparable` tickets with two languages or more and two seeds of
+        one language or more, each group of ``by`` and each ``measure`` (``overlap``, ``corrected``, and with inherited
         masks ``departure_overlap``, ``departure_corrected``): ``index``, ``index_low``, ``index_high``, ``ceiling``,
         ``cross``, ``cross_same_seed`` (None where there is no such pair), ``languages``, ``ceiling_languages`` (those
         with two seeds or more) and ``runs``. The interval is None where there are neither three languages nor three
         seeds. No row at all where no set has such tickets.
 
     Raises:
-        UserError: see :func:`lnsub.overlap.pairwise` and :func:`lnsub.inherited.departures`.
+        UserError: see :func:`lnsub.overlap.pairs.pairwise` and :func:`lnsub.overlap.inheritance.departures`.
     """
     by = tuple(by)
     rows = []

@@ -1,6 +1,6 @@
 """What tickets inherit from theta_0, and how far they depart from it alike: the rows beside every overlap.
 
-:mod:`lnsub.departure` says what a departure and its null are, and counts them.
+:mod:`lnsub.overlap.departure` says what a departure and its null are, and counts them.
 """
 
 import json
@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lnsub.departure import Departures, count_departures
 from lnsub.errors import UserError
-from lnsub.overlap import chance_level, corrected_share, group_columns, labels, pair_facts, ratio, sum_groups
+from lnsub.overlap.departure import Departures, count_departures
+from lnsub.overlap.pairs import chance_level, corrected_share, group_columns, labels, pair_facts, ratio, sum_groups
 from lnsub.tickets import Ticket
 
 _TWO_SIDED_95 = 1.959964
@@ -26,7 +26,7 @@ def inheritance(tickets: Sequence[Ticket], inherited: Sequence[Ticket], by: Iter
     Args:
         tickets: tickets of one base model, of any sparsities.
         inherited: inherited masks, one for each sparsity and scope of the tickets; see :func:`departures`.
-        by: some of :data:`lnsub.overlap.GROUPS`.
+        by: some of :data:`lnsub.overlap.pairs.GROUPS`.
 
     Returns:
         One row for each ticket and group, in the tickets' order: ``ticket`` (label), the columns of ``by``,
@@ -81,7 +81,7 @@ def departures(
         theta_0: the base model's weights by parameter name, as float arrays; any mapping that reads them one by one
             will do. Without it the null only knows matrix and direction, and is far too low: flips gather near the
             threshold, in any run.
-        by: some of :data:`lnsub.overlap.GROUPS`.
+        by: some of :data:`lnsub.overlap.pairs.GROUPS`.
 
     Returns:
         One row for each pair and group: ``a``, ``b`` (labels), the columns of ``by``, ``overlap``, ``inherited_a`` and
@@ -89,11 +89,11 @@ def departures(
         ``departure_overlap``, its ``null`` (the overlap of departures independent given theta_0), ``null_low`` and
         ``null_high`` (95 % of the null), ``departure_corrected`` = (departure_overlap - null) / (1 - null), ``z`` (by
         how many standard deviations the shared departure exceeds the null), ``departed_both`` and
-        ``expected_both`` (weights), ``weights``, ``left_out``, and the facts of :func:`lnsub.overlap.pair_facts`.
+        ``expected_both`` (weights), ``weights``, ``left_out``, and the facts of :func:`lnsub.overlap.pairs.pair_facts`.
 
     Raises:
         UserError: a ticket has no inherited mask of its sparsity and scope, or the base models or shapes differ.
-        ValueError: a theta_0 does not fit; see :func:`lnsub.departure.count_departures`.
+        ValueError: a theta_0 does not fit; see :func:`lnsub.overlap.departure.count_departures`.
     """
     by = tuple(by)
     rows = []

@@ -1,6 +1,6 @@
 """Everything that `lnsub overlap` says of some tickets, gathered as rows: pairs, single tickets, means, indices.
 
-:mod:`lnsub.compare_text` puts the rows into tables and words.
+:mod:`lnsub.overlap.text` puts the rows into tables and words.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lnsub.counts import count
 from lnsub.errors import UserError
-from lnsub.inherited import departures, inheritance
-from lnsub.neutrality import neutrality
-from lnsub.overlap import COMPARABLE, comparable, labels, mean, pairwise, relation_of, summary
+from lnsub.overlap.counts import count
+from lnsub.overlap.inheritance import departures, inheritance
+from lnsub.overlap.neutrality import neutrality
+from lnsub.overlap.pairs import COMPARABLE, comparable, labels, mean, pairwise, relation_of, summary
 from lnsub.provenance import INHERITED
 from lnsub.tickets import Ticket
 
@@ -40,15 +40,15 @@ class Comparison:
     groupings: tuple[tuple[str, ...], ...]
     """The groupings, the empty one (all weights together) first."""
     pairs: Rows
-    """:func:`lnsub.overlap.pairwise` with ``relation``; with inherited masks also :data:`DEPARTED`, None where the two
-    have no inherited mask in common, and with theta_0 :data:`NULL`."""
+    """:func:`lnsub.overlap.pairs.pairwise` with ``relation``; with inherited masks also :data:`DEPARTED`, None where
+    the two have no inherited mask in common, and with theta_0 :data:`NULL`."""
     inheritance: Rows
-    """:func:`lnsub.inherited.inheritance`; empty without inherited masks."""
+    """:func:`lnsub.overlap.inheritance.inheritance`; empty without inherited masks."""
     means: Rows | None
-    """:func:`lnsub.overlap.summary`; with inherited masks also the means of ``departure_overlap`` and, with theta_0,
-    ``null`` and ``departure_corrected``. None where not asked for."""
+    """:func:`lnsub.overlap.pairs.summary`; with inherited masks also the means of ``departure_overlap`` and, with
+    theta_0, ``null`` and ``departure_corrected``. None where not asked for."""
     indices: Rows | None
-    """:func:`lnsub.neutrality.neutrality`; None where not asked for."""
+    """:func:`lnsub.overlap.neutrality.neutrality`; None where not asked for."""
     aside: tuple[Ticket, ...]
     """Tickets that have no inherited mask: combined ones of several scopes, and those that keep nothing."""
 
@@ -88,7 +88,7 @@ def compare(
 
     Args:
         tickets: tickets of one base model, two or more; with inherited masks one will do.
-        groupings: each some of :data:`lnsub.overlap.GROUPS`; rows over all weights come in any case.
+        groupings: each some of :data:`lnsub.overlap.pairs.GROUPS`; rows over all weights come in any case.
         inherited: inherited masks, one for each sparsity and scope of the tickets.
         theta_0: the base model's weights by name, for the null of the departures. Without it there is none: one that
             knows only matrix and direction is far too low.

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lnsub.counts import Counts, count
 from lnsub.errors import UserError
 from lnsub.names import KINDS, kind_of, layer_key, layer_of, stack_of
+from lnsub.overlap.counts import Counts, count
 from lnsub.provenance import INHERITED
 from lnsub.tickets import Ticket
 
@@ -48,7 +48,7 @@ def pairwise(tickets: Sequence[Ticket] | Counts, by: Iterable[str] = ()) -> list
         which the two have nothing in common has no row.
 
     Raises:
-        UserError: see :func:`lnsub.counts.count` and :func:`group_columns`.
+        UserError: see :func:`lnsub.overlap.counts.count` and :func:`group_columns`.
     """
     counts = tickets if isinstance(tickets, Counts) else count(tickets)
     by = tuple(by)

@@ -19,7 +19,7 @@ from itertools import combinations
 
 import numpy as np
 
-from lnsub.counts import common_shapes, count_rows
+from lnsub.overlap.counts import common_shapes, count_rows
 from lnsub.tickets import Ticket, count_bits
 
 BINS = 64

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lnsub.compare import Comparison, Rows
-from lnsub.overlap import COMPARABLE, RELATIONS, comparable, labels, mean
+from lnsub.overlap.comparison import Comparison, Rows
+from lnsub.overlap.pairs import COMPARABLE, RELATIONS, comparable, labels, mean
 from lnsub.tickets import Ticket
 
 

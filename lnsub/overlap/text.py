@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lnsub.compare import Comparison, Rows
-from lnsub.compare_words import departure_words, neutrality_words
-from lnsub.overlap import COMPARABLE, coverage, labels
+from lnsub.overlap.comparison import Comparison, Rows
+from lnsub.overlap.pairs import COMPARABLE, coverage, labels
+from lnsub.overlap.words import departure_words, neutrality_words
 from lnsub.tables import to_table
 from lnsub.tickets import Ticket, ticket_filename
 
