@@ -43,7 +43,7 @@ class Report:
     peak: int
 
 
-class _Ended(Exception):  # noqa: N818, no error
+class _Ended(Exception):  # noqa: N818 (no error: it ends a loop)
     """No turn follows."""
 
 
