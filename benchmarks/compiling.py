@@ -23,11 +23,11 @@ from transformers import BertConfig
 from benchmarks.gpu.device import Device
 from benchmarks.gpu.workload import Settings, make_batches
 from benchmarks.harness import Case, Claim, Row, Timing, interleave
-from lnsub.compiling import compile_for_training
-from lnsub.fit import fit
-from lnsub.imp import IMPCallback
-from lnsub.module import SubnetModule
-from lnsub.tasks import WikiANN
+from lnsub.models.compiling import compile_for_training
+from lnsub.tasks.wikiann import WikiANN
+from lnsub.training.fit import fit
+from lnsub.training.imp import IMPCallback
+from lnsub.training.module import SubnetModule
 
 EAGER, COMPILED = "step, not compiled", "step, compiled"
 

@@ -11,8 +11,8 @@ from torch.nn.utils import prune
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.harness import MB, Case, Row, Timing, at_most, interleave, memory_of
-from lnsub.masks import Mask
-from lnsub.subnet import Subnet, prunable
+from lnsub.models.subnet import Subnet, prunable
+from lnsub.pruning.masks import Mask
 
 DENSE, MASKED, REPARAMETRISED = "dense", "lnsub: masked gradients", "torch.nn.utils.prune: float masks in the forward"
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lnsub.provenance import Provenance
-from lnsub.tickets import Ticket
+from lnsub.tickets.provenance import Provenance
+from lnsub.tickets.ticket import Ticket
 
 Shapes = dict[str, tuple[int, ...]]
 

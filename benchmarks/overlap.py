@@ -14,8 +14,9 @@ from torch import Tensor
 
 from benchmarks.harness import MB, Case, Row, Timing, at_most, in_own_process, interleave, measure_command, memory_of
 from benchmarks.mbert import MBERT, TOY, Shapes, random_ticket, shapes_of
-from lnsub.overlap.pairs import pairwise
-from lnsub.tickets import Ticket, load_all, ticket_filename
+from lnsub.analysis.overlap.pairs import pairwise
+from lnsub.runs.folder import ticket_filename
+from lnsub.tickets.ticket import Ticket, load_all
 
 LANGUAGES = ("ar", "bg", "de", "en", "es", "fr", "hi", "ru", "sw", "ur", "zh")
 LEVELS = [round(0.1 * level, 1) for level in range(1, 10)]

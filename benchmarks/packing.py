@@ -18,10 +18,10 @@ from torch import Tensor
 from transformers import BertConfig
 
 from benchmarks.harness import Case, Row, at_most, interleave
-from lnsub.module import SubnetModule
-from lnsub.tasks.batching import BatchedRows, BatchRows, Collator
+from lnsub.data.batching import BatchedRows, BatchRows, Collator
 from lnsub.tasks.wikiann import WikiANNTask
 from lnsub.tasks.xnli import XNLITask
+from lnsub.training.module import SubnetModule
 
 ROWS = 32
 """Rows in a batch: the recipe of Foroutan et al. (2022)."""

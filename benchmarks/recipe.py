@@ -21,7 +21,7 @@ from benchmarks import recipes
 from benchmarks.harness import MB, Case, Row, Timing, at_least, at_most, interleave
 from benchmarks.recipes import Spec
 from benchmarks.turns import Loop, Steps
-from lnsub.tasks.batching import LengthGroupedBatches
+from lnsub.data.batching import LengthGroupedBatches
 
 AUTHORS = "the authors' recipe: padded to 128, fp32"
 LNSUB = "lnsub: bf16"

@@ -27,13 +27,15 @@ from transformers import (
 from transformers import Trainer as TransformersTrainer
 
 from benchmarks.turns import Steps
-from lnsub.masks import Mask
-from lnsub.module import SubnetModule
-from lnsub.prune import select
-from lnsub.subnet import prunable
-from lnsub.tasks import XNLI, LanguageDataModule, WikiANN
-from lnsub.tasks.batching import IGNORED
-from lnsub.tasks.pretrained import load_config, load_tokenizer
+from lnsub.data.batching import IGNORED
+from lnsub.data.module import LanguageDataModule
+from lnsub.models.pretrained import load_config, load_tokenizer
+from lnsub.models.subnet import prunable
+from lnsub.pruning.masks import Mask
+from lnsub.pruning.selection import select
+from lnsub.tasks.wikiann import WikiANN
+from lnsub.tasks.xnli import XNLI
+from lnsub.training.module import SubnetModule
 
 TASKS: dict[str, type[LanguageDataModule]] = {"xnli": XNLI, "wikiann": WikiANN}
 CLIP = 1.0  # the norm that gradients are clipped to

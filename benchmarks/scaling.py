@@ -28,11 +28,11 @@ from transformers import (
 )
 
 from benchmarks.machine import as_sentence, describe
-from lnsub.masks import Mask
-from lnsub.provenance import Provenance
-from lnsub.prune import select
-from lnsub.subnet import prunable
-from lnsub.tickets import Ticket
+from lnsub.models.subnet import prunable
+from lnsub.pruning.masks import Mask
+from lnsub.pruning.selection import select
+from lnsub.tickets.provenance import Provenance
+from lnsub.tickets.ticket import Ticket
 
 RANKS = (1, 2, 4, 8)
 GB = 1e9
@@ -111,7 +111,7 @@ class Rates:
     """Weights a second of processor time, on one CPU thread."""
 
     select: float
-    """Ranked in :func:`lnsub.prune.select`."""
+    """Ranked in :func:`lnsub.pruning.selection.select`."""
     ticket: float
     """Packed and written in a ticket."""
 

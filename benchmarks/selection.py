@@ -12,10 +12,10 @@ from torch.nn.utils import prune as torch_prune
 
 from benchmarks.harness import MB, Case, Row, Timing, at_least, at_most, in_own_process, interleave, memory_of, row_of
 from benchmarks.mbert import MBERT, TOY, Shapes, provenance, random_weights, shapes_of
-from lnsub.masks import Mask
-from lnsub.prune import SCOPES, select
-from lnsub.subnet import Subnet
-from lnsub.tickets import Ticket
+from lnsub.models.subnet import Subnet
+from lnsub.pruning.masks import Mask
+from lnsub.pruning.selection import SCOPES, select
+from lnsub.tickets.ticket import Ticket
 
 LEVELS = [round(0.1 * level, 1) for level in range(10)]
 GROWTH = ((12, 768), (24, 1024), (80, 1024))

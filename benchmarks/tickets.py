@@ -15,9 +15,10 @@ import torch
 
 from benchmarks.harness import MB, Case, Row, interleave, row_of
 from benchmarks.mbert import MBERT, TOY, Shapes, provenance, random_weights, shapes_of
-from lnsub.masks import Mask
-from lnsub.prune import select
-from lnsub.tickets import Ticket, ticket_filename
+from lnsub.pruning.masks import Mask
+from lnsub.pruning.selection import select
+from lnsub.runs.folder import ticket_filename
+from lnsub.tickets.ticket import Ticket
 
 LEVELS = [round(0.1 * level, 1) for level in range(1, 10)]
 PLANES = 4

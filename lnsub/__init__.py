@@ -1,6 +1,45 @@
-"""lnsub: find, transfer and compare the language-neutral sub-networks of multilingual language models."""
+"""lnsub: find, transfer and compare the language-neutral sub-networks of multilingual language models.
 
-from lnsub.errors import UserError
+The names of :data:`__all__`, and every task's data module (``XNLI``, ``WikiANN``, ...), are here, each imported when it
+is first asked for, so that ``import lnsub`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from lnsub.common.errors import RunError, UserError
 from lnsub.version import __version__
 
-__all__ = ["UserError", "__version__"]
+_PLACES = {
+    "IMPCallback": "training.imp",
+    "LanguageDataModule": "tasks.task",
+    "Mask": "pruning.masks",
+    "Record": "runs.records",
+    "RunConfig": "training.config",
+    "SubnetModule": "training.module",
+    "Task": "tasks.task",
+    "Ticket": "tickets.ticket",
+    "combine": "tickets.combining",
+    "fit": "training.fit",
+    "overlap": "analysis.overlap.pairs",
+    "read_runs": "runs.tree",
+    "set_up": "training.setup",
+}
+"""Where each public name is defined."""
+
+__all__ = ["RunError", "UserError", "__version__", *_PLACES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(import_module(f"lnsub.{_PLACES[name]}"), name)
+    if not name.startswith("_") and name[:1].isupper():
+        from lnsub.tasks import data_modules
+
+        if name in data_modules():
+            return data_modules()[name]
+    raise AttributeError(f"module 'lnsub' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

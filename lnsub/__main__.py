@@ -2,6 +2,6 @@
 
 import sys
 
-from lnsub.cli import program
+from lnsub.cli.main import program
 
 sys.exit(program())

@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: nothing here reaches the network, W&B's site or the user's caches."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,48 @@ def shared() -> Path:
     if not (path / "data").is_dir() or not (path / "models").is_dir():
         pytest.skip(f"needs real data in {path}")
     return path
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test's own datasets cache; the folder with tokenised tables in it."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets-cache")
+    return tmp_path / "datasets-cache" / "lnsub"
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A BERT checkpoint without any head, with token types; its tokenizer is a WordPiece."""
+    from tests.support.data_makers import make_bert
+
+    return make_bert(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="session")
+def mt5(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An mT5 checkpoint; its tokenizer cuts label words into pieces and ends with ``</s>``."""
+    from tests.support.data_makers import make_mt5
+
+    return make_mt5(tmp_path_factory.mktemp("mt5"))
+
+
+@pytest.fixture
+def data(tmp_path: Path, cache: Path) -> Path:
+    """A data folder with a few tagged sentences in two languages."""
+    from tests.support.data_makers import WORDS
+
+    for language in ("en", "fr"):
+        for split, rows in (("train", 24), ("validation", 8), ("test", 8)):
+            path = tmp_path / "ner" / language / f"{split}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("w") as file:
+                for i in range(rows):
+                    tokens = [WORDS[(i + k) % 13] for k in range(2 + i % 4)] + ["Paris"]
+                    tags = ["O"] * (len(tokens) - 1) + ["B-LOC"]
+                    file.write(json.dumps({"tokens": tokens, "ner_tags": tags}) + "\n")
+    return tmp_path / "ner"
 
 
 LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")

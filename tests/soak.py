@@ -61,7 +61,7 @@ SETTINGS: dict[str, Any] = {
     "trainer.accelerator": "cpu",
     "trainer.log_every_n_steps": 1,
     "trainer.enable_progress_bar": "false",
-    "trainer.callbacks": "lnsub.imp.IMPCallback",
+    "trainer.callbacks": "lnsub.training.imp.IMPCallback",
     "trainer.callbacks.sparsities": "[0.3,0.6]",
     "trainer.callbacks.keep_checkpoint": "true",
 }
@@ -75,8 +75,8 @@ class World:
 
     def make(self) -> None:
         """Writes the model and the data."""
-        from tests.data_makers import WORDS
-        from tests.models import save_checkpoint
+        from tests.support.data_makers import WORDS
+        from tests.support.models import save_checkpoint
 
         save_checkpoint(self.path / "base", WORDS, dropout=0.2)
         for split, rows in (("train", 64), ("validation", 24)):
@@ -156,7 +156,7 @@ def _be(command: list[str], environment: dict[str, str], rank: int, log: Path) -
         os.environ |= environment
         from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-        from lnsub.cli import main
+        from lnsub.cli.main import main
 
         rank_zero_only.rank = rank  # Lightning reads it from the environment when it is imported
         status = main(command)
@@ -172,8 +172,8 @@ def outcome(folder: Path) -> dict[str, Any]:
     """What a finished run's folder holds, as far as it must not differ."""
     import torch
 
-    from lnsub.results import read
-    from lnsub.tickets import Ticket
+    from lnsub.runs.records import read
+    from lnsub.tickets.ticket import Ticket
 
     state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     masks = {path.name: Ticket.load(path).masks for path in sorted(folder.glob("tickets/*.safetensors"))}
@@ -259,7 +259,7 @@ def _where(folder: Path) -> str:
     """About where a killed run was: the rounds that it had recorded, and the step of its last checkpoint."""
     import torch
 
-    from lnsub.results import read
+    from lnsub.runs.records import read
 
     rounds = len({record.round for record in read(folder / "results.jsonl")})
     for name in ("last.ckpt", "previous.ckpt"):
@@ -282,7 +282,7 @@ def _import_all() -> None:
     """Imports what a run needs, once, before the forks."""
     import transformers.models.bert.modeling_bert  # noqa: F401
 
-    import lnsub.training  # noqa: F401
+    import lnsub.cli.training  # noqa: F401
 
 
 def _say(begun: float, text: str) -> None:

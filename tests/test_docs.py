@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lnsub import commands
-from lnsub.cli import OTHERS, TRAINING
-from tests.test_cli import parsed
+from lnsub.cli import commands
+from lnsub.cli.main import OTHERS, TRAINING
+from tests.cli.test_training import parsed
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]

@@ -21,11 +21,17 @@ def test_a_forbidden_import_would_be_seen():
 
 def test_the_pruning_mathematics_needs_neither_lightning_nor_transformers():
     # All in one, as each interpreter that imports torch takes seconds.
-    assert brought_in("lnsub.masks, lnsub.scores, lnsub.prune, lnsub.schedules", LIGHTNING) == set()
+    assert (
+        brought_in(
+            "lnsub.pruning.masks, lnsub.pruning.scores, lnsub.pruning.selection, lnsub.pruning.schedules", LIGHTNING
+        )
+        == set()
+    )
 
 
 @pytest.mark.parametrize(
-    "module", ["lnsub", "lnsub.tickets", "lnsub.overlap.text", "lnsub.cli", "lnsub.tracking.dashboard"]
+    "module",
+    ["lnsub", "lnsub.tickets.ticket", "lnsub.analysis.overlap.text", "lnsub.cli.main", "lnsub.tracking.dashboard"],
 )
 def test_what_must_answer_at_once_needs_no_torch(module):
     assert brought_in(module, ("torch", *LIGHTNING)) == set()

@@ -10,9 +10,9 @@ from benchmarks.gpu.device import Device
 from benchmarks.gpu.steps import VARIANTS, Found, Step, make_module
 from benchmarks.gpu.workload import Settings, make_batches, products
 from benchmarks.harness import Claim, Row, Timing, at_most
-from lnsub.imp import LINEAR_LEVELS
-from lnsub.masks import Mask
-from lnsub.prune import SCOPES, select
+from lnsub.pruning.masks import Mask
+from lnsub.pruning.selection import SCOPES, select
+from lnsub.training.imp import LINEAR_LEVELS
 
 SELECTION_MS = 3.0
 

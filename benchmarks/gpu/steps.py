@@ -14,11 +14,11 @@ from transformers import BertConfig
 
 from benchmarks.gpu.workload import Settings, make_batches, products, xnli_lengths
 from benchmarks.harness import MB, Row, Timing
-from lnsub.compiling import Mode, compile_for_training
-from lnsub.masks import Mask
-from lnsub.module import SubnetModule
-from lnsub.prune import select
-from lnsub.subnet import prunable
+from lnsub.models.compiling import Mode, compile_for_training
+from lnsub.models.subnet import prunable
+from lnsub.pruning.masks import Mask
+from lnsub.pruning.selection import select
+from lnsub.training.module import SubnetModule
 
 CLIP = 1.0
 SPARSITY = 0.5

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import BertConfig
 
 from benchmarks.gpu.device import Device
-from lnsub.tasks.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches
+from lnsub.data.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches
 from lnsub.tasks.xnli import XNLITask
 
 PAIRS = 392_702

@@ -8,7 +8,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from lnsub.results import Record
+from lnsub.runs.records import Record
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, told apart by colour-blind readers too."""

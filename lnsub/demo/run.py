@@ -9,13 +9,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from lnsub.analysis.overlap.pairs import pairwise
+from lnsub.common.errors import UserError
 from lnsub.demo.figure import draw
-from lnsub.errors import UserError
-from lnsub.overlap.pairs import pairwise
 from lnsub.report import report
-from lnsub.results import Record
-from lnsub.runs import RunFolder
-from lnsub.tickets import Ticket
+from lnsub.runs.folder import RunFolder
+from lnsub.runs.records import Record
+from lnsub.tickets.ticket import Ticket
 
 SEED = 57
 TASK = "wikiann"
@@ -92,7 +92,7 @@ def findings(rounds: dict[str, list[Record]], overlaps: dict[float, tuple[float,
 
 
 def _find_tickets(home: Path, output: Path, language: str) -> None:
-    from lnsub.training import TrainingCLI, quiet
+    from lnsub.cli.training import TrainingCLI, quiet
 
     quiet()
     options = {"data.init_args.language": language, "seed_everything": SEED, "output": output}
@@ -102,7 +102,7 @@ def _find_tickets(home: Path, output: Path, language: str) -> None:
 
 def _transfer(home: Path, output: Path, languages: Sequence[str]) -> None:
     """Fine-tunes each ticket on each language, with random masks of the same density beside them."""
-    from lnsub.transfer.found_tickets import find_tickets
+    from lnsub.tickets.finding import find_tickets
     from lnsub.transfer.runner import Transfer
 
     tickets = [str(RunFolder.of(output, TASK, language, SEED).ticket(TRANSFERRED)) for language in languages]

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from lnsub.errors import UserError
+from lnsub.common.errors import UserError
 from lnsub.report.collect import Material, collect
 from lnsub.report.figure import Figure, Missing, Options
-from lnsub.report.figures_baselines import baseline_figure
-from lnsub.report.figures_correlation import overlap_against_transfer
-from lnsub.report.figures_layers import overlap_by_layer, overlap_by_sparsity
-from lnsub.report.figures_metric import metric_by_sparsity
-from lnsub.report.figures_overlap import overlap_figure
-from lnsub.report.figures_pruned import neutrality_figure, pruned_where
-from lnsub.report.figures_retrieval import retrieval_figure
-from lnsub.report.figures_transfer import drop_figure, transfer_figure, zero_shot_figure
+from lnsub.report.figures.baselines import baseline_figure
+from lnsub.report.figures.correlation import overlap_against_transfer
+from lnsub.report.figures.layers import overlap_by_layer, overlap_by_sparsity
+from lnsub.report.figures.metric import metric_by_sparsity
+from lnsub.report.figures.overlap import overlap_figure
+from lnsub.report.figures.pruned import neutrality_figure, pruned_where
+from lnsub.report.figures.retrieval import retrieval_figure
+from lnsub.report.figures.transfer import drop_figure, transfer_figure, zero_shot_figure
 from lnsub.report.page import page
 
 FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (

@@ -13,13 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from lnsub.combine import HOW
-from lnsub.errors import UserError
-from lnsub.frame import main_metric, read_frame
-from lnsub.provenance import INHERITED, Provenance
+from lnsub.analysis.transfer_cells import main_metric, read_frame
+from lnsub.common.errors import UserError
 from lnsub.report.pairs import language_pairs
 from lnsub.report.settings import Run, read_runs
-from lnsub.report.shelf import Shelf, model_name
+from lnsub.report.ticket_index import TicketIndex, model_name
+from lnsub.tickets.combining import HOW
+from lnsub.tickets.provenance import INHERITED, Provenance
 
 STUDY = ("model", "task", "score", "scope")
 """The columns that tell studies apart."""
@@ -37,22 +37,22 @@ class Material:
     root: Path
     """The tree of runs."""
     records: pd.DataFrame
-    """Records of each task's main metric on the split that was asked for: :func:`lnsub.frame.read_frame` with
+    """Records of each task's main metric on the split that was asked for: :func:`read_frame` with
     ``study``, ``scope`` and ``variant`` (see :func:`variant_of`)."""
     retrieval: pd.DataFrame
     """Records of retrieval, with the same columns."""
     runs: list[Run]
     """The runs with their settings."""
     pairs: pd.DataFrame
-    """Pairs of tickets of a study and sparsity over all weights: :func:`lnsub.overlap.comparison.compare`'s rows."""
+    """Pairs of tickets of a study and sparsity over all weights: :func:`comparison.compare`'s rows."""
     layers: pd.DataFrame
     """The same by layer."""
     alone: pd.DataFrame
-    """Tickets held against their inherited masks: the rows of :func:`lnsub.overlap.inheritance.inheritance`."""
+    """Tickets held against their inherited masks: the rows of :func:`inheritance`."""
     densities: pd.DataFrame
     """Each ticket's density by layer and kind of matrix."""
     indices: pd.DataFrame
-    """Neutrality indices, the rows of :func:`lnsub.overlap.neutrality.neutrality`."""
+    """Neutrality indices, the rows of :func:`lnsub.analysis.overlap.neutrality.neutrality`."""
     studies: list[str]
     """The studies' labels, in the order in which they are shown."""
     languages: list[str]
@@ -86,24 +86,24 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
 
     Raises:
         UserError: there is no such folder, or it holds neither records nor tickets; see also
-            :meth:`lnsub.report.shelf.Shelf.compare`.
+            :meth:`lnsub.report.ticket_index.TicketIndex.compare`.
     """
     if not root.is_dir():
         raise UserError(f"There is no folder {root}: name the tree of runs that `lnsub fit` and `lnsub transfer` fill.")
     frame = read_frame(root)
-    shelf, notes = Shelf.read(root)
-    if frame.empty and not shelf.tickets:
+    ticket_index, notes = TicketIndex.read(root)
+    if frame.empty and not ticket_index.tickets:
         raise UserError(f"{root} holds no records (results.jsonl) and no tickets: let `lnsub fit` fill it first.")
-    known = shelf.by_checksum
+    known = ticket_index.by_checksum
     measured = frame[(frame["kind"] != "retrieval") & (frame["split"] == split)]
     records = _annotated(main_metric(measured), known)
     retrieval = frame[(frame["kind"] == "retrieval") & frame["metric"].str.startswith("accuracy")]
     retrieval = _annotated(retrieval, known)
-    tables = {name: pd.DataFrame(rows) for name, rows in shelf.compare(inherited_from).items()}
+    tables = {name: pd.DataFrame(rows) for name, rows in ticket_index.compare(inherited_from).items()}
     names = study_labels(
         {
             *records.loc[records["variant"] == "ticket", list(STUDY)].itertuples(index=False, name=None),
-            *(key[:4] for key in shelf.sets()),
+            *(key[:4] for key in ticket_index.sets()),
         }
     )
     for part in (records, *tables.values()):
@@ -118,7 +118,7 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
         languages=_languages(frame, known.values()),
         facts={
             "records": len(frame),
-            "tickets": sum(len(members) for members in shelf.sets().values()),
+            "tickets": sum(len(members) for members in ticket_index.sets().values()),
             # Retrieval on the dense model draws nothing, so that its records' seed is none of the study's.
             "seeds": frame.loc[frame["kind"] != "retrieval", "seed"].nunique(),
         },

@@ -32,7 +32,7 @@ def read_runs(root: Path, frame: pd.DataFrame) -> list[Run]:
 
     Args:
         root: the tree.
-        frame: its records, see :func:`lnsub.frame.read_frame`.
+        frame: its records, see :func:`lnsub.analysis.transfer_cells.read_frame`.
 
     Returns:
         The runs in path order: folders with records or with a ``config.yaml``; the cells of a transfer are one run. A

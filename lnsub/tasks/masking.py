@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lnsub.tasks.batching import IGNORED, BatchRows, Collator, pad, ragged
+from lnsub.data.batching import IGNORED, BatchRows, Collator, pad, ragged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class MaskingCollator(Collator):
     The batch has ``input_ids`` and ``attention_mask`` [batch, length], ``index`` [batch], ``positions`` [n], the
     chosen positions in the flattened [batch * length], and ``labels`` [n], the tokens that stood there. n depends on
     batch and length alone, so that ``torch.compile`` meets few shapes: the few entries too many are position 0 with
-    the label :data:`~lnsub.tasks.batching.IGNORED`.
+    the label :data:`~lnsub.data.batching.IGNORED`.
 
     Args:
         mask_id: the mask token.

@@ -1,7 +1,7 @@
 """Metrics whose state adds up over processes: integer counts, so that a result does not depend on how rows were dealt.
 
 Every ``update`` takes ``(logits, labels)``, logits [..., classes] and int64 labels [...]; labels of
-:data:`~lnsub.tasks.batching.IGNORED` do not count.
+:data:`~lnsub.data.batching.IGNORED` do not count.
 """
 
 from typing import Literal
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lnsub.tasks.batching import IGNORED
+from lnsub.data.batching import IGNORED
 
 
 class Accuracy(Metric):

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from lnsub.errors import UserError
-from lnsub.tasks.base import SUBSET_SEED, Encoded, Encoder, LanguageDataModule
-from lnsub.tasks.batching import IGNORED, WINDOW
+from lnsub.common.errors import UserError
+from lnsub.data.batching import IGNORED, WINDOW
+from lnsub.data.module import SUBSET_SEED, Encoded, Encoder, LanguageDataModule
+from lnsub.data.rows import RowSource, open_rows
+from lnsub.models.pretrained import Init, load_model, load_tokenizer, refuse_encoder_decoder
 from lnsub.tasks.masking import MaskingCollator, cut_into_blocks
 from lnsub.tasks.metrics import Accuracy, CrossEntropy, Perplexity
-from lnsub.tasks.pretrained import Init, load_model, load_tokenizer, refuse_encoder_decoder
-from lnsub.tasks.rows import RowSource, open_rows
 from lnsub.tasks.task import Task, model_inputs
 
 EVAL_MASK_SEED = 1810_04805

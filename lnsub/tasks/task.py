@@ -1,7 +1,7 @@
 """What a task asks of a model.
 
 A new task is one file with two classes: a :class:`Task` (head, forward, metrics) and a
-:class:`~lnsub.tasks.base.LanguageDataModule` (which columns, how a row becomes token ids). Tasks know nothing of
+:class:`~lnsub.data.module.LanguageDataModule` (which columns, how a row becomes token ids). Tasks know nothing of
 pruning.
 """
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from transformers import PreTrainedModel
 
-from lnsub.tasks.packing import PACKED, SLOTS
-from lnsub.tasks.pretrained import Init
+from lnsub.models.packing import PACKED, SLOTS
+from lnsub.models.pretrained import Init
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -35,7 +35,7 @@ class Task(ABC):
         Args:
             base_model: folder or name on the Hub.
             init: ``pretrained``, or ``random`` for fresh weights throughout.
-            attention: ``packed`` (see :mod:`lnsub.tasks.packing`), or transformers' name of an attention
+            attention: ``packed`` (see :mod:`lnsub.models.packing`), or transformers' name of an attention
                 implementation.
 
         Returns:

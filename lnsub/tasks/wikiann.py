@@ -10,11 +10,11 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from lnsub.errors import UserError
-from lnsub.tasks.base import Encoded, Encoder, LanguageDataModule, label_reader
-from lnsub.tasks.batching import IGNORED, WINDOW
+from lnsub.common.errors import UserError
+from lnsub.data.batching import IGNORED, WINDOW
+from lnsub.data.module import Encoded, Encoder, LanguageDataModule, label_reader
+from lnsub.models.pretrained import Init, load_model, refuse_encoder_decoder
 from lnsub.tasks.metrics import EntityScore
-from lnsub.tasks.pretrained import Init, load_model, refuse_encoder_decoder
 from lnsub.tasks.task import Task, model_inputs
 
 TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
@@ -175,7 +175,7 @@ def first_pieces(word_ids: Sequence[int | None], tags: Sequence[int]) -> list[in
         tags: the words' tags.
 
     Returns:
-        One label a token; :data:`~lnsub.tasks.batching.IGNORED` for special tokens and further pieces.
+        One label a token; :data:`~lnsub.data.batching.IGNORED` for special tokens and further pieces.
     """
     before: Sequence[int | None] = [None, *word_ids[:-1]]
     return [

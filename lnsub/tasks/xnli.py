@@ -19,11 +19,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from lnsub.errors import UserError
-from lnsub.tasks.base import Encoded, Encoder, LanguageDataModule, label_reader
-from lnsub.tasks.batching import IGNORED, WINDOW
+from lnsub.common.errors import UserError
+from lnsub.data.batching import IGNORED, WINDOW
+from lnsub.data.module import Encoded, Encoder, LanguageDataModule, label_reader
+from lnsub.models.pretrained import Init, load_config, load_model, load_tokenizer
 from lnsub.tasks.metrics import Accuracy
-from lnsub.tasks.pretrained import Init, load_config, load_model, load_tokenizer
 from lnsub.tasks.task import Task, model_inputs
 
 LABELS = ("entailment", "neutral", "contradiction")

@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lnsub.runs import RunFolder
-from lnsub.tickets import Ticket, ticket_filename
+from lnsub.runs.folder import RunFolder, ticket_filename
+from lnsub.tickets.ticket import Ticket
 
 LONGEST = 120
 """W&B's names have at most 128 characters."""

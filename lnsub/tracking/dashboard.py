@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lnsub.errors import UserError
+from lnsub.common.errors import UserError
 from lnsub.tracking.charts import CHARTS, stored_name
 
 METRICS = {"xnli": "accuracy", "wikiann": "f1", "mlm": "accuracy"}

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from typing_extensions import override
 
-from lnsub.runs import RunFolder
+from lnsub.runs.folder import RunFolder
 from lnsub.tracking.history import GLOBAL_STEP, Past, Row, drop_empty, past, segments, values
 from lnsub.tracking.settings import Mode, RunCard, WandbSettings, first_line, mode, run_id
 

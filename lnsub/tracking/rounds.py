@@ -5,12 +5,12 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
-from lnsub.imp import IMPCallback
-from lnsub.module import SubnetModule
-from lnsub.tickets import Ticket
+from lnsub.tickets.ticket import Ticket
 from lnsub.tracking.artifacts import base_artifact, ticket_artifact
 from lnsub.tracking.history import Row
 from lnsub.tracking.logger import RunWandbLogger
+from lnsub.training.imp import IMPCallback
+from lnsub.training.module import SubnetModule
 
 
 class WandbRounds(Callback):

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from lnsub.errors import UserError
-from lnsub.runs import RunFolder
+from lnsub.common.errors import UserError
+from lnsub.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lnsub.errors import UserError
+from lnsub.common.errors import UserError
 from lnsub.tracking.settings import mode
 
 log = logging.getLogger(__name__)

@@ -3,16 +3,16 @@
 import dataclasses
 from typing import Any
 
-from lnsub.masks import Mask, shuffled
-from lnsub.module import SubnetModule
-from lnsub.provenance import Provenance
-from lnsub.prune import select
-from lnsub.scores import ScoreInputs, score
-from lnsub.tickets import Ticket
+from lnsub.pruning.masks import Mask, shuffled
+from lnsub.pruning.scores import ScoreInputs, score
+from lnsub.pruning.selection import select
+from lnsub.tickets.provenance import Provenance
+from lnsub.tickets.ticket import Ticket
+from lnsub.training.module import SubnetModule
 from lnsub.transfer.cells import Cell, OneShot
 
 
-def made_at_random(cell: Cell) -> Ticket:
+def random_ticket(cell: Cell) -> Ticket:
     """Makes the mask of a ``random`` or ``shuffled`` cell.
 
     Args:

@@ -13,17 +13,17 @@ import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lnsub.checkpoints import Checkpoints
-from lnsub.complaints import one_line
-from lnsub.errors import UserError
-from lnsub.imp import IMPCallback
-from lnsub.results import Record
-from lnsub.subnet import Subnet
-from lnsub.tasks import LanguageDataModule
-from lnsub.tickets import Ticket
+from lnsub.cli.training import TrainingCLI
+from lnsub.common.error_messages import one_line
+from lnsub.common.errors import UserError
+from lnsub.data.module import LanguageDataModule
+from lnsub.models.subnet import Subnet
+from lnsub.runs.records import Record
+from lnsub.tickets.ticket import Ticket
 from lnsub.tracking.rounds import WandbRounds
 from lnsub.tracking.settings import RunCard
-from lnsub.training import TrainingCLI
+from lnsub.training.checkpoints import Checkpoints
+from lnsub.training.imp import IMPCallback
 from lnsub.transfer.baseline_masks import pruned_once
 from lnsub.transfer.cell_folder import CellFolder
 from lnsub.transfer.cells import Cell

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lnsub.locks import LOCK_NAME
-from lnsub.results import read
-from lnsub.runs import RunFolder
+from lnsub.common.locks import LOCK_NAME
+from lnsub.runs.folder import RunFolder
+from lnsub.runs.records import read
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from lnsub.module import Budget, SubnetModule
+from lnsub.training.module import Budget, SubnetModule
 
 
 class CellProgress(Callback):

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lnsub.choices import choose
-from lnsub.errors import UserError
+from lnsub.common.errors import UserError
+from lnsub.common.lookup import lookup
+from lnsub.tickets.finding import FoundTicket, at, slug
 from lnsub.transfer.baselines import BASELINES
-from lnsub.transfer.found_tickets import FoundTicket, at, slug
 
 # Dense first: the one-shot masks are made of it.
 _ORDER = {name: place for place, name in enumerate(["dense", "ticket", "reinit", "shuffled", "oneshot", "random"])}
@@ -24,7 +24,7 @@ class OneShot:
 
     Attributes:
         sparsity: its sparsity.
-        scope: what is ranked together, a key of :data:`lnsub.prune.SCOPES`.
+        scope: what is ranked together, a key of :data:`lnsub.pruning.selection.SCOPES`.
     """
 
     sparsity: float
@@ -144,7 +144,7 @@ def plan(
     cells that its masks are made of.
 
     Args:
-        tickets: see :func:`~lnsub.transfer.found_tickets.find_tickets`.
+        tickets: see :func:`~lnsub.tickets.finding.find_tickets`.
         task: the task to train on.
         languages: the targets.
         seeds: each cell once for each.
@@ -160,7 +160,7 @@ def plan(
     """
     baselines = list(baselines)
     for name in baselines:
-        choose("baseline", name, BASELINES)
+        lookup("baseline", name, BASELINES)
     if zero_shot and (homeless := next((t for t in tickets if not t.has_one_source), None)):
         raise UserError(
             f"Ticket {homeless.path} was not found on one language but on {homeless.provenance.language}, so there is "

@@ -18,22 +18,22 @@ from pathlib import Path
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
-from lnsub.checkpoints import Checkpoints
-from lnsub.complaints import one_line
-from lnsub.errors import RunError, UserError
-from lnsub.interrupts import Preempted
-from lnsub.locks import claimed
-from lnsub.preemption import leave
-from lnsub.ranks import noticing_losses
-from lnsub.results import Record, read
-from lnsub.tickets import Ticket
-from lnsub.training import keep_settings
-from lnsub.transfer.baseline_masks import made_at_random
+from lnsub.cli.training import keep_settings
+from lnsub.common.error_messages import one_line
+from lnsub.common.errors import RunError, UserError
+from lnsub.common.locks import claimed
+from lnsub.common.signals import Preempted
+from lnsub.runs.records import Record, read
+from lnsub.tickets.finding import FoundTicket
+from lnsub.tickets.ticket import Ticket
+from lnsub.training.checkpoints import Checkpoints
+from lnsub.training.preemption import leave
+from lnsub.training.ranks import detecting_lost_ranks
+from lnsub.transfer.baseline_masks import random_ticket
 from lnsub.transfer.cell_fit import CellFit
 from lnsub.transfer.cell_folder import CellFolder
 from lnsub.transfer.cell_progress import CellProgress
 from lnsub.transfer.cells import Cell, plan
-from lnsub.transfer.found_tickets import FoundTicket
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Transfer:
     Args:
         output: the folder for all of it; see :mod:`lnsub.transfer.cell_folder`.
         settings: the configuration, as options of `lnsub fit`: ``--config`` and settings beside it.
-        tickets: from :func:`lnsub.transfer.found_tickets.find_tickets`.
+        tickets: from :func:`lnsub.tickets.finding.find_tickets`.
         languages: the targets.
         seeds: of the fine-tunings; None: the configuration's.
         baselines: some of :data:`lnsub.transfer.baselines.BASELINES`.
@@ -237,7 +237,7 @@ class Transfer:
         if Checkpoints(folder).newest() is None and rank_zero_only.rank == 0:
             folder.clear()
         self.fit.build(cell, folder, ticket)
-        with noticing_losses(self.fit.trainer):
+        with detecting_lost_ranks(self.fit.trainer):
             records, unusable = self.fit.fit_and_measure(cell, self._to_measure(cell), [progress])
         checkpoints = Checkpoints.of(self.fit.trainer)
         if self._keep_checkpoints:
@@ -263,7 +263,7 @@ class Transfer:
         elif not path.exists():
             with claimed(self._masks, wait=True):
                 if not path.exists():
-                    made_at_random(cell).save(path)
+                    random_ticket(cell).save(path)
         return path
 
     def _prune_once(self, cell: Cell, path: Path, progress: CellProgress) -> None:
@@ -294,7 +294,7 @@ def _claimed_for_all_ranks(folder: Path, *, wait: bool = False) -> Iterator[bool
 @contextmanager
 def _few_words() -> Iterator[None]:
     """Keeps what is said anew for each cell off the screen, W&B's summary included: a cell has one line of its own."""
-    remarks = logging.getLogger("lnsub.module")
+    remarks = logging.getLogger("lnsub.training.module")
     level = remarks.level
     remarks.setLevel(logging.WARNING)
     before = os.environ.get("WANDB_SILENT")

@@ -5,7 +5,7 @@ from statistics import mean
 
 from rich.table import Table
 
-from lnsub.results import Record
+from lnsub.runs.records import Record
 from lnsub.transfer.cells import Cell
 
 

@@ -1,0 +1,1 @@
+"""What is computed from tickets and records: overlap, retrieval, transfers compared."""

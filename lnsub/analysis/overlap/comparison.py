@@ -1,0 +1,187 @@
+"""Everything that `lnsub overlap` says of some tickets, gathered as rows: pairs, single tickets, means, indices.
+
+:mod:`lnsub.analysis.overlap.text` puts the rows into tables and words.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from lnsub.analysis.overlap.counts import count
+from lnsub.analysis.overlap.inheritance import departures, inheritance
+from lnsub.analysis.overlap.neutrality import neutrality
+from lnsub.analysis.overlap.pairs import COMPARABLE, comparable, labels, mean, pairwise, relation_of, summary
+from lnsub.common.errors import UserError
+from lnsub.tickets.provenance import INHERITED
+from lnsub.tickets.ticket import Ticket
+
+Rows = list[dict[str, Any]]
+Groupings = Sequence[tuple[str, ...]]
+
+DEPARTED = ("inherited_a", "inherited_b", "departure_a", "departure_b", "departed_both", "departure_overlap")
+"""What inherited masks add to the row of a pair."""
+
+NULL = ("null", "null_low", "null_high", "departure_corrected", "z", "expected_both")
+"""What theta_0 adds to it: the departure overlap that departures independent given theta_0 would have."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows on T tickets, over all weights and by each grouping that was asked for.
+
+    The rows of a grouping have its columns (``layer``, ``kind``, ...) beside the others.
+    """
+
+    tickets: tuple[Ticket, ...]
+    """The T tickets, without the inherited masks among those that were given."""
+    groupings: tuple[tuple[str, ...], ...]
+    """The groupings, the empty one (all weights together) first."""
+    pairs: Rows
+    """:func:`pairwise` with ``relation``; with inherited masks also :data:`DEPARTED`, None where
+    the two have no inherited mask in common, and with theta_0 :data:`NULL`."""
+    inheritance: Rows
+    """:func:`lnsub.analysis.overlap.inheritance.inheritance`; empty without inherited masks."""
+    means: Rows | None
+    """:func:`summary`; with inherited masks also the means of ``departure_overlap`` and, with
+    theta_0, ``null`` and ``departure_corrected``. None where not asked for."""
+    indices: Rows | None
+    """:func:`lnsub.analysis.overlap.neutrality.neutrality`; None where not asked for."""
+    aside: tuple[Ticket, ...]
+    """Tickets that have no inherited mask: combined ones of several scopes, and those that keep nothing."""
+
+    def by(self, rows: Rows | None, grouping: tuple[str, ...]) -> Rows:
+        """Picks the rows of one grouping; none where there are no rows."""
+        columns = {column for g in self.groupings for column in g}
+        return [row for row in rows or () if columns & row.keys() == set(grouping)]
+
+    def rows(self) -> Rows:
+        """All rows as one; the column ``table`` says what a row is of: ``pair``, ``ticket``, ``mean`` or ``index``."""
+        tables = {"pair": self.pairs, "ticket": self.inheritance, "mean": self.means, "index": self.indices}
+        return [{"table": name} | row for name, rows in tables.items() for row in rows or ()]
+
+
+def split_inherited(tickets: Sequence[Ticket]) -> tuple[list[Ticket], list[Ticket]]:
+    """Tells tickets from inherited masks among them; where there are only inherited masks, these are the tickets."""
+    found = [t for t in tickets if t.provenance.task != INHERITED]
+    return (found, [t for t in tickets if t.provenance.task == INHERITED]) if found else (list(tickets), [])
+
+
+def departing(tickets: Sequence[Ticket]) -> list[int]:
+    """The positions of the tickets that can have an inherited mask: pruned by one scope, and not to nothing."""
+    return [place for place, t in enumerate(tickets) if t.provenance.scope != "mixed" and t.provenance.sparsity < 1]
+
+
+def compare(
+    tickets: Sequence[Ticket],
+    groupings: Groupings = (),
+    *,
+    inherited: Sequence[Ticket] = (),
+    theta_0: Mapping[str, np.ndarray] | None = None,
+    means: bool = False,
+    indices: bool = False,
+    seed: int = 0,
+) -> Comparison:
+    """Compares tickets.
+
+    Args:
+        tickets: tickets of one base model, two or more; with inherited masks one will do.
+        groupings: each some of :data:`lnsub.tickets.parameters.GROUPS`; rows over all weights come in any case.
+        inherited: inherited masks, one for each sparsity and scope of the tickets.
+        theta_0: the base model's weights by name, for the null of the departures. Without it there is none: one that
+            knows only matrix and direction is far too low.
+        means: gather the means over pairs.
+        indices: gather the neutrality indices.
+        seed: seed of their bootstrap.
+
+    Returns:
+        The rows.
+
+    Raises:
+        UserError: too few tickets, an unknown grouping, or see the functions named at :class:`Comparison`.
+    """
+    if len(tickets) < 2 and not inherited:
+        raise UserError("an overlap is of two tickets or more: name at least two files")
+    chosen = ((), *dict.fromkeys(g for g in groupings if g))
+    places = departing(tickets) if inherited else []
+    all_pairs, all_alone, all_means, all_indices = (Rows() for _ in range(4))
+    counts = count(tickets) if len(tickets) > 1 else None
+    for by in chosen:
+        pairs = [] if counts is None else pairwise(counts, by)
+        for row in pairs:
+            row["relation"] = relation_of(row)
+        if places:
+            _add_departures(pairs, tickets, places, inherited, theta_0, by)
+            all_alone += _inheritance(tickets, places, inherited, by)
+        if means:
+            all_means += _means(tickets, pairs, by)
+        if indices:
+            found = neutrality(tickets, by, inherited=inherited, theta_0=theta_0, seed=seed)
+            all_indices += [r for r in found if theta_0 is not None or r["measure"] != "departure_corrected"]
+        all_pairs += pairs
+    aside = tuple(t for place, t in enumerate(tickets) if inherited and place not in places)
+    return Comparison(
+        tickets=tuple(tickets),
+        groupings=chosen,
+        pairs=all_pairs,
+        inheritance=all_alone,
+        means=all_means if means else None,
+        indices=all_indices if indices else None,
+        aside=aside,
+    )
+
+
+def _renamed(tickets: Sequence[Ticket], places: Sequence[int]) -> dict[str, str]:
+    """From the labels of some of the tickets among themselves to their labels among all."""
+    named = labels(tickets)
+    return {label: named[p] for label, p in zip(labels([tickets[p] for p in places]), places, strict=True)}
+
+
+def _add_departures(
+    pairs: Rows,
+    tickets: Sequence[Ticket],
+    places: Sequence[int],
+    inherited: Sequence[Ticket],
+    theta_0: Mapping[str, np.ndarray] | None,
+    by: tuple[str, ...],
+) -> None:
+    names = _renamed(tickets, places)
+    found = {
+        (names[r["a"]], names[r["b"]], *(r[b] for b in by)): r
+        for r in departures([tickets[p] for p in places], inherited, theta_0, by)
+    }
+    columns = DEPARTED + (NULL if theta_0 is not None else ())
+    for row in pairs:
+        departed = found.get((row["a"], row["b"], *(row[b] for b in by)), {})
+        row |= {column: departed.get(column) for column in columns}
+
+
+def _inheritance(
+    tickets: Sequence[Ticket], places: Sequence[int], inherited: Sequence[Ticket], by: tuple[str, ...]
+) -> Rows:
+    names = _renamed(tickets, places)
+    return [r | {"ticket": names[r["ticket"]]} for r in inheritance([tickets[p] for p in places], inherited, by)]
+
+
+def _means(tickets: Sequence[Ticket], pairs: Rows, by: tuple[str, ...]) -> Rows:
+    """The means over pairs, with those of the departures where the pairs have them."""
+    named = labels(tickets)
+    place = {id(ticket): named[t] for t, ticket in enumerate(tickets)}
+    of_set = {
+        key: set(combinations([place[id(t)] for t in members], 2)) for key, members in comparable(tickets).items()
+    }
+    rows = summary(tickets, by)
+    columns = [c for c in ("departure_overlap", "null", "departure_corrected") if pairs and c in pairs[0]]
+    for row in rows if columns else ():
+        among = of_set[tuple(row[c] for c in COMPARABLE)]
+        inside = [
+            pair
+            for pair in pairs
+            if (pair["a"], pair["b"]) in among
+            and all(pair[b] == row[b] for b in by)
+            and row["relation"] in ("all", pair["relation"])
+        ]
+        row |= {column: mean(pair[column] for pair in inside) for column in columns}
+    return rows

@@ -1,0 +1,181 @@
+"""The neutrality index: how near tickets of different languages come to the overlap that noise allows.
+
+Two runs of one language with different seeds do not find the same ticket either. Their overlap is the ceiling, and
+
+    neutrality index = cross-language overlap / seed-to-seed overlap of one language.
+
+It is 1 where another language changes a ticket no more than another seed does. Runs of one seed share the head's
+initial values and the order of the data, so only pairs of different seeds are compared, across languages and within
+one, and so on equal terms. Pairs of one seed are shown beside them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lnsub.analysis.overlap.inheritance import departures
+from lnsub.analysis.overlap.pairs import COMPARABLE, comparable, labels, pairwise, ratio
+from lnsub.tickets.ticket import Ticket
+
+RESAMPLES = 2000
+"""Bootstrap samples."""
+
+
+def neutrality(
+    tickets: Sequence[Ticket],
+    by: Iterable[str] = (),
+    *,
+    inherited: Sequence[Ticket] = (),
+    theta_0: Mapping[str, np.ndarray] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """The neutrality index of each task and sparsity, with the ceiling and a bootstrap interval.
+
+    A language's ceiling is the mean over its pairs of different seeds, a pair of languages' overlap the mean over
+    their pairs of different seeds; ``ceiling`` and ``cross`` are the means of these, so that a language with many runs
+    weighs no more than one with few. The interval is the 95 % percentile interval of the pigeonhole bootstrap (Owen,
+    2007, https://arxiv.org/abs/0712.1111): languages and seeds are each drawn with replacement, since both are a
+    sample, and a run counts as often as its language and its seed were drawn. A draw of fewer than two languages or
+    seeds is drawn anew; so with two seeds only the languages vary. In simulations with 3 to 10 languages and 2 to 5
+    seeds the interval held the true index in 80 to 100 % of cases, least where few seeds were the main source of noise.
+
+    Args:
+        tickets: tickets of one base model. Inherited masks and combined tickets are left aside.
+        by: some of :data:`lnsub.tickets.parameters.GROUPS`.
+        inherited: inherited masks as :func:`departures` takes them; with them, the index is
+            also given for departures, where theta_0 no longer makes all tickets alike.
+        theta_0: the base model's weights, for the null of the departures.
+        resamples: bootstrap samples; 0 leaves the interval out.
+        seed: seed of the bootstrap.
+
+    Returns:
+        Rows for each set of :func:`comparable` tickets with two languages or more and two seeds of
+        one language or more, each group of ``by`` and each ``measure`` (``overlap``, ``corrected``, and with inherited
+        masks ``departure_overlap``, ``departure_corrected``): ``index``, ``index_low``, ``index_high``, ``ceiling``,
+        ``cross``, ``cross_same_seed`` (None where there is no such pair), ``languages``, ``ceiling_languages`` (those
+        with two seeds or more) and ``runs``. The interval is None where there are neither three languages nor three
+        seeds. No row at all where no set has such tickets.
+
+    Raises:
+        UserError: see :func:`pairwise` and :func:`departures`.
+    """
+    by = tuple(by)
+    rows = []
+    for key, members in comparable(tickets).items():
+        languages, language_of = np.unique([t.provenance.language for t in members], return_inverse=True)
+        seed_of = np.unique([t.provenance.seed for t in members], return_inverse=True)[1]
+        several = [np.unique(seed_of[language_of == k]).size > 1 for k in range(languages.size)]
+        if languages.size < 2 or not any(several):
+            continue
+        tables = [(pairwise(members, by), ("overlap", "corrected"))]
+        if inherited:
+            tables.append((departures(members, inherited, theta_0, by), ("departure_overlap", "departure_corrected")))
+        for table, measures in tables:
+            for group, pairs in _grouped(table, by).items():
+                for measure in measures:
+                    runs = _Runs(pairs, measure, labels(members), language_of, seed_of)
+                    rows.append(
+                        dict(zip(COMPARABLE, key, strict=True))
+                        | dict(zip(by, group, strict=True))
+                        | {"measure": measure}
+                        | runs.row(resamples, np.random.default_rng(seed))
+                        | {"languages": languages.size, "ceiling_languages": sum(several), "runs": len(members)}
+                    )
+    return rows
+
+
+def _grouped(rows: list[dict[str, Any]], by: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[b] for b in by), []).append(row)
+    return groups
+
+
+class _Runs:
+    """The pairs of T runs of L languages and S seeds, each with one value, and the means that make the index.
+
+    Args:
+        pairs: rows of pairs with ``a`` and ``b``, the runs' labels.
+        measure: the column of the values.
+        named: the T labels.
+        language_of: (T,) language of each run, from 0 to L - 1.
+        seed_of: (T,) seed of each run, from 0 to S - 1.
+    """
+
+    def __init__(
+        self,
+        pairs: list[dict[str, Any]],
+        measure: str,
+        named: list[str],
+        language_of: np.ndarray,
+        seed_of: np.ndarray,
+    ) -> None:
+        place = {name: t for t, name in enumerate(named)}
+        self.values = np.zeros((len(named), len(named)))
+        self.defined = np.zeros(self.values.shape, bool)
+        for row in pairs:
+            if row[measure] is not None:
+                for at in ((place[row["a"]], place[row["b"]]), (place[row["b"]], place[row["a"]])):
+                    self.values[at], self.defined[at] = row[measure], True
+        self.same_seed = seed_of[:, None] == seed_of
+        self.seed_of = seed_of
+        self.members = (language_of[:, None] == np.arange(language_of.max() + 1)).astype(float)
+
+    def means(self, pairs: np.ndarray, languages: np.ndarray, seeds: np.ndarray) -> tuple[float | None, float | None]:
+        """The mean across languages and the mean within one, over some pairs.
+
+        Args:
+            pairs: (T, T) bool, the pairs that count.
+            languages: (L,) how often each language counts.
+            seeds: (S,) how often each seed counts.
+
+        Returns:
+            The two means; None where no pair counts.
+        """
+        often = seeds[self.seed_of]
+        weight = np.outer(often, often) * (pairs & self.defined)
+        count = self.members.T @ weight @ self.members
+        mean = (self.members.T @ (weight * self.values) @ self.members) / np.where(count > 0, count, 1)
+        within = languages * (np.diag(count) > 0)
+        across = np.outer(languages, languages) * (count > 0)
+        np.fill_diagonal(across, 0)
+        return ratio((across * mean).sum(), across.sum()), ratio((within * np.diag(mean)).sum(), within.sum())
+
+    def row(self, resamples: int, rng: np.random.Generator) -> dict[str, float | None]:
+        """The index with its interval, and the means behind it."""
+        languages, seeds = np.ones(self.members.shape[1]), np.ones(self.seed_of.max() + 1)
+        cross, ceiling = self.means(~self.same_seed, languages, seeds)
+        low, high = self._interval(resamples, rng)
+        return {
+            "index": _share(cross, ceiling),
+            "index_low": low,
+            "index_high": high,
+            "ceiling": ceiling,
+            "cross": cross,
+            "cross_same_seed": self.means(self.same_seed, languages, seeds)[0],
+        }
+
+    def _interval(self, resamples: int, rng: np.random.Generator) -> tuple[float | None, float | None]:
+        languages, seeds = self.members.shape[1], int(self.seed_of.max()) + 1
+        if max(languages, seeds) < 3:
+            return None, None
+        found: list[float] = []
+        # A language with several seeds may be rare among those drawn; the bound only ends what could not succeed.
+        for _ in range(100 * resamples):
+            if len(found) == resamples:
+                break
+            drawn = [np.bincount(rng.integers(0, n, n), minlength=n).astype(float) for n in (languages, seeds)]
+            if min(np.count_nonzero(d) for d in drawn) > 1:
+                index = _share(*self.means(~self.same_seed, *drawn))
+                if index is not None:
+                    found.append(index)
+        if not found:
+            return None, None
+        low, high = np.percentile(found, [2.5, 97.5])
+        return float(low), float(high)
+
+
+def _share(cross: float | None, ceiling: float | None) -> float | None:
+    return None if cross is None or ceiling is None else ratio(cross, ceiling)

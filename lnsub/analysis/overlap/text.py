@@ -1,0 +1,178 @@
+"""A comparison of tickets for the terminal: tables that fit it, with the sentences that explain them."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lnsub.analysis.overlap.comparison import Comparison, Rows
+from lnsub.analysis.overlap.pairs import COMPARABLE, coverage, labels
+from lnsub.analysis.overlap.words import departure_words, neutrality_words
+from lnsub.common.tables import to_table
+from lnsub.runs.folder import ticket_filename
+from lnsub.tickets.ticket import Ticket
+
+Row = dict[str, Any]
+
+_LEGEND = (
+    "overlap: kept in both / kept in either. chance: the overlap of random masks of these densities. corrected: "
+    "(overlap - chance) / (1 - chance)."
+)
+_DEPARTURE_LEGEND = (
+    "inherited: overlap with the magnitude mask of theta_0, which a ticket would be without any training. departures: "
+    "overlap of the weights in which two tickets differ from it."
+)
+_NULL_LEGEND = "null 95 %: where the departures' overlap would lie if they were independent given theta_0."
+
+
+def comparison_text(comparison: Comparison, width: int | None = None) -> str:
+    """Writes a comparison as tables and sentences.
+
+    Args:
+        comparison: what to write.
+        width: characters a line. Where a table would be wider, its less important columns are left out, and a line
+            below says so. None lets everything be as wide as it needs.
+
+    Returns:
+        The text, without colours.
+    """
+    page = _Page(comparison, width)
+    page.pairs()
+    page.inheritance()
+    page.means()
+    page.indices()
+    return "\n\n".join(page.parts) + "\n"
+
+
+class _Page:
+    """The text as it grows: tables and paragraphs."""
+
+    def __init__(self, comparison: Comparison, width: int | None) -> None:
+        self.comparison = comparison
+        self.width = width
+        self.parts: list[str] = []
+        self.short, self.common = _short_labels(comparison.tickets)
+
+    def pairs(self) -> None:
+        self._tables("overlap of pairs", self.comparison.pairs, self._pair_cells, _PAIR_OPTIONAL)
+        overall = self.comparison.by(self.comparison.pairs, ())
+        if overall:
+            sentence = coverage(overall)
+            self._say(f"{sentence[0].upper()}{sentence[1:]}.")
+            legends = [_LEGEND]
+            legends += [_DEPARTURE_LEGEND] if "departure_overlap" in overall[0] else []
+            legends += [_NULL_LEGEND] if "null" in overall[0] else []
+            self._say(*legends)
+
+    def inheritance(self) -> None:
+        rows = self.comparison.inheritance
+        self._tables("each ticket and the mask that it inherits", rows, self._ticket_cells, _TICKET_OPTIONAL)
+        self._say(*departure_words(self.comparison))
+
+    def means(self) -> None:
+        rows = self.comparison.means
+        if rows is not None:
+            self._tables("means over pairs", rows, self._mean_cells, _MEAN_OPTIONAL)
+            if not rows:
+                self._say("No means: no two of these tickets are of one task, score, scope and sparsity.")
+
+    def indices(self) -> None:
+        rows = self.comparison.indices
+        if rows is not None:
+            self._tables("neutrality index = cross / ceiling", rows, self._index_cells, _INDEX_OPTIONAL)
+            self._say(*neutrality_words(self.comparison))
+
+    def _pair_cells(self, row: Row) -> Row:
+        cells: Row = {"a": self.short[row["a"]], "b": self.short[row["b"]]} | _group_cells(row)
+        cells |= {share: row[share] for share in ("overlap", "chance", "corrected")}
+        if "departure_overlap" in row:
+            cells |= {"departures": row["departure_overlap"]}
+            cells |= {"null 95 %": _interval(row["null_low"], row["null_high"])} if "null" in row else {}
+            cells |= {"inherited a": row["inherited_a"], "inherited b": row["inherited_b"]}
+        return cells | {"density a": row["density_a"], "density b": row["density_b"]}
+
+    def _ticket_cells(self, row: Row) -> Row:
+        cells = {"ticket": self.short[row["ticket"]]} | _group_cells(row)
+        cells |= {share: row[share] for share in ("overlap", "chance", "corrected", "departure")}
+        cells |= {"departure share": row["departure_share"]}
+        return cells | {
+            "kept though small": row["kept_though_small"],
+            "pruned though large": row["pruned_though_large"],
+        }
+
+    def _mean_cells(self, row: Row) -> Row:
+        cells = self._set_cells(row) | _group_cells(row) | {"relation": row["relation"], "pairs": row["pairs"]}
+        cells |= {share: row[share] for share in ("overlap", "chance", "corrected")}
+        cells |= {"departures": row["departure_overlap"]} if "departure_overlap" in row else {}
+        cells |= {"null": row["null"]} if "null" in row else {}
+        cells |= {"all-way": row.get("all_way"), "all-way chance": row.get("all_way_chance")}
+        return cells | {"lowest": row["lowest"], "highest": row["highest"]}
+
+    def _index_cells(self, row: Row) -> Row:
+        cells = self._set_cells(row) | _group_cells(row) | {"measure": row["measure"].replace("_", " ")}
+        cells |= {"index": row["index"], "95 %": _interval(row["index_low"], row["index_high"])}
+        cells |= {"cross": row["cross"], "ceiling": row["ceiling"], "cross, same seed": row["cross_same_seed"]}
+        return cells | {"languages": row["languages"], "runs": row["runs"]}
+
+    def _set_cells(self, row: Row) -> Row:
+        """What a set of comparable tickets has in common, where not all tickets have it."""
+        provenances = [t.provenance for t in self.comparison.tickets]
+        return {column: row[column] for column in COMPARABLE if len({getattr(p, column) for p in provenances}) > 1}
+
+    def _tables(self, title: str, rows: Rows, cells: Callable[[Row], Row], optional: Sequence[tuple[str, ...]]) -> None:
+        """Adds a table for each grouping, without the first of ``optional`` columns where it would be too wide."""
+        for by in self.comparison.groupings:
+            shown = [cells(row) for row in self.comparison.by(rows, by)]
+            if shown:
+                named = f"{title} by {' and '.join(by)}" if by else title
+                self._table(f"{named} ({self.common})" if self.common else named, shown, optional)
+
+    def _table(self, title: str, shown: Rows, optional: Sequence[tuple[str, ...]]) -> None:
+        columns, left_out = list(shown[0]), []
+        text = to_table(shown, columns)
+        for group in optional:
+            if self.width is None or max(map(len, text.splitlines())) <= self.width:
+                break
+            left_out += [column for column in group if column in columns]
+            columns = [column for column in columns if column not in group]
+            text = to_table(shown, columns)
+        if self.width is not None and max(map(len, text.splitlines())) > self.width:
+            text = to_table(shown, columns, width=self.width)
+        self._say(title)
+        self.parts[-1] += f"\n{text}"
+        if left_out:
+            self._say(f"Left out to fit {self.width} characters: {', '.join(left_out)}.")
+
+    def _say(self, *sentences: str) -> None:
+        """Adds a paragraph, each sentence on lines of its own."""
+        if sentences:
+            wrapped = [textwrap.fill(s, self.width, break_on_hyphens=False) if self.width else s for s in sentences]
+            self.parts.append("\n".join(wrapped))
+
+
+# What a narrow terminal does without, in this order.
+_PAIR_OPTIONAL = (("density a", "density b"), ("inherited a", "inherited b"), ("corrected",), ("null 95 %",))
+_TICKET_OPTIONAL = (("kept though small", "pruned though large"), ("corrected",), ("departure",))
+_MEAN_OPTIONAL = (("lowest", "highest"), ("all-way chance",), ("pairs",), ("corrected",), ("all-way",))
+_INDEX_OPTIONAL = (("languages", "runs"), ("cross, same seed",), ("ceiling", "cross"))
+
+
+def _group_cells(row: Row) -> Row:
+    return {column: row[column] for column in ("layer", "kind", "matrix", "stack") if column in row}
+
+
+def _interval(low: float | None, high: float | None) -> str | None:
+    return None if low is None or high is None else f"{low:.4f}-{high:.4f}"
+
+
+def _short_labels(tickets: Sequence[Ticket]) -> tuple[dict[str, str], str]:
+    """From the tickets' labels to short ones, of the parts that tell them apart; and the parts that all have."""
+    all_of = [t.provenance for t in tickets]
+    parts = [(p.task, p.language, f"seed{p.seed}", Path(ticket_filename(p.sparsity)).stem) for p in all_of]
+    differs = [len(set(column)) > 1 for column in zip(*parts, strict=True)]
+    short = {}
+    for label, part in zip(labels(tickets), parts, strict=True):
+        _, at, checksum = label.partition("@")
+        told = "/".join(text for text, told in zip(part, differs, strict=True) if told)
+        short[label] = f"{told or part[1]}{at}{checksum}"
+    return short, ", ".join(text for text, told in zip(parts[0], differs, strict=True) if not told)

@@ -1,0 +1,1 @@
+"""The `lnsub` command: one file a command, which parses and prints; what it does is elsewhere."""

@@ -1,0 +1,44 @@
+"""`lnsub combine`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+HOW = {
+    "union": "kept in any",
+    "intersection": "kept in all: the language-neutral core",
+    "majority": "kept in more than half",
+    "difference": "kept in the first and in none of the others: the language-specific rest",
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    ways = "\n".join(f"  {how:<14}{what}" for how, what in HOW.items())
+    parser.description = (
+        f"Makes one ticket of several tickets of one base model; it is a ticket like any other.\n{ways}"
+    )
+    parser.add_argument("how", choices=list(HOW), metavar="|".join(HOW))
+    parser.add_argument("tickets", nargs="+", type=Path, metavar="TICKET")
+    parser.add_argument("--output", type=Path, required=True, metavar="F", help="the ticket file to write")
+    parser.set_defaults(call=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from lnsub.common.errors import UserError
+    from lnsub.tickets.combining import combine
+    from lnsub.tickets.ticket import Ticket
+
+    if any(options.output.resolve() == path.resolve() for path in options.tickets):
+        raise UserError(f"--output {options.output} is one of the tickets to combine: name another file")
+    tickets = [Ticket.load(path) for path in options.tickets]
+    made = combine(tickets, options.how)
+    made.save(options.output)
+    left_out = sorted({name for ticket in tickets for name in ticket.masks} - made.masks.keys())
+    sys.stdout.write(
+        f"{options.output}: {options.how} of {len(tickets)} tickets, sparsity {made.sparsity:.4f} "
+        f"({made.kept:,} of {made.total:,} weights kept, in {len(made.masks)} matrices)"
+        + (f"; left out where not all have it: {', '.join(left_out)}" if left_out else "")
+        + "\n"
+    )
+    return 0

@@ -1,0 +1,33 @@
+"""The commands beside training, one file each: its options, and the call that it is.
+
+A file ``<command>.py`` has ``add_options(parser)``, which sets ``call`` among the parser's defaults: a function from
+the parsed options to the exit status. Files import only the standard library at the top; whatever takes long to import
+waits until the command is really run, so that ``--help`` answers at once.
+"""
+
+import argparse
+from importlib import import_module
+from typing import NoReturn
+
+from lnsub.common.errors import UserError
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises a :class:`UserError` instead of leaving the process."""
+        raise UserError(f"{message} (see `{self.prog} --help`)")
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    """Makes one command's parser."""
+    parser = CommandParser(prog=f"lnsub {command}", formatter_class=argparse.RawDescriptionHelpFormatter)
+    import_module(f"lnsub.cli.commands.{command}").add_options(parser)
+    return parser
+
+
+def run(command: str, args: list[str]) -> int:
+    """Parses and runs one command; returns the exit status."""
+    options = parser_of(command).parse_args(args)
+    return options.call(options)

@@ -1,0 +1,40 @@
+"""`lnsub dashboard`."""
+
+import argparse
+import sys
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    parser.description = (
+        "Saves a workspace on W&B for the runs of a project: metric against sparsity, transfer, overlap by layer, and\n"
+        "training curves by sparsity, filtered by task and seed. Transfer and overlap are drawn from the tables that\n"
+        "`lnsub report --wandb` logs. Needs the package wandb-workspaces: pip install 'lnsub[dashboard]'."
+    )
+    parser.add_argument("--entity", required=True, metavar="E", help="team or user on W&B")
+    parser.add_argument("--project", required=True, metavar="P", help="project on W&B")
+    parser.add_argument("--tasks", default="", metavar="xnli,mlm", help="show only runs of these (default: all)")
+    parser.add_argument("--seeds", default="", metavar="57,58", help="show only runs with these (default: all)")
+    parser.add_argument("--name", default="lnsub", help="the view's name (default: %(default)s)")
+    parser.add_argument("--dry-run", action="store_true", help="print the workspace as JSON; needs no key, no network")
+    parser.set_defaults(call=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from lnsub.common.errors import UserError
+    from lnsub.common.lookup import lookup
+    from lnsub.tracking.dashboard import METRICS, Dashboard
+
+    tasks = [part.strip() for part in options.tasks.split(",") if part.strip()]
+    for task in tasks:
+        lookup("task", task, METRICS)
+    try:
+        seeds = [int(part) for part in options.seeds.split(",") if part.strip()]
+    except ValueError:
+        raise UserError(f"--seeds takes whole numbers such as 57,58; '{options.seeds}' is not.") from None
+    dashboard = Dashboard(options.entity, options.project, tasks, seeds, options.name)
+    if options.dry_run:
+        sys.stdout.write(dashboard.preview() + "\n")
+    else:
+        sys.stdout.write(f"Dashboard: {dashboard.save()}\n")
+    return 0

@@ -1,0 +1,42 @@
+"""`lnsub export`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    parser.description = (
+        "Writes a Hugging Face model folder with a sub-network's weights, its tokenizer and a model card; it loads\n"
+        "with plain from_pretrained. The weights are rewound (theta_0 under the mask), or those of a checkpoint of a\n"
+        "fit under this ticket."
+    )
+    parser.add_argument("ticket", type=Path, metavar="TICKET")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write, empty or new")
+    parser.add_argument("--base-model", metavar="M", help="where the base model is (default: as the ticket names it)")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="CKPT",
+        help="checkpoints/last.ckpt of a fit of this ticket: fine-tuned weights",
+    )
+    parser.add_argument(
+        "--task", metavar="xnli|wikiann|mlm", help="whose head the model gets (default: the ticket's task)"
+    )
+    parser.set_defaults(call=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from lnsub.export.folder import export
+
+    folder = export(
+        options.ticket,
+        options.output,
+        base_model=options.base_model,
+        checkpoint=options.checkpoint,
+        task=options.task,
+    )
+    what = "rewound" if options.checkpoint is None else "fine-tuned"
+    sys.stdout.write(f"{folder}: {what} weights under {options.ticket}; README.md there tells how to load them\n")
+    return 0

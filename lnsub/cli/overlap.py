@@ -1,0 +1,126 @@
+"""`lnsub overlap`."""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lnsub.models.inherited import Theta0
+    from lnsub.tickets.ticket import Ticket
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    parser.description = (
+        "Compares tickets weight by weight: the overlap (Jaccard similarity) of each pair, the overlap that chance\n"
+        "gives at those densities, and the share of what chance leaves: (overlap - chance) / (1 - chance).\n"
+        "With inherited masks, also how far tickets depart from theta_0's own magnitude mask, and how far alike."
+    )
+    parser.add_argument(
+        "tickets", nargs="+", type=Path, metavar="TICKET", help="ticket files; inherited masks among them are used so"
+    )
+    parser.add_argument(
+        "--by",
+        action="append",
+        default=[],
+        metavar="layer,kind",
+        help="also by layer, kind (query, key, ...), matrix or stack, or by several together; may be given again",
+    )
+    parser.add_argument("--summary", action="store_true", help="also the means over pairs, per task and sparsity")
+    parser.add_argument(
+        "--inherited",
+        nargs="?",
+        const="",
+        metavar="BASE_MODEL",
+        help="make the inherited masks from the base model (default: the one that the tickets name)",
+    )
+    parser.add_argument("--inherited-output", type=Path, metavar="DIR", help="keep the masks that --inherited makes")
+    parser.add_argument(
+        "--neutrality",
+        action="store_true",
+        help="also the neutrality index: overlap across languages / between seeds of one language",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of its interval (default: %(default)s)")
+    parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
+    parser.add_argument("--output", type=Path, metavar="F", help="write to a file instead of standard output")
+    parser.set_defaults(call=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from lnsub.analysis.overlap.comparison import compare, split_inherited
+    from lnsub.analysis.overlap.text import comparison_text
+    from lnsub.analysis.overlap.words import neutrality_words
+    from lnsub.common.tables import to_csv, to_json
+    from lnsub.tickets.parameters import group_columns
+    from lnsub.tickets.ticket import load_all
+
+    groupings = [tuple(part.strip() for part in by.split(",") if part.strip()) for by in options.by]
+    for by in groupings:
+        group_columns((), by)  # refuses a mistyped word before any file is read
+    _check_inherited(options)
+    tickets, inherited = split_inherited(load_all(options.tickets))
+    theta_0 = None
+    if options.inherited is not None:
+        theta_0, inherited = _inherit(tickets, inherited, options.inherited, options.inherited_output)
+    comparison = compare(
+        tickets,
+        groupings,
+        inherited=inherited,
+        theta_0=theta_0,
+        means=options.summary,
+        indices=options.neutrality,
+        seed=options.seed,
+    )
+    if options.format == "table":
+        text = comparison_text(comparison, None if options.output else _screen_width())
+    else:
+        text = (to_csv if options.format == "csv" else to_json)(comparison.rows())
+        if options.neutrality and not comparison.indices:
+            sys.stderr.write("".join(f"{sentence}\n" for sentence in neutrality_words(comparison)))
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+def _check_inherited(options: argparse.Namespace) -> None:
+    from lnsub.common.errors import UserError
+
+    if options.inherited and Path(options.inherited).is_file():
+        raise UserError(
+            f"--inherited takes a base model, and {options.inherited} is a file: put --inherited after the tickets"
+        )
+    if options.inherited_output and options.inherited is None:
+        raise UserError("--inherited-output keeps the masks that --inherited makes: give --inherited too")
+
+
+def _inherit(
+    tickets: "Sequence[Ticket]", ready: "Sequence[Ticket]", base_model: str, keep: Path | None
+) -> "tuple[Theta0, list[Ticket]]":
+    """Reads theta_0 and makes the inherited masks that are not there yet."""
+    from lnsub.analysis.overlap.comparison import departing
+    from lnsub.common.errors import UserError
+    from lnsub.models.inherited import Theta0, inherited_masks, save_inherited
+
+    try:
+        theta_0 = Theta0.load(base_model or tickets[0].provenance.base_model)
+    except UserError as error:
+        if base_model:
+            raise
+        hint = "The tickets name that base model; say where it is here with --inherited BASE_MODEL."
+        raise UserError(f"{error} {hint}") from error
+    masks = inherited_masks(theta_0, [tickets[place] for place in departing(tickets)], ready)
+    if keep is not None:
+        save_inherited([mask for mask in masks if mask not in ready], keep)
+    return theta_0, masks
+
+
+def _screen_width() -> int | None:
+    """The terminal's width; None where there is no terminal, so that nothing is left out of a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else None

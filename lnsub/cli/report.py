@@ -1,0 +1,75 @@
+"""`lnsub report`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    parser.description = (
+        "Draws what a tree of runs holds: one page that needs no network, with a CSV file beside it for each figure.\n"
+        "Figures without data are left out, and the page says so."
+    )
+    parser.add_argument("runs", type=Path, metavar="RUNS", help="folder with runs, transfers and tickets, at any depth")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("report.html"), metavar="F", help="the page (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--sparsities",
+        default="0.5,0.8",
+        metavar="0.5,0.8",
+        help="those that heat maps and bars show; of each study the nearest that it has (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--split", default="validation", help="the split that metrics are shown of (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="X",
+        help="how far below the dense model still matches it, 0.01 for one point (default: one standard error)",
+    )
+    parser.add_argument(
+        "--inherited",
+        nargs="?",
+        const="",
+        metavar="BASE_MODEL",
+        help="make the inherited masks from the base model (default: the one that the tickets name)",
+    )
+    parser.add_argument(
+        "--wandb", metavar="[E/]P", help="log the tables to this W&B project too; offline where there is no API key"
+    )
+    parser.set_defaults(call=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from lnsub.common.errors import UserError
+
+    try:
+        sparsities = tuple(float(part) for part in options.sparsities.split(",") if part.strip())
+    except ValueError:
+        sparsities = ()
+    if not sparsities or not all(0 < s < 1 for s in sparsities):
+        raise UserError(f"--sparsities takes shares between 0 and 1, such as 0.5,0.8; '{options.sparsities}' is not.")
+    if options.tolerance is not None and not 0 <= options.tolerance < 1:
+        raise UserError(
+            f"--tolerance is a share of the metric, such as 0.01 for one point; it is {options.tolerance:g}."
+        )
+    if options.output.suffix.lower() not in {".html", ".htm"}:
+        raise UserError(f"--output is the page, a file that ends in .html; it is {options.output}.")
+
+    from lnsub.report import Options, report
+
+    made = report(
+        options.runs, options.output, Options(sparsities, options.tolerance), options.split, options.inherited
+    )
+    sys.stdout.write(f"{len(made.drawn)} figures: {made.page} (data: {len(made.data)} CSV files beside it)\n")
+    if made.left_out:
+        sys.stdout.write(f"Left out, as there is no data: {', '.join(made.left_out)}\n")
+    if options.wandb:
+        from lnsub.tracking.tables import log_tables
+
+        log_tables(made.tables, options.wandb, options.runs)
+        sys.stdout.write(f"{len(made.tables)} tables: W&B project {options.wandb}\n")
+    return 0

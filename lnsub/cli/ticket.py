@@ -1,0 +1,32 @@
+"""`lnsub ticket info|verify`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    parser.description = "What a ticket is, and whether it is whole."
+    actions = parser.add_subparsers(dest="action", required=True, metavar="info|verify")
+    info = actions.add_parser("info", help="print provenance, sparsity, and with one ticket the density by layer")
+    info.add_argument("tickets", nargs="+", type=Path, metavar="TICKET")
+    info.set_defaults(call=_info)
+    verify = actions.add_parser("verify", help="check each file's format, shapes and checksum; exit 2 if one is bad")
+    verify.add_argument("tickets", nargs="+", type=Path, metavar="TICKET")
+    verify.set_defaults(call=_verify)
+
+
+def _info(options: argparse.Namespace) -> int:
+    from lnsub.tickets.info import print_tickets
+
+    print_tickets(options.tickets)
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from lnsub.tickets.info import verify
+
+    lines, ok = verify(options.tickets)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return 0 if ok else 2

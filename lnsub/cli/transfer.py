@@ -1,0 +1,158 @@
+"""`lnsub transfer`."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lnsub.transfer.runner import Transfer
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    from lnsub.transfer.baselines import BASELINES
+
+    parser.usage = (
+        "lnsub transfer --config C --tickets GLOB --languages a,b,c --output DIR [OPTIONS] [-- SETTING...]\n"
+        "       e.g. lnsub transfer --config configs/xnli_fr.yaml --tickets 'runs/xnli/*/seed57/tickets/s0.50.*'\n"
+        "            --languages fr,ur,zh --output runs/transfer -- --trainer.max_epochs=1"
+    )
+    width = max(map(len, BASELINES))
+    parser.description = (
+        "Fine-tunes each ticket on each language, from theta_0 and with the configuration of `lnsub fit` (its\n"
+        "IMPCallback is left out), once per cell. Run again, it does what is missing or failed. Exit status 1: a cell\n"
+        "failed; 75: a signal stopped it.\n\n"
+        "baselines:\n" + "\n".join(f"  {name:<{width}}  {text}" for name, text in BASELINES.items())
+    )
+    parser.add_argument(
+        "--config", action="append", required=True, metavar="C", help="configuration; of several the later wins"
+    )
+    parser.add_argument(
+        "--tickets", nargs="+", required=True, metavar="GLOB", help="ticket files, found on any task of the base model"
+    )
+    parser.add_argument("--languages", required=True, metavar="a,b,c", help="targets")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for cells and records")
+    parser.add_argument("--seeds", metavar="57,58", help="run each cell with each seed (default: the configuration's)")
+    parser.add_argument("--sparsities", metavar="0.5,0.8", help="only tickets of these")
+    parser.add_argument("--baselines", default="", metavar="random,...", help="what to compare the tickets with")
+    parser.add_argument(
+        "--zero-shot", action="store_true", help="fine-tune on each ticket's own language only, measure on all targets"
+    )
+    parser.add_argument("--test", action="store_true", help="measure on the test split too, where there is one")
+    parser.add_argument("--keep-checkpoints", action="store_true", help="keep each cell's trained weights")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--list", action="store_true", help="print the cells, numbered, with their state, and stop")
+    which.add_argument("--cell", type=int, metavar="N", help="run one cell (for a SLURM array)")
+    which.add_argument(
+        "--share", metavar="N/M", help="run every M-th cell, from cell N on (for a SLURM array of M tasks, N from 1)"
+    )
+    parser.add_argument("settings", nargs="*", metavar="SETTING", help="after --: settings as `lnsub fit` takes them")
+    parser.set_defaults(call=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from lnsub.common.errors import UserError
+    from lnsub.tickets.finding import find_tickets
+
+    for setting in options.settings:
+        if not setting.startswith("--") or "=" not in setting:
+            raise UserError(f"After -- come settings such as --trainer.max_epochs=1; '{setting}' is not one.")
+    share = _share(options.share) if options.share else None
+    sparsities = _listed("--sparsities", options.sparsities, float)
+    seeds = _listed("--seeds", options.seeds, int)
+    tickets = find_tickets(options.tickets, sparsities)
+
+    # From here on torch is needed, which takes seconds.
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    from lnsub.cli.training import quiet
+    from lnsub.transfer.runner import Transfer
+
+    quiet()
+    transfer = Transfer(
+        options.output,
+        [*(f"--config={config}" for config in options.config), *options.settings],
+        tickets,
+        _listed("--languages", options.languages, str) or [],
+        seeds=seeds,
+        baselines=_listed("--baselines", options.baselines, str) or [],
+        zero_shot=options.zero_shot,
+        test=options.test,
+        keep_checkpoints=options.keep_checkpoints,
+    )
+    if options.list:
+        return _list(transfer)
+    chosen = None
+    if options.cell is not None:
+        chosen = [options.cell]
+    elif share is not None:
+        chosen = list(range(share[0], len(transfer.cells) + 1, share[1]))
+    outcome = transfer.run(chosen)
+    if rank_zero_only.rank == 0:
+        _report(transfer, chosen)
+    for number in outcome.failed:
+        cell = transfer.cells[number - 1]
+        sys.stderr.write(f"lnsub: cell {number} failed: {cell.id}: {transfer.folder(cell).reason()}\n")
+    if outcome.elsewhere:
+        numbers = ", ".join(map(str, outcome.elsewhere))
+        sys.stderr.write(f"lnsub: left to another process, which is at it: cell {numbers}\n")
+    if outcome.failed:
+        total = len(transfer.cells if chosen is None else chosen)
+        sys.stderr.write(f"lnsub: {len(outcome.failed)} of {total} cells failed; the same command tries them again.\n")
+    return 1 if outcome.failed or (outcome.elsewhere and chosen is not None) else 0
+
+
+def _list(transfer: "Transfer") -> int:
+    transfer.check()
+    states = [transfer.state(cell) for cell in transfer.cells]
+    width = len(str(len(states)))
+    for number, (cell, state) in enumerate(zip(transfer.cells, states, strict=True), start=1):
+        sys.stdout.write(f"{number:>{width}}  {state:<7}  {cell.id}\n")
+    counts = ", ".join(f"{states.count(state)} {state}" for state in ("done", "missing", "failed"))
+    sys.stderr.write(f"{len(states)} cells: {counts}\n")
+    return 0
+
+
+def _report(transfer: "Transfer", chosen: list[int] | None) -> None:
+    from rich.console import Console
+
+    from lnsub.transfer.tables import transfer_tables
+
+    console = Console()
+    cells = transfer.cells if chosen is None else [transfer.cells[number - 1] for number in chosen]
+    recorded = [(cell, records) for cell in cells if (records := transfer.records(cell))]
+    if chosen is None and recorded:
+        for table in transfer_tables(recorded, transfer.languages, transfer.fit.task.metric):
+            console.print(table)
+    else:
+        for cell, records in recorded:
+            for r in records:
+                console.print(f"{cell.row} → {r.target}: {r.split} {r.metric} {r.value:.4f}", highlight=False)
+    console.print(f"Cells: {transfer.output / 'cells'}", highlight=False, soft_wrap=True)
+
+
+def _share(text: str) -> tuple[int, int]:
+    """Reads ``N/M``."""
+    from lnsub.common.errors import UserError
+
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise UserError(f"--share takes one share of so many, such as 3/10, counted from 1; '{text}' is not.")
+    return int(number), int(of)
+
+
+def _listed(option: str, text: str | None, kind: Callable[[str], Any]) -> list[Any] | None:
+    """Reads values separated by commas; None where the option was not given."""
+    from lnsub.common.errors import UserError
+
+    if text is None:
+        return None
+    try:
+        values = [kind(part.strip()) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UserError(
+            f"{option} takes values separated by commas, such as 57,58 or 0.5,0.8; '{text}' is not."
+        ) from None
+    return values or None

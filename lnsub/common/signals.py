@@ -1,0 +1,131 @@
+"""Signals that ask a run to stop: noted at any moment, honoured where nothing is lost, answered with an exit status.
+
+A batch system warns a job before it takes the machine away: SLURM with the signal of ``sbatch --signal``, others with
+SIGTERM. Saving inside a signal handler is no way out, as the signal finds each process of a run at another place, one
+in a collective operation that the others never enter. So the handler only notes the signal;
+:class:`lnsub.training.preemption.Preemption` lets all processes agree on it between two steps.
+
+Nothing here needs torch: a signal that comes while torch is imported, which takes seconds, is noted as well.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+log = logging.getLogger(__name__)
+
+EXIT_STATUS = 75
+"""Exit status of a run that was interrupted and can be gone on with: EX_TEMPFAIL of sysexits.h."""
+
+SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+"""What asks a run to stop. A second SIGINT (Ctrl-C) stops it at once, as does SIGKILL."""
+
+_pending: signal.Signals | None = None
+
+
+class Preempted(BaseException):
+    """A run stopped because a signal asked it to, on all ranks at the same step, with everything saved.
+
+    No ``Exception``, as ``KeyboardInterrupt`` is none: whoever notes failures and goes on must not take it for one.
+
+    Args:
+        signum: the signal.
+        where: what there is to go on from, for a person.
+    """
+
+    def __init__(self, signum: signal.Signals, where: str) -> None:
+        super().__init__(signum, where)
+        self.signum = signum
+        self.where = where
+        self.then = "the same command goes on from there"
+
+    def __str__(self) -> str:
+        return f"interrupted by {self.signum.name}: {self.where}; {self.then}."
+
+
+def pending() -> signal.Signals | None:
+    """Returns the first signal that asked this process to stop, or None."""
+    return _pending
+
+
+@contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Notes the signals of :data:`SIGNALS` from here on, instead of ending at once; afterwards all is as before.
+
+    Outside of the main thread, where Python allows no handlers, it does nothing.
+    """
+    global _pending
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _pending = None
+    before = {signum: signal.signal(signum, _note) for signum in SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _note(number: int, _: FrameType | None) -> None:
+    global _pending
+    if number == signal.SIGINT:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if _pending is None:
+        _pending = signal.Signals(number)
+        if is_first_process():
+            again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+            # Not by print or logging, which the signal may have interrupted half-way.
+            os.write(2, f"lnsub: {_pending.name}: stopping at the end of a step{again}.\n".encode())
+
+
+def is_first_process() -> bool:
+    """Tells whether this process speaks for all that a launcher (SLURM, torchrun, Lightning) started."""
+    variables = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+    return next((os.environ[name] for name in variables if name in os.environ), "0") == "0"
+
+
+def shield_data_worker(_: int) -> None:
+    """Keeps a data loader's worker alive through a signal that a batch system sends to every process of a job.
+
+    The process that it works for decides when to stop and ends its workers then: by SIGTERM too if need be, so only the
+    first of these is ignored. Pass it to the loader as ``worker_init_fn``.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL) and None)
+
+
+def requeue() -> str | None:
+    """Asks SLURM to run this job again, unless it is being cancelled; call it on the first process, last of all.
+
+    Returns:
+        What came of it, for a person; None outside of SLURM jobs.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    job = os.environ["SLURM_JOB_ID"]
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    said = _scontrol("show", "job", job)[1]
+    if "JobState=COMPLETING" in said and "Reason=TimeLimit" not in said:
+        # By scancel, which a new run would defy, or by a preemption that queues it again by itself.
+        return f"SLURM is ending job {job}, so it is not queued again from here"
+    status, said = _scontrol("requeue", job)
+    if status == 0:
+        return f"job {job} is queued again"
+    return f"SLURM does not queue job {job} again ({said or f'exit status {status}'}): submit it again"
+
+
+def _scontrol(*args: str) -> tuple[int, str]:
+    """Runs scontrol; returns its exit status and what it said, in one line."""
+    try:
+        done = subprocess.run(["scontrol", *args], capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 1, str(error)
+    return done.returncode, " ".join((done.stdout + done.stderr).split())

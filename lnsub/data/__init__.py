@@ -1,0 +1,1 @@
+"""From rows to batches: sources, the tokenised cache, batching, the data module."""

@@ -1,0 +1,288 @@
+"""Batches without wasted padding: which rows go together, in which order, and how they become tensors.
+
+A batch is padded to its longest row, so rows of like length belong together; but training must still see random
+batches. :class:`LengthGroupedBatches` draws a random order, sorts by length only inside windows of many batches, and
+shuffles the batches. The order is a pure function of the seed and the epoch, the same in every process.
+
+The sampler yields whole batches, so a loader is made with ``batch_size=None``::
+
+    DataLoader(BatchedRows(table, collator), sampler=LengthGroupedBatches(lengths, batch_size=32), batch_size=None)
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+IGNORED = -100
+"""The label of positions that neither the loss nor a metric counts."""
+
+WINDOW = 100
+"""Batches in a window of :class:`LengthGroupedBatches` by default: enough for little padding, few enough for random
+batches."""
+
+# When an evaluation batch ends: see the class. On WikiANN this brings padding from 22..66 % of tokens down to 5 %.
+_ALIKE = 0.9
+_SIXTEENTH = 16
+
+
+class BatchRows(NamedTuple):
+    """One batch, before its rows are read.
+
+    Attributes:
+        epoch: the epoch the batch belongs to, for what is drawn anew in each (the masks of masked language modelling).
+        rows: positions in the table, int64 [batch].
+    """
+
+    epoch: int
+    rows: NDArray[np.int64]
+
+
+class LengthGroupedBatches(DistributedSampler[BatchRows]):
+    """A sampler that yields whole batches of rows of like length, each process its own share.
+
+    It is a ``DistributedSampler`` so that Lightning tells it the epoch and leaves it in place under DDP.
+
+    Training (``shuffle=True``): every row once an epoch, in an order that depends on ``(seed, epoch)`` alone. With
+    ``batch_size``, rows are drawn at random into windows of ``window`` batches and grouped by length (ties at random)
+    inside them. With ``tokens_per_batch`` the window is the whole epoch, because the number of batches must
+    not change from epoch to epoch. Either way the batches are then shuffled, and each batch of all processes together
+    is dealt out to them so that lengths balance; all make the same number of steps. Only where the last batch has fewer
+    rows than there are processes are rows repeated.
+
+    Evaluation (``shuffle=False``): every row exactly once over all processes, longest first; a batch with a sixteenth
+    of its tokens ends where rows become shorter than 0.9 of its longest. The number of batches is the same in all
+    processes unless there are fewer rows than processes.
+
+    Args:
+        lengths: tokens in each row, [rows].
+        batch_size: rows in a batch, per process. Exactly one of this and ``tokens_per_batch``.
+        tokens_per_batch: the most tokens in a padded batch (rows times the longest), per process. A row that is longer
+            by itself makes a batch of one.
+        shuffle: True for training, False for evaluation.
+        seed: seed of the order.
+        num_replicas: number of processes; None asks ``torch.distributed`` (1 if that is not in use).
+        rank: number of this process, from 0; None asks ``torch.distributed``.
+        window: batches of ``batch_size`` in a window; 1 leaves every batch as it was drawn, its rows longest first.
+
+    Attributes:
+        first_batch: batches of the current epoch to skip, to go on in the middle of it; :meth:`set_epoch` to another
+            epoch puts it back to 0. It does not change ``len()``, which counts the whole epoch.
+
+    Raises:
+        ValueError: there are no rows, or not exactly one of ``batch_size`` and ``tokens_per_batch`` is given.
+    """
+
+    def __init__(
+        self,
+        lengths: NDArray[np.integer],
+        *,
+        batch_size: int | None = None,
+        tokens_per_batch: int | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        window: int = WINDOW,
+    ) -> None:
+        if len(lengths) == 0:
+            raise ValueError("no rows to make batches of")
+        if (batch_size is None) == (tokens_per_batch is None):
+            raise ValueError("give one of batch_size and tokens_per_batch")
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if num_replicas is None:
+            num_replicas = torch.distributed.get_world_size() if distributed else 1
+        if rank is None:
+            rank = torch.distributed.get_rank() if distributed else 0
+        self.lengths = np.asarray(lengths, dtype=np.int64)
+        super().__init__(self.lengths, num_replicas=num_replicas, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
+        self.batch_size = batch_size
+        self.tokens_per_batch = tokens_per_batch
+        self.window = window
+        self.first_batch = 0
+        self._length = len(self._batches())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the epoch whose order the next pass yields."""
+        if epoch != self.epoch:
+            self.first_batch = 0
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Returns the batches of one epoch in this process."""
+        return self._length
+
+    def __iter__(self) -> Iterator[BatchRows]:
+        # A generator, so that the order is made at the first batch: Lightning sets the epoch after it calls iter().
+        for rows in self._batches()[self.first_batch :]:
+            yield BatchRows(self.epoch, rows)
+
+    def _batches(self) -> list[NDArray[np.int64]]:
+        return self._training_batches() if self.shuffle else self._evaluation_batches()
+
+    def _training_batches(self) -> list[NDArray[np.int64]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.lengths))
+        batches = [batch for window in self._windows(order) for batch in self._cut(self._longest_first(window))]
+        shuffled = (batches[i] for i in rng.permutation(len(batches)))
+        world = self.num_replicas
+        return [(np.resize(batch, world) if len(batch) < world else batch)[self.rank :: world] for batch in shuffled]
+
+    def _evaluation_batches(self) -> list[NDArray[np.int64]]:
+        batches = self._cut(self._longest_first(np.arange(len(self.lengths))), together=1)
+        # Equal numbers of batches keep collective operations of the ranks paired, and no rank is left without any.
+        while len(batches) % self.num_replicas:
+            largest = max(range(len(batches)), key=lambda i: len(batches[i]))
+            if len(batches[largest]) == 1:
+                break
+            batches[largest : largest + 1] = np.array_split(batches[largest], 2)
+        return batches[self.rank :: self.num_replicas]
+
+    def _windows(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        if self.batch_size is None:
+            return [order]
+        together = self.batch_size * self.num_replicas
+        batches = math.ceil(len(order) / together)
+        windows = max(1, round(batches / self.window))
+        return np.split(order, [batches * i // windows * together for i in range(1, windows)])
+
+    def _longest_first(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return rows[np.argsort(-self.lengths[rows], kind="stable")]
+
+    def _cut(self, rows: NDArray[np.int64], together: int | None = None) -> list[NDArray[np.int64]]:
+        """Cuts rows that are sorted longest first into the batches of ``together`` processes (default: all)."""
+        together = together or self.num_replicas
+        if self.batch_size is not None:
+            # The batch that is not full comes first: among the longest, where lengths differ most, it wastes least.
+            step = self.batch_size * together
+            return np.split(rows, range(len(rows) % step or step, len(rows), step))
+        assert self.tokens_per_batch is not None
+        batches = []
+        start = 0
+        while start < len(rows):
+            longest = max(1, int(self.lengths[rows[start]]))
+            count = max(1, self.tokens_per_batch // longest)
+            if not self.shuffle:
+                alike = int(np.searchsorted(-self.lengths[rows[start:]], -_ALIKE * longest, side="right"))
+                count = min(count, max(alike, self.tokens_per_batch // (_SIXTEENTH * longest)))
+            batches.append(rows[start : start + count * together])
+            start += count * together
+        return batches
+
+
+class BatchedRows(Dataset[dict[str, Tensor]]):
+    """A table whose items are batches: asked for a :class:`BatchRows`, it reads those rows at once and collates them.
+
+    Args:
+        table: the tokenised rows.
+        collate: makes the batch of tensors from the rows' columns.
+    """
+
+    def __init__(self, table: datasets.Dataset, collate: Callable[[pa.Table, BatchRows], dict[str, Tensor]]) -> None:
+        self.table = table.with_format("arrow")
+        self.collate = collate
+
+    def __len__(self) -> int:
+        """Returns the number of rows."""
+        return len(self.table)
+
+    def __getitem__(self, batch: BatchRows) -> dict[str, Tensor]:
+        """Returns the batch of those rows, and ``slots``, where its tokens are; see :mod:`lnsub.models.packing`."""
+        tensors = self.collate(self.table[batch.rows], batch)
+        tensors["slots"] = tensors["attention_mask"].flatten().nonzero().squeeze(1)
+        return tensors
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A ``DataLoader`` over :class:`LengthGroupedBatches` that can go on in the middle of an epoch.
+
+    Lightning finds ``state_dict`` and ``load_state_dict`` and keeps the position in its checkpoints.
+    """
+
+    sampler: LengthGroupedBatches
+    delivered: int = 0
+    """Batches of the current epoch handed out so far; those that workers only prefetched do not count."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        # Also a generator: workers must not draw from the sampler before Lightning has told it the epoch.
+        self.delivered = self.sampler.first_batch
+        for batch in super().__iter__():
+            self.delivered += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Returns where in which epoch the loader stands."""
+        return {"epoch": self.sampler.epoch, "batch": self.delivered}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Makes the next pass over the same epoch go on where ``state`` was taken."""
+        self.sampler.set_epoch(state["epoch"])
+        self.sampler.first_batch = state["batch"]
+
+
+def ragged(column: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Splits a column of lists into its values end to end, [sum of lengths], and the lists' lengths, [rows]."""
+    lists = column.combine_chunks()
+    if isinstance(lists, pa.ChunkedArray):  # pyarrow before 15 returns a chunked array for an empty column
+        lists = pa.concat_arrays(lists.chunks)
+    return lists.flatten().to_numpy(), lists.value_lengths().to_numpy().astype(np.int64)
+
+
+def pad(values: NDArray[Any], lengths: NDArray[np.int64], fill: int, multiple: int = 1) -> Tensor:
+    """Pads rows on the right to the longest, in one vectorised step.
+
+    Args:
+        values: the rows' values end to end, [sum of lengths].
+        lengths: the rows' lengths, [rows].
+        fill: the value of the padding.
+        multiple: round the width up to a multiple of this.
+
+    Returns:
+        int64 [rows, width].
+    """
+    width = -(-int(lengths.max()) // multiple) * multiple
+    padded = np.full((len(lengths), width), fill, dtype=np.int64)
+    padded[np.arange(width) < lengths[:, None]] = values
+    return torch.from_numpy(padded)
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Turns tokenised rows into a batch of int64 tensors.
+
+    The batch has ``input_ids`` and ``attention_mask`` [batch, length], ``token_type_ids`` where the rows have them,
+    ``index`` [batch], and ``labels``: [batch] for a column of numbers, [batch, length of the longest] padded
+    with :data:`IGNORED` for a column of lists.
+
+    Args:
+        pad_id: the tokenizer's padding token.
+        multiple: round the padded length up to a multiple of this.
+    """
+
+    pad_id: int
+    multiple: int = 1
+
+    def __call__(self, columns: pa.Table, batch: BatchRows) -> dict[str, Tensor]:
+        """Returns the batch made of ``columns``, the rows that ``batch`` names."""
+        ids, lengths = ragged(columns["input_ids"])
+        tensors = {
+            "input_ids": pad(ids, lengths, self.pad_id, self.multiple),
+            "attention_mask": pad(np.ones_like(ids), lengths, 0, self.multiple),
+            "index": torch.from_numpy(columns["index"].to_numpy().astype(np.int64)),
+        }
+        if "token_type_ids" in columns.column_names:
+            tensors["token_type_ids"] = pad(ragged(columns["token_type_ids"])[0], lengths, 0, self.multiple)
+        labels = columns["labels"]
+        if pa.types.is_list(labels.type):
+            tensors["labels"] = pad(*ragged(labels), IGNORED, self.multiple)
+        else:
+            tensors["labels"] = torch.from_numpy(labels.to_numpy().astype(np.int64))
+        return tensors

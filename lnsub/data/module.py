@@ -1,0 +1,351 @@
+"""How the data of a task gets from rows to batches: read, tokenised once into the cache, grouped by length."""
+
+import hashlib
+import json
+import logging
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import datasets
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase
+
+from lnsub.common.errors import UserError
+from lnsub.common.signals import shield_data_worker
+from lnsub.data.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches, ResumableLoader
+from lnsub.data.rows import RowSource, open_rows, quiet_bars
+from lnsub.models.pretrained import load_tokenizer, tokenizer_fingerprint
+from lnsub.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
+CACHE_VERSION = 1
+"""Raised whenever tokenised rows would come out differently, so that older caches are not used."""
+
+SUBSET_SEED = 20220
+"""Seed of every choice of rows that must not differ between runs or languages: subsets and held-out documents."""
+
+_LONG = 100_000
+"""Rows from which tokenising takes long enough for a progress bar."""
+
+Encoded = dict[str, Sequence[Any] | NDArray[Any]]
+Encoder = Callable[[Mapping[str, Sequence[Any]], Sequence[int]], Encoded]
+
+
+class LanguageDataModule(LightningDataModule, ABC):
+    """The data of one task in one language: rows, tokenised once, in batches of like length.
+
+    Tokenised rows are kept in the datasets cache (``HF_DATASETS_CACHE``) under a name made of the content of the
+    source, of the tokenizer and of the settings, and used by every round, run and process that asks for the same.
+
+    Args:
+        language: the language's code: a sub-folder of the data folder, or part of the Hub configuration's name.
+        tokenizer: the base model's folder or name on the Hub.
+        dataset: data folder (``<folder>/<language>/<split>.parquet``, ``.jsonl`` or ``.csv``) or name on the Hub.
+        max_length: longest input in tokens, special tokens included; what is beyond is cut off.
+        max_train_examples: use only this many rows of the train split, drawn once for all runs; parallel
+            languages get the same rows. None uses all.
+        max_eval_examples: the same for the validation and test splits.
+        batch_size: rows in a training batch, per process.
+        tokens_per_batch: instead of ``batch_size``, the most tokens in a padded training batch, per process.
+        eval_tokens_per_batch: the most tokens in a padded batch of validation, test and prediction, per process.
+        num_workers: loader processes; 0 loads in the main process, which is enough as nothing is tokenised then.
+        seed: seed of the order of training batches.
+        pad_to_multiple_of: round padded lengths up to a multiple of this; 8 suits tensor cores and gives
+            ``torch.compile`` fewer shapes.
+        group_window: ``batch_size`` rows of like length make a batch, out of what was drawn at random for so many
+            batches; 1: batches are random as they stand, which ``model.attention: packed`` makes as fast.
+
+    Raises:
+        UserError: an argument is out of range. What is wrong with the data is said when it is first read.
+    """
+
+    columns: ClassVar[tuple[str, ...]]
+    """Columns of the source that the task reads."""
+    task: Task
+
+    def __init__(
+        self,
+        language: str,
+        tokenizer: str,
+        dataset: str,
+        max_length: int = 128,
+        max_train_examples: int | None = None,
+        max_eval_examples: int | None = None,
+        batch_size: int = 32,
+        tokens_per_batch: int | None = None,
+        eval_tokens_per_batch: int = 16384,
+        num_workers: int = 0,
+        seed: int = 0,
+        pad_to_multiple_of: int = 1,
+        group_window: int = WINDOW,
+    ) -> None:
+        super().__init__()
+        # With fewer rows than processes some process has nothing to evaluate, which is no error.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+        if not language:
+            raise UserError("The language is empty: give its code, such as fr.")
+        for name, value, least in (
+            ("max_length", max_length, 8),
+            ("max_train_examples", max_train_examples, 1),
+            ("max_eval_examples", max_eval_examples, 1),
+            ("batch_size", batch_size, 1),
+            ("tokens_per_batch", tokens_per_batch, 1),
+            ("eval_tokens_per_batch", eval_tokens_per_batch, 1),
+            ("num_workers", num_workers, 0),
+            ("seed", seed, 0),
+            ("pad_to_multiple_of", pad_to_multiple_of, 1),
+            ("group_window", group_window, 1),
+        ):
+            if value is not None and value < least:
+                raise UserError(f"{name} is {value}: it must be at least {least}.")
+        self.language = language
+        self.tokenizer = tokenizer
+        self.dataset = dataset
+        self.max_length = max_length
+        self.max_train_examples = max_train_examples
+        self.max_eval_examples = max_eval_examples
+        self.batch_size = batch_size
+        self.tokens_per_batch = tokens_per_batch
+        self.eval_tokens_per_batch = eval_tokens_per_batch
+        self.num_workers = num_workers
+        self.seed = seed
+        self.pad_to_multiple_of = pad_to_multiple_of
+        self.group_window = group_window
+        self._source: RowSource | None = None
+        self._tables: dict[str, datasets.Dataset] = {}
+
+    # What a task defines
+
+    @abstractmethod
+    def encoder(
+        self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features, left_out: Counter[str]
+    ) -> Encoder:
+        """Returns the function that tokenises rows.
+
+        Args:
+            tokenizer: the tokenizer.
+            where: names the split in messages.
+            features: types of the source's columns.
+            left_out: to be counted up by what the function leaves out, for the log.
+
+        Returns:
+            A function of a batch of rows (values by column) and their numbers in the split, which returns the
+            columns of :meth:`encoded_features`. It may return fewer or more rows.
+        """
+
+    @abstractmethod
+    def encoded_features(self, tokenizer: PreTrainedTokenizerBase) -> datasets.Features:
+        """Returns the types of the tokenised columns: ``input_ids``, ``labels``, ``length``, ``index``, ..."""
+
+    def input_features(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        """Returns the types of the tokenised columns that all tasks with labelled rows share."""
+        lists = [key for key in ("input_ids", "token_type_ids") if key in tokenizer.model_input_names]
+        types = {"input_ids": "int32", "token_type_ids": "int8"}
+        return {
+            **{key: datasets.List(datasets.Value(types[key])) for key in lists},
+            "length": datasets.Value("int32"),
+            "index": datasets.Value("int64"),
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """Returns all that the tokenised rows depend on besides the source and the tokenizer, JSON-able."""
+        return {"max_length": self.max_length}
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> Collator:
+        """Returns what makes tensors of the rows of a batch."""
+        return Collator(tokenizer.pad_token_id, self.pad_to_multiple_of)
+
+    def open(self) -> RowSource:
+        """Opens the source; see :func:`~lnsub.data.rows.open_rows`."""
+        return open_rows(self.dataset, self.language, self.columns)
+
+    def choose(self, source: RowSource, split: str) -> tuple[str, Callable[[int], NDArray[np.int64]] | None]:
+        """Chooses the rows that stand for a split.
+
+        Returns:
+            The split of the source to read, and a function from its number of rows to the rows to use, or None for all.
+        """
+        source.require(split)
+        return split, None
+
+    # Tokenising
+
+    @property
+    def source(self) -> RowSource:
+        """The rows, opened at first use."""
+        if self._source is None:
+            self._source = self.open()
+        return self._source
+
+    def table(self, split: str) -> datasets.Dataset:
+        """Returns a split's tokenised rows, memory-mapped from the cache, which is filled where it lacks them.
+
+        Args:
+            split: ``train``, ``validation`` or ``test``.
+
+        Raises:
+            UserError: there is no such language, split or column, or a row is not what the task needs.
+        """
+        if split not in self._tables:
+            tokenizer = load_tokenizer(self.tokenizer)
+            if self.max_length > tokenizer.model_max_length:
+                raise UserError(
+                    f"max_length is {self.max_length}, but '{self.tokenizer}' takes at most"
+                    f" {tokenizer.model_max_length} tokens."
+                )
+            path = self._cache_file(split)
+            if not path.exists():
+                self._tokenise(split, tokenizer, path)
+            self._tables[split] = datasets.Dataset.from_file(str(path))
+        return self._tables[split]
+
+    def _limit(self, split: str) -> int | None:
+        return self.max_train_examples if split == "train" else self.max_eval_examples
+
+    def _cache_file(self, split: str) -> Path:
+        origin, _ = self.choose(self.source, split)
+        parts = {
+            "version": CACHE_VERSION,
+            "task": self.task.name,
+            "source": self.source.fingerprint(origin),
+            "split": split,
+            "limit": self._limit(split),
+            "tokenizer": tokenizer_fingerprint(self.tokenizer),
+            "settings": self.settings(),
+        }
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+        folder = Path(datasets.config.HF_DATASETS_CACHE) / "lnsub"
+        return folder / f"{self.task.name}-{self.language}-{split}-{digest}.arrow"
+
+    def _tokenise(self, split: str, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+        origin, choice = self.choose(self.source, split)
+        rows = self.source.read(origin)
+        numbers = np.arange(len(rows)) if choice is None else choice(len(rows))
+        limit = self._limit(split)
+        if limit is not None and limit < len(numbers):
+            numbers = np.sort(np.random.default_rng(SUBSET_SEED).permutation(numbers)[:limit])
+        if len(numbers) < len(rows):
+            rows = rows.select(numbers, keep_in_memory=True, new_fingerprint=path.stem)
+        where = self.source.where(origin)
+        left_out: Counter[str] = Counter()
+        encode = self.encoder(tokenizer, where, rows.features, left_out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with quiet_bars(len(rows) < _LONG):
+            # datasets writes to a temporary file and renames it, so other processes never see half a table. Its own
+            # fingerprint would hash the tokenizer, whose state changes with every call.
+            table = rows.map(
+                lambda batch, positions: encode(batch, numbers[positions].tolist()),
+                batched=True,
+                with_indices=True,
+                remove_columns=rows.column_names,
+                features=self.encoded_features(tokenizer),
+                cache_file_name=str(path),
+                new_fingerprint=path.stem,
+                desc=f"Tokenising {self.language} {split}",
+            )
+        for what, count in left_out.items():
+            log.info("%s: left out %d %s", where, count, what)
+        if len(table) == 0:
+            path.unlink(missing_ok=True)
+            raise UserError(f"{where} has no row from which the tokenizer of '{self.tokenizer}' makes any token.")
+
+    # Lightning's hooks
+
+    def prepare_data(self) -> None:
+        """Fills the cache for what the trainer is about to do, in one process; without a trainer, for all splits."""
+        stage = self.trainer.state.fn if self.trainer is not None else None
+        for split in self._splits(stage):
+            self.table(split)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Opens the tokenised splits of a stage.
+
+        Args:
+            stage: ``fit``, ``validate``, ``test`` or ``predict``; None opens all splits there are.
+        """
+        for split in self._splits(stage):
+            self.table(split)
+
+    def _splits(self, stage: str | None) -> list[str]:
+        if stage is None:
+            return ["train", "validation", *(["test"] if "test" in self.source.splits() else [])]
+        if stage == "predict":
+            return ["test" if "test" in self.source.splits() else "validation"]
+        return {"fit": ["train", "validation"], "validate": ["validation"], "test": ["test"]}[stage]
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Returns shuffled batches of the train split."""
+        return ResumableLoader(**self._loader_arguments("train", training=True))
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Returns the validation split, each row once over all processes."""
+        return DataLoader(**self._loader_arguments("validation", training=False))
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Returns the test split, each row once over all processes."""
+        return DataLoader(**self._loader_arguments("test", training=False))
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Returns the test split, or the validation split where there is none."""
+        (split,) = self._splits("predict")
+        return DataLoader(**self._loader_arguments(split, training=False))
+
+    def _loader_arguments(self, split: str, *, training: bool) -> dict[str, Any]:
+        table = self.table(split)
+        by_tokens = self.tokens_per_batch if training else self.eval_tokens_per_batch
+        sampler = LengthGroupedBatches(
+            table.data.column("length").to_numpy(),
+            batch_size=self.batch_size if by_tokens is None else None,
+            tokens_per_batch=by_tokens,
+            shuffle=training,
+            seed=self.seed,
+            num_replicas=None if self.trainer is None else self.trainer.world_size,
+            rank=None if self.trainer is None else self.trainer.global_rank,
+            window=self.group_window,
+        )
+        return {
+            "dataset": BatchedRows(table, self.collator(load_tokenizer(self.tokenizer), training=training)),
+            "sampler": sampler,
+            "batch_size": None,
+            # Its own, as seeds for workers are drawn from it: else they would move on the numbers that dropout takes.
+            "generator": torch.Generator(),
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "worker_init_fn": shield_data_worker,
+            "pin_memory": torch.cuda.is_available(),
+        }
+
+
+def label_reader(names: Sequence[str], feature: Any) -> Callable[[Any, str], int]:
+    """Makes the function that turns a label as it stands in the source into its number.
+
+    Args:
+        names: the labels in the order of their numbers.
+        feature: type of the source's labels. If it names them, its own numbers are read by name.
+
+    Returns:
+        A function of a label (number, number as text, or name) and a description of its row, which raises a
+        :class:`UserError` for what is not a label.
+    """
+    numbers: dict[Any, int] = {name: number for number, name in enumerate(names)}
+    if isinstance(feature, datasets.ClassLabel):
+        numbers |= {i: numbers[name] for i, name in enumerate(feature.names) if name in names}
+    else:
+        numbers |= {key: number for number in range(len(names)) for key in (number, str(number))}
+
+    def read(label: Any, row: str) -> int:
+        number = numbers.get(label) if isinstance(label, (str, int, float)) else None
+        if number is None:
+            expected = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+            raise UserError(f"{row} has the label {label!r}: it must be one of {expected}.")
+        return number
+
+    return read

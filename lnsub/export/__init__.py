@@ -1,0 +1,1 @@
+"""Sub-networks as Hugging Face model folders."""

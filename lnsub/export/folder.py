@@ -1,0 +1,196 @@
+"""A Hugging Face model folder with a sub-network's weights: rewound (theta_0 under the mask) or fine-tuned."""
+
+import copy
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lnsub.common.errors import UserError
+from lnsub.common.lookup import lookup
+from lnsub.export.model_card import Card, Training, model_card
+from lnsub.models.pretrained import load_config, load_tokenizer, quiet
+from lnsub.runs.records import FILE_NAME, read
+from lnsub.tasks.mlm import MLMTask
+from lnsub.tasks.task import Task
+from lnsub.tasks.wikiann import WikiANNTask
+from lnsub.tasks.xnli import XNLITask
+from lnsub.tickets.ticket import Ticket
+from lnsub.training.module import SubnetModule
+
+TICKET_FILE = "ticket.safetensors"
+"""The ticket itself in the folder: which weights are pruned cannot be told from zeros alone."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How the model of a task is made and loaded."""
+
+    task: Callable[[str], Task]
+    auto_class: str
+    pipeline: str
+
+
+TASKS: dict[str, _Kind] = {
+    "xnli": _Kind(XNLITask, "AutoModelForSequenceClassification", "text-classification"),
+    "wikiann": _Kind(lambda base_model: WikiANNTask(), "AutoModelForTokenClassification", "token-classification"),
+    "mlm": _Kind(MLMTask, "AutoModelForMaskedLM", "fill-mask"),
+}
+"""The tasks whose models can be exported."""
+
+
+def export(
+    ticket: str | Path,
+    output: str | Path,
+    *,
+    base_model: str | None = None,
+    checkpoint: str | Path | None = None,
+    task: str | None = None,
+) -> Path:
+    """Writes a model folder, whole or not at all.
+
+    The folder loads with plain ``from_pretrained`` and gives the same predictions to the last bit. It holds the model
+    (``model.safetensors``, float32, pruned weights exactly 0), the tokenizer, the ticket and a model card.
+
+    Args:
+        ticket: a ticket file.
+        output: the folder; it must be empty or not there yet.
+        base_model: a Hub id or a folder with the base model; None takes the one that the ticket names.
+        checkpoint: ``checkpoints/last.ckpt`` of a fit under this ticket, whose fine-tuned weights are taken; None takes
+            theta_0, with the task head, and a pooler that the base model lacks, as the ticket's seed draws them.
+        task: a key of :data:`TASKS`, which decides on the head; None takes the ticket's.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: the folder has something in it; the base model is not the ticket's; the checkpoint is of another
+            model, of another ticket, or holds no trained weights; there is no such task.
+    """
+    output = Path(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output} is there already and is not an empty folder: name another one for --output")
+    found = Ticket.load(ticket)
+    kind = _kind(found, task)
+    module = _module(found, kind, base_model)
+    training = None if checkpoint is None else _fine_tune(module, found, Path(checkpoint))
+    # Beside the output, so that moving it there is one step.
+    place = output.resolve()
+    part = place.with_name(f".{place.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        part.mkdir(parents=True)
+        _save_model(module, part)
+        _save_tokenizer(module.base_model, part)
+        found.save(part / TICKET_FILE)
+        card = _card(module, found, kind, place.name, training)
+        readme = part / "README.md"
+        readme.write_text(model_card(card), encoding="utf-8")
+        for file in part.iterdir():  # the library's weights file is for its owner alone, whatever the umask says
+            file.chmod(readme.stat().st_mode)
+        part.replace(place)
+    except OSError as error:
+        raise UserError(f"cannot write the model to {output}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return output
+
+
+def _kind(ticket: Ticket, task: str | None) -> _Kind:
+    name = task or ticket.provenance.task
+    if task is None and name not in TASKS:
+        raise UserError(
+            f"ticket {ticket.where} is of the task {name!r}, for which no one head is made: choose a head with --task, "
+            f"one of {', '.join(TASKS)}"
+        )
+    return lookup("task", name, TASKS)
+
+
+def _module(ticket: Ticket, kind: _Kind, base_model: str | None) -> SubnetModule:
+    """The model under the ticket's mask, with the head that the ticket's run began with."""
+    p = ticket.provenance
+    if base_model is None:
+        try:
+            load_config(p.base_model)
+        except UserError as error:
+            raise UserError(f"{error} The ticket names that base model; say where it is with --base-model.") from error
+    place = base_model or p.base_model
+    return SubnetModule(kind.task(place), place, ticket=str(ticket.path), seed=max(p.seed, 0))
+
+
+def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:
+    """Puts a checkpoint's weights in the place of theta_0, and tells what is known of them."""
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}: a fit writes it as checkpoints/last.ckpt in its folder")
+    try:
+        loaded = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        state: dict[str, Tensor] = loaded["state_dict"]
+        step = int(loaded["global_step"])
+    except Exception as error:
+        raise UserError(f"{path} is not a checkpoint of `lnsub fit`: it cannot be read so") from error
+    here = module.state_dict()
+    odd = sorted(
+        name
+        for name in here.keys() | state.keys()
+        if name not in here or name not in state or here[name].shape != state[name].shape
+    )
+    if odd:
+        raise UserError(
+            f"{path} is a checkpoint of another model: {odd[0].removeprefix('model.')} differs; give that of a fit "
+            "of this base model and task, or choose the task with --task"
+        )
+    before = module.subnet.mask
+    prunable = {id(weight) for weight in module.subnet.weights.values()}
+    names = [name for name, weight in module.named_parameters() if id(weight) in prunable]
+    rewound = all(torch.equal(state[name], here[name]) for name in names)
+    module.load_state_dict(state)
+    module.subnet.sync()
+    if module.subnet.mask != before:
+        raise UserError(
+            f"{path} is of a fit under another mask (sparsity {module.subnet.mask.sparsity:.4f}) than that of ticket "
+            f"{ticket.where} on this model ({before.sparsity:.4f}): give the checkpoint of a fit of this ticket"
+        )
+    if rewound:
+        raise UserError(
+            f"{path} holds theta_0 and no trained weights, as it was written between two rounds: let the fit "
+            "finish, or export without --checkpoint"
+        )
+    module.subnet.apply()
+    records = [r for r in read(path.parent.parent / FILE_NAME) if r.ticket == ticket.checksum]
+    return Training(path.name, step, records)
+
+
+def _save_model(module: SubnetModule, folder: Path) -> None:
+    # The state is that of the live model, so that the library sees which weights are tied.
+    state = {name: t for name, t in module.model.state_dict().items() if not name.endswith(".weight_mask")}
+    with quiet():
+        module.model.save_pretrained(folder, state_dict=state)
+
+
+def _save_tokenizer(base_model: str, folder: Path) -> None:
+    tokenizer = copy.deepcopy(load_tokenizer(base_model))  # whose last call may have left a truncation in it
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(folder)
+
+
+def _card(module: SubnetModule, ticket: Ticket, kind: _Kind, name: str, training: Training | None) -> Card:
+    seq2seq = module.model.config.is_encoder_decoder
+    mask = module.subnet.mask
+    weights = module.subnet.weights
+    return Card(
+        name=name,
+        auto_class="AutoModelForSeq2SeqLM" if seq2seq else kind.auto_class,
+        pipeline="text2text-generation" if seq2seq else kind.pipeline,
+        base_model=module.base_model,
+        ticket=ticket,
+        ticket_file=TICKET_FILE,
+        weights={n: weight.numel() for n, weight in weights.items()},
+        kept={n: int(bits.sum()) for n, bits in mask.items()},
+        zeros=sum(weight.numel() - int(weight.count_nonzero()) for weight in weights.values()),
+        training=training,
+    )

@@ -1,0 +1,166 @@
+"""The model card of an exported sub-network: what it is, where it comes from, how to load it, what zeros are worth."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lnsub.models.pretrained import looks_local
+from lnsub.runs.records import Record
+from lnsub.tickets.parameters import group_columns
+from lnsub.tickets.provenance import INHERITED
+from lnsub.tickets.ticket import Ticket
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is known of fine-tuned weights."""
+
+    checkpoint: str
+    """Name of the checkpoint file."""
+    step: int
+    """The optimizer step that they are of."""
+    records: Sequence[Record]
+    """What was measured of them; may be empty."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model card tells."""
+
+    name: str
+    """Name of the folder."""
+    auto_class: str
+    """The ``AutoModelFor...`` that loads it."""
+    pipeline: str
+    """The Hub's name for what it does."""
+    base_model: str
+    """Name or folder of the base model; of a folder only the last part is told."""
+    ticket: Ticket
+    """The ticket whose mask is on the weights."""
+    ticket_file: str
+    """Name of its file in the folder."""
+    weights: Mapping[str, int]
+    """How many weights each prunable parameter of the model has."""
+    kept: Mapping[str, int]
+    """How many of them the mask keeps; all, where the ticket lacks the parameter."""
+    zeros: int
+    """How many of all these weights are 0, pruned or not."""
+    training: Training | None
+    """None for rewound weights."""
+
+
+def model_card(card: Card) -> str:
+    """Writes a model card.
+
+    Args:
+        card: what it tells.
+
+    Returns:
+        Markdown with the Hub's YAML head.
+    """
+    base = Path(card.base_model).name if looks_local(card.base_model) else card.base_model
+    total, kept = sum(card.weights.values()), sum(card.kept.values())
+    return f"""{_head(card)}
+# {card.name}
+
+A sub-network of `{base}`: of its {total:,} prunable weights (the linear layers inside the encoder's and decoder's
+blocks, and the pooler's) {total - kept:,} are pruned, a sparsity of {1 - kept / total:.4f}.{_differences(card)}
+
+{_weights(card, base)}
+
+## How to load it
+
+```python
+from transformers import AutoTokenizer, {card.auto_class}
+
+model = {card.auto_class}.from_pretrained("{card.name}")
+tokenizer = AutoTokenizer.from_pretrained("{card.name}")
+```
+
+## The ticket
+
+Which weights are kept is decided by a ticket, a mask with its provenance, made with lnsub in the manner of Foroutan et
+al. (2022), "Discovering Language-neutral Sub-networks in Multilingual Language Models". It is in this folder:
+`{card.ticket_file}`.
+
+{_provenance(card.ticket, base)}
+
+## Sparsity by layer and kind of matrix
+
+{_sparsities(card)}
+
+## What the zeros are worth
+
+- Pruned weights are stored densely, as zeros in float32. By themselves they save no memory and no time: the file and
+  the model are as large as the dense one.{_other_zeros(card)}
+- Fine-tuning moves the zeros. To train on inside the sub-network, mask the gradients, or give `{card.ticket_file}` to
+  `lnsub fit` as `model.ticket`.
+"""
+
+
+def _head(card: Card) -> str:
+    """The Hub's YAML; JSON strings are YAML strings, so that a code like ``no`` stays a word."""
+    languages = card.ticket.provenance.language.split("+")
+    lines = ["library_name: transformers", f"pipeline_tag: {card.pipeline}"]
+    if not looks_local(card.base_model):
+        lines.append(f"base_model: {json.dumps(card.base_model)}")
+    if languages != [INHERITED]:
+        lines.append(f"language: {json.dumps(languages)}")
+    lines.append("tags: [lnsub, pruning, sparsity, lottery-ticket]")
+    return "\n".join(["---", *lines, "---"])
+
+
+def _differences(card: Card) -> str:
+    """What the ticket and this model do not share, so that their sparsities differ."""
+    only_ticket = sorted(card.ticket.masks.keys() - card.weights.keys())
+    only_model = sorted(card.weights.keys() - card.ticket.masks.keys())
+    text = f" The ticket's {', '.join(only_ticket)} is not in this model." if only_ticket else ""
+    return text + (f" {', '.join(only_model)} is not in the ticket, and dense." if only_model else "")
+
+
+def _weights(card: Card, base: str) -> str:
+    if card.training is None:
+        return (
+            f"The others have the values of `{base}` itself (rewound): nothing here is fine-tuned. The task head, and "
+            "whatever else that model lacks, has its initial random values and needs training."
+        )
+    text = f"The others are fine-tuned: they are those of `{card.training.checkpoint}` at step {card.training.step:,}."
+    return " ".join([text, *(_measured(record) for record in card.training.records)])
+
+
+def _measured(record: Record) -> str:
+    return f"On {record.target}, {record.split}: {record.metric} {record.value:.4f} ({record.n:,} examples)."
+
+
+def _provenance(ticket: Ticket, base: str) -> str:
+    facts = dataclasses.asdict(ticket.provenance) | {"base_model": base}
+    rows = [(name, str(value)) for name, value in facts.items() if value != ""] + [("checksum", ticket.checksum)]
+    return _table(["field", "value"], [[name, f"`{value}`"] for name, value in rows])
+
+
+def _sparsities(card: Card) -> str:
+    names = list(card.weights)
+    cells: dict[str, dict[str, str]] = {}
+    for by in (("layer", "kind"), ("layer",), ("kind",), ()):
+        for group, columns in group_columns(names, by).items():
+            told = dict(zip(by, group, strict=True))
+            weights, kept = (sum(n[names[m]] for m in columns) for n in (card.weights, card.kept))
+            row = cells.setdefault(told.get("layer", "all"), {})
+            row[told.get("kind", "all")] = f"{1 - kept / weights:.4f}"
+    kinds = [*(kind for (kind,) in group_columns(names, ("kind",))), "all"]
+    rows = [[layer, *(row.get(kind, "") for kind in kinds)] for layer, row in cells.items()]
+    return _table(["layer", *kinds], rows)
+
+
+def _other_zeros(card: Card) -> str:
+    others = card.zeros - (sum(card.weights.values()) - sum(card.kept.values()))
+    if not others:
+        return ""
+    return f"\n- {others:,} kept weights are 0 as well, so zeros do not tell what is pruned: `{card.ticket_file}` does."
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)

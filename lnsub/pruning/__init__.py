@@ -1,0 +1,1 @@
+"""Masks, scores, schedules and exact selection, on tensors alone."""

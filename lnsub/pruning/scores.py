@@ -1,0 +1,129 @@
+"""How important each weight is. Scores say nothing of what is pruned for it: that is :mod:`lnsub.pruning.selection`.
+
+A score is a pure function from what is known of the weights to one number for each. Selection ranks by the number's
+absolute value, so a score need not take it, and :func:`magnitude` needs no copy of the weights. A new one is a function
+here and a line in :data:`SCORES`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lnsub.common.lookup import lookup
+from lnsub.pruning.masks import generator_for
+from lnsub.pruning.sharding import shared_like
+
+
+@dataclass(frozen=True)
+class ScoreInputs:
+    """What a score can be made from.
+
+    Attributes:
+        weights: the trained weights by parameter name; their names, shapes and devices are those of the score.
+        init: theta_0 by parameter name, for the same parameters at least, on any device.
+        gradients: the loss gradient by parameter name, likewise.
+        seed: for scores that are drawn at random.
+    """
+
+    weights: Mapping[str, Tensor]
+    init: Mapping[str, Tensor] | None = None
+    gradients: Mapping[str, Tensor] | None = None
+    seed: int = 0
+
+    def beside_weights(self, what: str) -> dict[str, Tensor]:
+        """Returns ``init`` or ``gradients`` for exactly the parameters in ``weights``, on their devices.
+
+        Raises:
+            ValueError: it was not given, lacks a parameter, or has one of another shape; the message names it.
+        """
+        given: Mapping[str, Tensor] | None = getattr(self, what)
+        if given is None:
+            raise ValueError(f"This score needs {what}: give it in ScoreInputs.")
+        found = {}
+        for name, weight in self.weights.items():
+            if name not in given:
+                raise ValueError(f"The {what} of {name!r} is missing: this score needs it for every weight.")
+            if given[name].shape != weight.shape:
+                raise ValueError(
+                    f"The {what} of {name!r} has shape {tuple(given[name].shape)}, its weights {tuple(weight.shape)}."
+                )
+            found[name] = given[name].detach().to(weight.device)
+        return found
+
+
+@dataclass(frozen=True)
+class Score:
+    """An entry of :data:`SCORES`.
+
+    Attributes:
+        compute: the function; it takes a :class:`ScoreInputs`.
+        needs_init: whether it reads ``init``.
+        needs_gradients: whether it reads ``gradients``, which cost extra passes over data.
+    """
+
+    compute: Callable[[ScoreInputs], Mapping[str, Tensor]]
+    needs_init: bool = False
+    needs_gradients: bool = False
+
+
+def score(name: str, inputs: ScoreInputs) -> Mapping[str, Tensor]:
+    """Computes the score called ``name``.
+
+    Args:
+        name: a key of :data:`SCORES`.
+        inputs: what it is made from.
+
+    Returns:
+        One tensor per entry of ``inputs.weights``, of its shape and on its device. The larger a number's absolute
+        value, the more important the weight. The tensors may be the weights themselves: do not write to them.
+
+    Raises:
+        UserError: there is no score of that name.
+        ValueError: the score needs something that ``inputs`` lacks.
+    """
+    return lookup("score", name, SCORES).compute(inputs)
+
+
+def magnitude(inputs: ScoreInputs) -> Mapping[str, Tensor]:
+    """The weights themselves: |w|, as in Han et al. (2015, https://arxiv.org/abs/1506.02626)."""
+    return inputs.weights
+
+
+def magnitude_init(inputs: ScoreInputs) -> Mapping[str, Tensor]:
+    """theta_0: |theta_0|, whose masks are the inherited ones, that pruning without any fine-tuning gives."""
+    return inputs.beside_weights("init")
+
+
+def taylor(inputs: ScoreInputs) -> Mapping[str, Tensor]:
+    """Weight times gradient: to first order, by how much the loss changes without the weight.
+
+    Molchanov et al. (2019, https://arxiv.org/abs/1906.10771), whose square of it ranks alike; Michel et al. (2019,
+    https://arxiv.org/abs/1905.10650) for attention heads.
+    """
+    gradients = inputs.beside_weights("gradients")
+    return {name: weight.detach() * gradients[name] for name, weight in inputs.weights.items()}
+
+
+def random(inputs: ScoreInputs) -> Mapping[str, Tensor]:
+    """Uniform in (0, 1], float32: the control that any other score must beat.
+
+    A weight's number depends on the seed, the parameter's name and its place alone, so every rank and every round has
+    the same ones, and the kept weights of a sparser random mask are among those of a denser one.
+    """
+    scores = {}
+    for name, weight in inputs.weights.items():
+        # Drawn on the CPU, so that the numbers do not depend on the device. rand() is in [0, 1).
+        uniform = torch.rand(weight.shape, generator=generator_for("random", inputs.seed, name), dtype=torch.float32)
+        scores[name] = shared_like(uniform.neg_().add_(1.0), weight).to(weight.device)
+    return scores
+
+
+SCORES: Mapping[str, Score] = {
+    "magnitude": Score(magnitude),
+    "random": Score(random),
+    "magnitude_init": Score(magnitude_init, needs_init=True),
+    "taylor": Score(taylor, needs_gradients=True),
+}
+"""The scores by the name that a config gives them."""

@@ -1,0 +1,139 @@
+"""Overlap against transfer: a point a pair of languages, with the correlation."""
+
+from typing import Any
+
+import pandas as pd
+
+from lnsub.analysis.transfer_cells import correlation
+from lnsub.report.axes import number
+from lnsub.report.collect import Material
+from lnsub.report.figure import Figure, Missing, Options, Panel, at, by_study, metric_name, nearest, sparsity_name
+from lnsub.report.figures.transfer import cells_of
+from lnsub.report.plots import Dot, plain_key, point_cloud, swatch
+from lnsub.report.tables import DASH, rows_table
+
+_MEASURES = {"overlap": "overlap", "departure_overlap": "overlap of departures"}
+
+
+def overlap_against_transfer(material: Material, options: Options) -> Figure | Missing:
+    """A point a pair of languages: how far their tickets overlap, and how well the one serves the other."""
+    title = "Overlap against transfer"
+    points = _points(material)
+    if points.empty:
+        return Missing(
+            title, "it takes tickets of two languages or more (tickets/*.safetensors) and transfer records between them"
+        )
+    sparsities = sorted(set(points["sparsity"]))
+    shown = {study: nearest(rows["sparsity"], options.sparsities) for study, rows in by_study(points, material.studies)}
+    panels, found = [], list[dict[str, Any]]()
+    for study, rows in by_study(points, material.studies):
+        metric = metric_name(str(rows["metric"].iloc[0]))
+        for measure, name in _MEASURES.items():
+            known = rows[rows[measure].notna()] if measure in rows else rows[:0]
+            for sparsity, part in known.groupby("sparsity"):
+                facts = {"study": study, "sparsity": sparsity, "measure": measure}
+                pairs = list(zip(part["source"], part["target"], strict=True))
+                found += [facts | row for row in correlation(list(part[measure]), list(part["relative"]), pairs)]
+            drawn = known[known["sparsity"].isin(shown[study])]
+            if not drawn.empty:
+                svg = point_cloud(
+                    [_dot(row, measure, sparsities) for row in drawn.to_dict("records")],
+                    label=f"{study}: relative change of {metric} against {name}",
+                    x_label=f"{name} of source and target, %",
+                    y_label=f"{metric} against the target's own, %",
+                )
+                panels.append(Panel(f"{study}: {name}", svg))
+    entries = [
+        (swatch(sparsities.index(s), "mark"), f"{sparsity_name(s)} pruned")
+        for s in sorted({s for chosen in shown.values() for s in chosen})
+    ]
+    reading = (
+        "A point for each source and target: across, the overlap of their tickets; upwards, how far the source's "
+        "ticket does better or worse on the target than the target's own, relative to it. The table has Pearson's and "
+        "Spearman's correlation of the two at each sparsity. Fisher's 95 % interval takes pairs as independent; they "
+        "share languages, so the bootstrap over languages is the more careful one (it takes four languages)."
+    )
+    main = [row for row in found if row["sparsity"] in shown[row["study"]] and row["coefficient"] == "pearson"]
+    return Figure(
+        "overlap_against_transfer",
+        title,
+        reading,
+        tuple(panels),
+        plain_key(entries),
+        points,
+        _lead(main),
+        tuple(filter(None, map(_related, main))),
+        _table(found),
+        {"correlations": pd.DataFrame(found)},
+    )
+
+
+def _points(material: Material) -> pd.DataFrame:
+    """A row a study, sparsity, source and target: the overlap of their tickets, and the transfer cell."""
+    cells, pairs = cells_of(material), material.language_pairs
+    if cells.empty or pairs.empty:
+        return pd.DataFrame()
+    cells = cells[(cells["source"] != cells["target"]) & cells["relative"].notna()]
+    return cells.merge(pairs, on=["study", "sparsity", "source", "target"])
+
+
+def _dot(row: dict[Any, Any], measure: str, sparsities: list[float]) -> Dot:
+    x, y = 100 * row[measure], 100 * row["relative"]
+    place = f"{row['source']} → {row['target']}, {100 * row['sparsity']:g} % pruned"
+    return Dot(x, y, sparsities.index(row["sparsity"]), f"{place}: {_MEASURES[measure]} {x:.1f} %, change {y:.1f} %")
+
+
+def _bounds(row: dict[str, Any]) -> tuple[float, float] | None:
+    """The more careful of the two intervals that there is."""
+    kind = "bootstrap" if row["bootstrap_low"] is not None else "fisher"
+    return None if row[f"{kind}_low"] is None else (row[f"{kind}_low"], row[f"{kind}_high"])
+
+
+def _lead(rows: list[dict[str, Any]]) -> str:
+    """In how many cases overlap and transfer are seen to go together, in words."""
+    known = [bounds for row in rows if row["measure"] == "overlap" and (bounds := _bounds(row))]
+    if not known:
+        return ""
+    together, against = sum(low > 0 for low, _ in known), sum(high < 0 for _, high in known)
+    rest = len(known) - together - against
+    return (
+        f"More overlap goes with better transfer in {together} of {len(known)} cases (study and sparsity) and with "
+        f"worse transfer in {against}; in {rest} no relation is shown."
+    )
+
+
+def _related(row: dict[str, Any]) -> str:
+    """What one correlation says, in words."""
+    if row["value"] is None:
+        return ""
+    text = f"{at(row['study'], row['sparsity'])}: over {row['pairs']} pairs, {_MEASURES[row['measure']]} "
+    text += f"and transfer correlate by r = {number(row['value'], 2)}"
+    bounds = _bounds(row)
+    if bounds is None:
+        return f"{text}; too few pairs for an interval."
+    low, high = bounds
+    told = "they go together" if low > 0 else "they go against each other" if high < 0 else "no relation is shown"
+    return f"{text} (95 %: {_interval(low, high)}): {told}."
+
+
+def _table(found: list[dict[str, Any]]) -> str:
+    head = ("study", "sparsity", "of", "coefficient", "r", "Fisher's interval", "bootstrap", "pairs", "languages")
+    body = [
+        (
+            row["study"],
+            sparsity_name(row["sparsity"]),
+            _MEASURES[row["measure"]],
+            row["coefficient"].title(),
+            DASH if row["value"] is None else number(row["value"], 2),
+            _interval(row["fisher_low"], row["fisher_high"]),
+            _interval(row["bootstrap_low"], row["bootstrap_high"]),
+            str(row["pairs"]),
+            str(row["languages"]),
+        )
+        for row in found
+    ]
+    return rows_table(head, body, folded=f"All {len(body)} correlations")
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return DASH if low is None or high is None else f"{number(low, 2)} to {number(high, 2)}"

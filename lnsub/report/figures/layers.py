@@ -1,0 +1,136 @@
+"""Figures of mean overlap: against sparsity, and by layer."""
+
+import pandas as pd
+
+from lnsub.report.collect import Material
+from lnsub.report.figure import (
+    Figure,
+    Missing,
+    Options,
+    Panel,
+    at,
+    by_level,
+    by_study,
+    extremes,
+    nearest,
+    percent,
+    sparsity_name,
+)
+from lnsub.report.figures.overlap import NO_TICKETS
+from lnsub.report.pairs import mean_pairs
+from lnsub.report.plots import Line, line_plot, plain_key, swatch
+from lnsub.report.tables import DASH, rows_table
+from lnsub.tickets.parameters import layer_key
+
+
+def overlap_by_sparsity(material: Material, options: Options) -> Figure | Missing:
+    """The mean overlap over pairs of languages, a line a study, with the level that chance gives."""
+    title = "Mean overlap against sparsity"
+    data = mean_pairs(material.pairs, [])
+    if data.empty:
+        return Missing(title, NO_TICKETS)
+    lines, entries = _lines(data, material, "sparsity", 100.0)
+    svg = line_plot(lines, label="Mean overlap of tickets of two languages against sparsity", x_label=_X, y_label=_Y)
+    panels = [Panel("All weights together", svg)]
+    null = "null" in data and bool(data["null"].notna().any())
+    if "departure_overlap" in data and data["departure_overlap"].notna().any():
+        lines, _ = _lines(data, material, "sparsity", 100.0, "departure_overlap", "null")
+        label = "Mean overlap of departures of two languages against sparsity"
+        panels.append(Panel("Departures", line_plot(lines, label=label, x_label=_X, y_label=_Y)))
+    reading = "The mean over pairs of languages of their tickets' overlap. Dashed: random masks of the same densities"
+    reading += "; for departures, those that are independent given the base model's weights." if null else "."
+    return Figure(
+        "overlap_by_sparsity",
+        title,
+        reading,
+        tuple(panels),
+        plain_key(entries),
+        data,
+        findings=_ordered(data, options),
+        table=_table(data, material),
+    )
+
+
+_X, _Y = "sparsity, %", "overlap, %"
+
+
+def overlap_by_layer(material: Material, options: Options) -> Figure | Missing:
+    """The mean overlap over pairs of languages by layer, a line a study."""
+    title = "Overlap by layer"
+    data = mean_pairs(material.layers, ["layer"])
+    if data.empty:
+        return Missing(title, NO_TICKETS)
+    panels, leads, findings, entries = [], [], [], list[tuple[str, str]]()
+    for sparsity in nearest(data["sparsity"], options.sparsities):
+        rows = data[data["sparsity"] == sparsity].copy()
+        layers = sorted(set(rows["layer"]), key=layer_key)
+        rows["place"] = rows["layer"].map({layer: float(place) for place, layer in enumerate(layers)})
+        lines, entries = _lines(rows, material, "place", 1.0)
+        ticks = [(float(place), _short(layer)) for place, layer in enumerate(layers)]
+        label = f"Mean overlap by layer at {sparsity_name(sparsity)} sparsity"
+        svg = line_plot(lines, label=label, x_label="layer", y_label="overlap, %", x_ticks=ticks)
+        panels.append(Panel(f"{sparsity_name(sparsity)} pruned", svg))
+        for study, part in by_study(rows, material.studies):
+            findings.append(_least(study, sparsity, part))
+            low, _ = extremes(part, "overlap")
+            leads.append((study, sparsity, f"{_layer_name(low['layer'])} ({percent(low['overlap'])})"))
+    reading = "The mean over pairs of languages of their tickets' overlap inside each layer. Dashed: what chance gives."
+    lead = f"Tickets of two languages differ most in: {by_level(leads)}."
+    return Figure("overlap_by_layer", title, reading, tuple(panels), plain_key(entries), data, lead, tuple(findings))
+
+
+def _lines(
+    data: pd.DataFrame, material: Material, x: str, scale: float, column: str = "overlap", chance: str = "chance"
+) -> tuple[list[Line], list[tuple[str, str]]]:
+    lines, entries = [], []
+    for study, rows in by_study(data[data[column].notna()], material.studies):
+        rows = rows.sort_values(x)
+        style = material.studies.index(study)
+        places = [scale * value for value in rows[x]]
+        lines.append(Line(study, style, list(zip(places, 100 * rows[column], strict=True))))
+        if chance in rows and rows[chance].notna().all():
+            lines.append(Line("chance", style, list(zip(places, 100 * rows[chance], strict=True)), plain=True))
+        entries.append((swatch(style), study))
+    return lines, [*entries, (swatch(6, "plain"), "by chance, in the line's colour")]
+
+
+def _ordered(data: pd.DataFrame, options: Options) -> tuple[str, ...]:
+    """Which study's tickets overlap most, at sparsities that several have, in words."""
+    found = []
+    for sparsity in nearest(data["sparsity"], options.sparsities):
+        ranked = data[data["sparsity"] == sparsity].sort_values("overlap", ascending=False)
+        if len(ranked) > 1:
+            order = [f"{s} ({percent(v)})" for s, v in zip(ranked["study"], ranked["overlap"], strict=True)]
+            found.append(f"At {sparsity_name(sparsity)}, in order: {' > '.join(order)}.")
+    return tuple(found)
+
+
+def _table(data: pd.DataFrame, material: Material) -> str:
+    """The means as numbers: a row a study, a column a sparsity."""
+    sparsities = sorted(set(data["sparsity"]))
+    means = {(s, level): v for s, level, v in data[["study", "sparsity", "overlap"]].itertuples(index=False, name=None)}
+    body = [
+        [study, *(percent(means[study, s]) if (study, s) in means else DASH for s in sparsities)]
+        for study, _ in by_study(data, material.studies)
+    ]
+    return rows_table(["overlap", *map(sparsity_name, sparsities)], body)
+
+
+def _least(study: str, sparsity: float, rows: pd.DataFrame) -> str:
+    low, high = extremes(rows, "overlap")
+    return (
+        f"{at(study, sparsity)}: tickets differ most in {_layer_name(low['layer'])} (overlap "
+        f"{percent(low['overlap'])}) and least in {_layer_name(high['layer'])} ({percent(high['overlap'])})."
+    )
+
+
+def _layer_name(layer: str) -> str:
+    if layer.isdigit():
+        return f"layer {layer}"
+    return layer.replace(".", " layer ") if "." in layer else f"the {layer}"
+
+
+def _short(layer: str) -> str:
+    """A layer on an axis: ``3``, ``d3`` for the decoder's, ``pool``."""
+    stack, _, index = layer.rpartition(".")
+    return f"{stack[0]}{index}" if stack else "pool" if layer == "pooler" else layer

@@ -1,0 +1,135 @@
+"""Where pruning took the weights from, and how near languages come to the ceiling that noise allows."""
+
+from typing import Any
+
+import pandas as pd
+
+from lnsub.report.axes import number
+from lnsub.report.collect import Material
+from lnsub.report.figure import (
+    Figure,
+    Missing,
+    Options,
+    Panel,
+    at,
+    by_level,
+    by_study,
+    extremes,
+    nearest,
+    percent,
+    sparsity_name,
+)
+from lnsub.report.heatmap import Shading, heat_map
+from lnsub.report.tables import DASH, rows_table
+from lnsub.tickets.parameters import KINDS, layer_key
+
+_HEADS = {
+    "attention output": "attn.\noutput",
+    "intermediate": "inter-\nmediate",
+}
+
+
+def pruned_where(material: Material, options: Options) -> Figure | Missing:
+    """The sparsity of each layer and kind of matrix, averaged over tickets."""
+    title = "Where pruning took the weights from"
+    if material.densities.empty:
+        return Missing(title, "there are no tickets (tickets/*.safetensors)")
+    by = ["study", "sparsity", "layer", "kind"]
+    groups = material.densities.assign(pruned=1 - material.densities["density"]).groupby(by, sort=False)
+    data = groups.agg(
+        pruned=("pruned", "mean"), lowest=("pruned", "min"), highest=("pruned", "max"), tickets=("pruned", "size")
+    ).reset_index()
+    parts = [
+        (study, sparsity, rows[rows["sparsity"] == sparsity])
+        for study, rows in by_study(data, material.studies)
+        for sparsity in nearest(rows["sparsity"], options.sparsities)
+    ]
+    shading = Shading.of([100 * v for _, _, rows in parts for v in rows["pruned"]])
+    panels, findings = [], []
+    for study, sparsity, rows in parts:
+        places = zip(rows["layer"], rows["kind"], strict=True)
+        place = f"{study}, {sparsity_name(sparsity)} pruned in all"
+        svg = heat_map(
+            {place: 100 * v for place, v in zip(places, rows["pruned"], strict=True)},
+            sorted(set(rows["layer"]), key=layer_key),
+            sorted(set(rows["kind"]), key=KINDS.index),
+            shading,
+            label=f"{place}: sparsity by layer and kind of matrix",
+            axes="layer ↓   kind →",
+            row_label=_row,
+            column_label=lambda kind: _HEADS.get(kind, kind),
+        )
+        panels.append(Panel(f"{place}: sparsity, %", svg))
+        findings.append(_extremes(study, sparsity, rows))
+    reading = (
+        "The pruned share of each layer's matrices, a mean over the study's tickets: darker cells (on a dark page, "
+        "brighter ones) lost more of their weights."
+    )
+    key = shading.key("%: pruned")
+    return Figure("pruned_where", title, reading, tuple(panels), key, data, findings=tuple(filter(None, findings)))
+
+
+def _row(layer: str) -> str:
+    return layer.replace(".", " ")
+
+
+def _extremes(study: str, sparsity: float, rows: pd.DataFrame) -> str:
+    if len(rows) < 2:
+        return ""
+    least, most = extremes(rows, "pruned")
+
+    def matrix(row: dict[Any, Any]) -> str:
+        layer, kind = str(row["layer"]), str(row["kind"])
+        return f"the {kind}" if layer == kind else f"the {kind} matrix of layer {_row(layer)}"
+
+    return (
+        f"{at(study, sparsity)}: pruning took most from {matrix(most)} ({percent(most['pruned'])}) and "
+        f"least from {matrix(least)} ({percent(least['pruned'])})."
+    )
+
+
+def neutrality_figure(material: Material, options: Options) -> Figure | Missing:
+    """The neutrality index of each study and sparsity, with its interval, as a table."""
+    title = "Neutrality index"
+    data = material.indices
+    if data.empty:
+        return Missing(title, "it takes tickets of two languages or more and of two seeds of one of them")
+    rows = [
+        row
+        for _, part in by_study(data, material.studies)
+        for row in part[part["sparsity"].isin(nearest(part["sparsity"], options.sparsities))].to_dict("records")
+    ]
+    head = ("study", "sparsity", "of", "index", "95 % interval", "across languages", "between seeds")
+    body = [
+        (
+            row["study"],
+            sparsity_name(row["sparsity"]),
+            row["measure"].replace("_", " "),
+            _fixed(row["index"]),
+            _interval(row),
+            _fixed(row["cross"]),
+            _fixed(row["ceiling"]),
+        )
+        for row in rows
+    ]
+    reading = (
+        "The overlap of tickets of two languages over that of two seeds of one language, all of different seeds: 1 "
+        "where another language changes a ticket no more than another seed does. The interval is a bootstrap over "
+        "languages and seeds; “corrected” takes off what chance gives. The CSV has all sparsities."
+    )
+    leads = [
+        (row["study"], row["sparsity"], f"{_fixed(row['index'])} ({_interval(row)})")
+        for row in rows
+        if row["measure"] == "overlap"
+    ]
+    lead = f"Neutrality index, overlap across languages over overlap across seeds (95 %): {by_level(leads)}."
+    return Figure("neutrality", title, reading, (), "", data, lead, table=rows_table(head, body))
+
+
+def _interval(row: dict[Any, Any]) -> str:
+    low, high = _fixed(row["index_low"]), _fixed(row["index_high"])
+    return "no interval" if DASH in (low, high) else f"{low} to {high}"
+
+
+def _fixed(value: float | None) -> str:
+    return DASH if value is None or value != value else number(value, 3)

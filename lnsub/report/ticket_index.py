@@ -1,0 +1,177 @@
+"""The ticket files of a tree of runs: what each is, and the sets of them compared."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lnsub.analysis.overlap.comparison import compare
+from lnsub.analysis.overlap.neutrality import neutrality
+from lnsub.analysis.overlap.pairs import COMPARABLE
+from lnsub.common.errors import UserError
+from lnsub.tickets.combining import HOW
+from lnsub.tickets.parameters import group_columns
+from lnsub.tickets.provenance import INHERITED, Provenance
+from lnsub.tickets.ticket import Ticket
+from lnsub.transfer.cells import FoundTicket
+
+if TYPE_CHECKING:
+    from lnsub.models.inherited import Theta0
+
+RESAMPLES = 500
+"""Bootstrap samples of a neutrality index."""
+
+TABLES = ("pairs", "layers", "alone", "densities", "indices")
+"""What the comparison of a tree's tickets gives, see :class:`lnsub.report.collect.Material`."""
+
+SetKey = tuple[str, str, str, str, float, str]
+"""Model, task, score, scope, sparsity and base fingerprint."""
+
+Rows = list[dict[str, Any]]
+
+
+def model_name(name: str) -> str:
+    """The last part of a base model's name or path, the same however it was spelled."""
+    return name.rstrip("/").rsplit("/", 1)[-1]
+
+
+def is_found(provenance: Provenance) -> bool:
+    """Whether a ticket was found by pruning in rounds: no inherited mask, no baseline's, no combined one."""
+    p = provenance
+    return p.task != INHERITED and not p.sources and p.score not in {"random", "shuffled", "oneshot", *HOW}
+
+
+@dataclass(frozen=True)
+class TicketIndex:
+    """The ticket files of a tree by what their headers say."""
+
+    tickets: tuple[FoundTicket, ...]
+
+    @classmethod
+    def read(cls, root: Path) -> "tuple[TicketIndex, list[str]]":
+        """Reads the headers of all ticket files below a folder.
+
+        Args:
+            root: the tree.
+
+        Returns:
+            The index, and a sentence on each file that had to be left out. Files named ``model*``, as an exported
+            sub-network's weights are, are no tickets.
+        """
+        found, problems = [], []
+        for path in sorted(root.rglob("*.safetensors")):
+            if not path.name.startswith("model"):
+                try:
+                    found.append(FoundTicket.read(path))
+                except UserError as error:
+                    problems.append(f"Left out: {error}.")
+        return cls(tuple(found)), problems
+
+    @property
+    def by_checksum(self) -> dict[str, Provenance]:
+        """The provenance of each mask; of two tickets with the same mask, that of the one found by pruning."""
+        ordered = sorted(self.tickets, key=lambda t: is_found(t.provenance))
+        return {ticket.checksum: ticket.provenance for ticket in ordered}
+
+    def sets(self) -> dict[SetKey, list[FoundTicket]]:
+        """The tickets that were found by pruning, in sets that differ in language and seed alone; copies left out."""
+        found: dict[SetKey, dict[tuple[str, str, int], FoundTicket]] = {}
+        for ticket in self.tickets:
+            p = ticket.provenance
+            if is_found(p):
+                key = (model_name(p.base_model), p.task, p.score, p.scope, round(p.sparsity, 6), p.base_fingerprint)
+                found.setdefault(key, {})[ticket.checksum, p.language, p.seed] = ticket
+        return {key: list(found[key].values()) for key in sorted(found)}
+
+    def inherited_of(self, key: SetKey) -> list[Ticket]:
+        """Loads the inherited masks that serve a set."""
+        return [
+            Ticket.load(ticket.path)
+            for ticket in self.tickets
+            if (p := ticket.provenance).task == INHERITED
+            and (p.scope, round(p.sparsity, 6), p.base_fingerprint) == key[3:]
+        ]
+
+    def compare(self, inherited_from: str | None) -> dict[str, Rows]:
+        """Compares the tickets of each set, one set at a time.
+
+        Args:
+            inherited_from: see :func:`lnsub.report.collect.collect`.
+
+        Returns:
+            Rows by table, see :data:`TABLES`, each with ``model``, ``task``, ``score``, ``scope`` and ``sparsity``.
+
+        Raises:
+            UserError: a ticket is damaged, the base model cannot be read, or it is not that of the tickets.
+        """
+        tables: dict[str, Rows] = {name: [] for name in TABLES}
+        theta_0, loaded = None, ""
+        for key, members in self.sets().items():
+            tickets = [Ticket.load(member.path) for member in members]
+            masks = self.inherited_of(key)
+            if inherited_from is not None:
+                # torch and transformers: only for those who ask for it.
+                from lnsub.models.inherited import inherited_masks
+
+                name = inherited_from or tickets[0].provenance.base_model
+                if theta_0 is None or name != loaded:
+                    theta_0, loaded = _theta_0(name, named_by_tickets=not inherited_from), name
+                masks = inherited_masks(theta_0, tickets, masks)
+            about = dict(zip(("model", "task", "score", "scope", "sparsity"), key, strict=False))
+            for name, rows in compare_set(tickets, masks, theta_0).items():
+                tables[name] += [row | about for row in rows]
+        return tables
+
+
+def _theta_0(base_model: str, named_by_tickets: bool) -> "Theta0":
+    from lnsub.models.inherited import Theta0
+
+    try:
+        return Theta0.load(base_model)
+    except UserError as error:
+        if not named_by_tickets:
+            raise
+        raise UserError(
+            f"{error} The tickets name that base model: say where it is, --inherited BASE_MODEL."
+        ) from error
+
+
+def compare_set(
+    tickets: list[Ticket], inherited: list[Ticket], theta_0: Mapping[str, np.ndarray] | None
+) -> dict[str, Rows]:
+    """Compares tickets that differ in language and seed alone.
+
+    Args:
+        tickets: one or more.
+        inherited: inherited masks that serve them; none leaves departures out.
+        theta_0: the base model's weights, for the null of the departures.
+
+    Returns:
+        Rows by table, see :data:`TABLES`.
+    """
+    tables = {name: Rows() for name in TABLES}
+    tables["densities"] = [row for ticket in tickets for row in _densities(ticket)]
+    if len(tickets) > 1 or inherited:
+        found = compare(tickets, [("layer",)], inherited=inherited, theta_0=theta_0)
+        tables["pairs"], tables["layers"] = found.by(found.pairs, ()), found.by(found.pairs, ("layer",))
+        tables["alone"] = found.by(found.inheritance, ())
+    if min(len({t.provenance.seed for t in tickets}), len({t.provenance.language for t in tickets})) > 1:
+        rows = neutrality(tickets, inherited=inherited, theta_0=theta_0, resamples=RESAMPLES)
+        tables["indices"] = [
+            {column: value for column, value in row.items() if column not in COMPARABLE}
+            for row in rows
+            if theta_0 is not None or row["measure"] != "departure_corrected"
+        ]
+    return tables
+
+
+def _densities(ticket: Ticket) -> Iterable[dict[str, Any]]:
+    names = list(ticket.masks)
+    sizes = dict(zip(names, (int(np.prod(ticket.shapes[name])) for name in names), strict=True))
+    for (layer, kind), columns in group_columns(names, ("layer", "kind")).items():
+        kept = sum(ticket.kept_by_name[names[m]] for m in columns)
+        weights = sum(sizes[names[m]] for m in columns)
+        facts = {"language": ticket.provenance.language, "seed": ticket.provenance.seed, "layer": layer, "kind": kind}
+        yield facts | {"kept": kept, "weights": weights, "density": kept / weights}

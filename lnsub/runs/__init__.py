@@ -1,0 +1,1 @@
+"""Records, the folder of a run, and a tree of runs as one table."""

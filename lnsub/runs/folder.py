@@ -1,0 +1,98 @@
+"""A run's folder: where everything that one (task, language, seed) leaves behind is kept.
+
+::
+
+    runs/<task>/<language>/seed<k>/
+        config.yaml                      the resolved configuration; `lnsub fit --config` of it repeats the run
+        tickets/s0.10.safetensors ...    one per sparsity
+        results.jsonl                    one record a line
+        checkpoints/last.ckpt            to resume from; previous.ckpt is the one before
+        metrics.csv, wandb/              the loggers' own
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lnsub.runs.records import FILE_NAME, Record, append, read
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of a run.
+
+    Attributes:
+        path: the folder itself; made on the first write.
+    """
+
+    path: Path
+
+    @classmethod
+    def of(cls, output: str | Path, task: str, language: str, seed: int) -> "RunFolder":
+        """The folder of one (task, language, seed) in the tree of runs ``output``."""
+        return cls(Path(output) / task / language / f"seed{seed}")
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoint(self) -> Path:
+        """What an interrupted run goes on from."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        """The one before, for where that is damaged."""
+        return self.checkpoint.with_name("previous.ckpt")
+
+    @property
+    def started(self) -> bool:
+        """Whether it holds anything of a run that could be gone on with."""
+        return self.results.exists() or self.checkpoint.exists() or self.previous_checkpoint.exists()
+
+    @property
+    def results(self) -> Path:
+        """The file of records."""
+        return self.path / FILE_NAME
+
+    def sweep(self) -> None:
+        """Removes what processes that were killed had begun to write; call it where no other process writes."""
+        for folder in (self.path, self.path / "tickets", self.checkpoint.parent):
+            for path in folder.glob("*.partial"):
+                path.unlink()
+
+    def ticket(self, sparsity: float) -> Path:
+        """The file of the ticket at ``sparsity``."""
+        return self.path / "tickets" / ticket_filename(sparsity)
+
+    def records(self, kind: str) -> list[Record]:
+        """The records of one kind that are there already."""
+        return [record for record in read(self.results) if record.kind == kind]
+
+    def record(self, records: list[Record]) -> None:
+        """Adds records, leaving out any measurement that is there already."""
+        there = {_key(record) for record in read(self.results)}
+        append(self.results, [record for record in records if _key(record) not in there])
+
+
+def _key(record: Record) -> tuple[object, ...]:
+    return (record.kind, record.round, record.target, record.split, record.metric, record.ticket, record.layer)
+
+
+def ticket_filename(sparsity: float) -> str:
+    """Names a ticket's file for its sparsity: ``s0.10.safetensors``, ``s0.875.safetensors``.
+
+    Args:
+        sparsity: pruned share, in [0, 1].
+
+    Returns:
+        The name: two decimals, and up to six where the value needs them.
+
+    Raises:
+        ValueError: ``sparsity`` is outside [0, 1].
+    """
+    if not 0 <= sparsity <= 1:
+        raise ValueError(f"a sparsity lies between 0 and 1, not at {sparsity}")
+    whole, _, decimals = f"{sparsity:.6f}".partition(".")
+    return f"s{whole}.{decimals.rstrip('0').ljust(2, '0')}.safetensors"

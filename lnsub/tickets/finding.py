@@ -1,0 +1,125 @@
+"""Ticket files by pattern, as far as their headers tell: hundreds of them in no time, and without torch."""
+
+import glob
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from safetensors import safe_open
+
+from lnsub.common.errors import UserError
+from lnsub.runs.folder import ticket_filename
+from lnsub.tickets.provenance import INHERITED, Provenance
+from lnsub.tickets.ticket import read_provenance
+
+
+@dataclass(frozen=True)
+class FoundTicket:
+    """A ticket file, as far as its header tells.
+
+    Attributes:
+        path: the file.
+        provenance: where the ticket comes from.
+        checksum: SHA-256 of its masks, as the header says; checked when the masks are read.
+        shapes: its parameters' shapes, as JSON.
+    """
+
+    path: Path
+    provenance: Provenance
+    checksum: str
+    shapes: str
+
+    @classmethod
+    def read(cls, path: Path) -> "FoundTicket":
+        """Reads a ticket file's header; raises UserError where it is no ticket."""
+        provenance = read_provenance(path)
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata()
+        missing = {"checksum", "shapes"} - metadata.keys()
+        if missing:
+            raise UserError(f"ticket {path} has been changed or damaged: its metadata has no {min(missing)!r}")
+        return cls(path, provenance, metadata["checksum"], metadata["shapes"])
+
+    @property
+    def has_one_source(self) -> bool:
+        """Whether it was found on one language, as an inherited mask and a union of two languages were not."""
+        return self.provenance.language != INHERITED and "+" not in self.provenance.language
+
+    @property
+    def key(self) -> tuple[str | int | float, ...]:
+        """By which tickets are sorted."""
+        p = self.provenance
+        return (p.task, p.language, p.seed, p.sparsity, p.score, p.scope, self.checksum)
+
+    @cached_property
+    def name(self) -> str:
+        """A name for files, no two tickets alike: ``xnli-fr-seed57-s0.50-1a2b3c4d``."""
+        p = self.provenance
+        return f"{slug(p.task)}-{slug(p.language)}-seed{p.seed}-{at(p.sparsity)}-{self.checksum[:8]}"
+
+    @property
+    def shapes_name(self) -> str:
+        """A name for its parameters' shapes, in files."""
+        return hashlib.sha256(self.shapes.encode()).hexdigest()[:8]
+
+
+def find_tickets(patterns: Sequence[str], sparsities: Sequence[float] | None = None) -> list[FoundTicket]:
+    """Finds ticket files.
+
+    Args:
+        patterns: glob patterns, ``**`` for any depth of folders, or paths.
+        sparsities: keep only tickets of these.
+
+    Returns:
+        The tickets, in an order that depends on them alone; of two files with one ticket, the first.
+
+    Raises:
+        UserError: a pattern matches no file, or a sparsity no ticket; a file is not a ticket; the tickets are of
+            several base models.
+    """
+    paths: set[str] = set()
+    for pattern in patterns:
+        matched = [path for path in (*_globbed(pattern), pattern) if Path(path).is_file()]
+        if not matched:
+            raise UserError(
+                f"No ticket matches --tickets '{pattern}': `lnsub fit` writes them to "
+                "OUTPUT/<task>/<language>/seed<k>/tickets/s*.safetensors."
+            )
+        paths |= set(matched)
+    found = {ticket.name: ticket for ticket in (FoundTicket.read(Path(path)) for path in sorted(paths, reverse=True))}
+    tickets = sorted(found.values(), key=lambda ticket: ticket.key)
+    by_base = {ticket.provenance.base_fingerprint: ticket for ticket in tickets}
+    if len(by_base) > 1:
+        one, other = list(by_base.values())[:2]
+        raise UserError(
+            f"The tickets are of several base models: {one.path} was found in {one.provenance.base_model}, "
+            f"{other.path} in {other.provenance.base_model}, whose weights differ. Name those of one base model."
+        )
+    if sparsities is None:
+        return tickets
+    there = sorted({ticket.provenance.sparsity for ticket in tickets})
+    for wanted in sparsities:
+        if not any(_same(wanted, sparsity) for sparsity in there):
+            raise UserError(f"No ticket has sparsity {wanted:g}: there are {', '.join(f'{s:g}' for s in there)}.")
+    return [t for t in tickets if any(_same(wanted, t.provenance.sparsity) for wanted in sparsities)]
+
+
+def _globbed(pattern: str) -> list[str]:
+    return glob.glob(pattern, recursive=True)  # noqa: PTH207 (pathlib's takes no absolute pattern)
+
+
+def _same(one: float, other: float) -> bool:
+    return abs(one - other) < 1e-6
+
+
+def at(sparsity: float) -> str:
+    """Writes a sparsity for a file's name: ``s0.50``."""
+    return ticket_filename(sparsity).removesuffix(".safetensors")
+
+
+def slug(text: str) -> str:
+    """Makes a text fit for the name of a file; what tells two tickets apart is their checksum."""
+    return re.sub(r"[^\w.+-]", "_", text)[:60]

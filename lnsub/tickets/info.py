@@ -1,0 +1,113 @@
+"""What ``lnsub ticket`` shows: what a ticket is, and whether it is whole."""
+
+import dataclasses
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lnsub.common.errors import UserError
+from lnsub.common.tables import to_table
+from lnsub.tickets.parameters import group_columns
+from lnsub.tickets.ticket import Ticket
+
+
+def ticket_info(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
+    """Says what each ticket is.
+
+    Args:
+        paths: ticket files.
+
+    Returns:
+        One record a ticket, in the order given: ``path``, the fields of its
+        :class:`Provenance`, ``measured_sparsity``, ``kept``, ``total``, ``matrices``, ``checksum``,
+        and ``densities``: one record for each layer and kind of matrix, with ``layer``, ``kind``, ``density``,
+        ``kept`` and ``weights``.
+
+    Raises:
+        UserError: a file is not a whole ticket.
+    """
+    return [_info(Ticket.load(path)) for path in paths]
+
+
+def _info(ticket: Ticket) -> dict[str, Any]:
+    names = list(ticket.masks)
+    densities = []
+    for (layer, kind), columns in group_columns(names, ("layer", "kind")).items():
+        kept = sum(ticket.kept_by_name[names[m]] for m in columns)
+        weights = sum(math.prod(ticket.shapes[names[m]]) for m in columns)
+        densities.append({"layer": layer, "kind": kind, "density": kept / weights, "kept": kept, "weights": weights})
+    return {
+        "path": ticket.where,
+        **dataclasses.asdict(ticket.provenance),
+        "measured_sparsity": ticket.sparsity,
+        "kept": ticket.kept,
+        "total": ticket.total,
+        "matrices": len(names),
+        "checksum": ticket.checksum,
+        "densities": densities,
+    }
+
+
+def info_text(records: Sequence[dict[str, Any]]) -> str:
+    """Writes the records of :func:`ticket_info` for a person to read.
+
+    Args:
+        records: one or more of them.
+
+    Returns:
+        A few lines a ticket; where there is one ticket alone, also its density by layer and kind as a table.
+    """
+    parts = ["\n".join(_lines(record)) for record in records]
+    if len(records) == 1:
+        densities = records[0]["densities"]
+        kinds = list(dict.fromkeys(d["kind"] for d in densities))
+        rows: dict[str, dict[str, Any]] = {}
+        for d in densities:
+            rows.setdefault(d["layer"], {"layer": d["layer"], **dict.fromkeys(kinds)})[d["kind"]] = d["density"]
+        parts.append(to_table(list(rows.values()), title="density by layer and kind"))
+    return "\n\n".join(parts)
+
+
+def print_tickets(paths: Sequence[str | Path]) -> None:
+    """Prints what each ticket is: :func:`info_text` of :func:`ticket_info`."""
+    sys.stdout.write(info_text(ticket_info(paths)) + "\n")
+
+
+def _lines(record: dict[str, Any]) -> list[str]:
+    r = record
+    lines = {
+        "ticket": r["path"],
+        "found on": f"{r['task']}, language {r['language']}, seed {r['seed']}, round {r['round']}",
+        "sparsity": f"{r['sparsity']:g} requested, {r['measured_sparsity']:.6f} measured",
+        "weights": f"{r['kept']:,} kept of {r['total']:,}, in {r['matrices']} matrices",
+        "base model": f"{r['base_model']} (fingerprint {r['base_fingerprint'][:12]})",
+        "pruned by": f"score {r['score']}, scope {r['scope']}, schedule {r['schedule']}",
+        "metric": r["metric"] or "none",
+        "created": f"{r['created']}, lnsub {r['lnsub_version']}",
+        "checksum": r["checksum"],
+    }
+    if r["sources"]:
+        lines["sources"] = r["sources"]
+    return [f"{key:<11} {value}" for key, value in lines.items()]
+
+
+def verify(paths: Sequence[str | Path]) -> tuple[list[str], bool]:
+    """Says of each file whether it is a whole ticket.
+
+    Args:
+        paths: files.
+
+    Returns:
+        One line a file, ``ok PATH`` or the sentence that says what is wrong; and whether all of them are whole.
+    """
+    lines, good = [], True
+    for path in paths:
+        try:
+            Ticket.load(path)
+            lines.append(f"ok {path}")
+        except UserError as error:
+            lines.append(str(error))
+            good = False
+    return lines, good

@@ -1,0 +1,1 @@
+"""One run: the module, the rounds of pruning, checkpoints, preemption, ranks."""

@@ -1,0 +1,101 @@
+"""The state of a fit that Lightning does not keep, or not so that it can be gone on with exactly.
+
+:mod:`lnsub.training.checkpoints` says when it is saved and put back.
+"""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule, Trainer
+from torch.nn.parallel import DistributedDataParallel
+
+from lnsub.data.batching import ResumableLoader
+from lnsub.training.module import SubnetModule
+
+
+def started_from(module: LightningModule) -> dict[str, str | None]:
+    """Checksums of the files that a fit starts from, beside its settings."""
+    assert isinstance(module, SubnetModule)
+    return {"base model": module.fingerprint, "ticket": module.ticket.checksum if module.ticket else None}
+
+
+def train_loader(trainer: Trainer) -> ResumableLoader:
+    """The loader of the fit at hand."""
+    assert trainer.fit_loop._combined_loader is not None
+    (loader,) = trainer.fit_loop._combined_loader.flattened
+    return loader
+
+
+def settle_buckets(trainer: Trainer, module: LightningModule) -> None:
+    """Has DDP lay out its buckets of gradients as they were, by a backward pass whose gradients are thrown away.
+
+    It lays them out anew after the first backward pass of a fit, in the order in which gradients were ready. With more
+    than two ranks it depends on the layout in which order a gradient's summands are added.
+    """
+    model = trainer.strategy.model
+    if not isinstance(model, DistributedDataParallel):
+        return
+    assert isinstance(module, SubnetModule)
+    loader = train_loader(trainer)
+    batch = trainer.strategy.batch_to_device(loader.dataset[next(iter(loader.sampler))])
+    with trainer.precision_plugin.forward_context():
+        module.loss(model(batch), batch["labels"]).backward()
+    module.zero_grad(set_to_none=True)
+
+
+def settle_progress(loops: dict[str, Any], validate: bool) -> None:
+    """Has Lightning go on right after the step that is saved, with the validation first if it is due.
+
+    By itself it takes the validation after a step for done: it is meant to be saved after it. What it validates is a
+    step that is complete with a validation that has begun.
+    """
+    batches, validation = loops["epoch_loop.batch_progress"], loops["epoch_loop.val_loop.batch_progress"]
+    for part in ("total", "current"):
+        if validate:
+            batches[part]["completed"] = batches[part]["processed"]
+        validation[part] = {"ready": int(validate), "started": int(validate), "processed": 0, "completed": 0}
+    validation["is_last_batch"] = False
+
+
+def row_to_come(trainer: Trainer) -> tuple[dict[str, float], int] | None:
+    """What Lightning logs of this step after ``on_train_batch_end``, and the step it logs it at."""
+    connector = trainer._logger_connector
+    if not (trainer.loggers and connector.should_update_logs and connector.metrics["log"]):
+        return None
+    values = {name: float(value) for name, value in connector.metrics["log"].items()}
+    return {**values, "epoch": trainer.current_epoch}, trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def random_states(trainer: Trainer) -> dict[str, Any]:
+    """This process's random numbers, as types that ``torch.load`` takes for harmless."""
+    kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 (others may use it)
+    device = trainer.strategy.root_device
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "numpy": (kind, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
+        "python": random.getstate(),
+    }
+
+
+def set_random_states(trainer: Trainer, states: dict[str, Any]) -> None:
+    """Puts back what :func:`random_states` gave."""
+    torch.set_rng_state(states["torch"])
+    device = trainer.strategy.root_device
+    if states["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    random.setstate(states["python"])
+
+
+def gathered(trainer: Trainer, value: Any) -> list[Any]:
+    """The values of all ranks."""
+    if trainer.world_size == 1:
+        return [value]
+    values: list[Any] = [None] * trainer.world_size
+    dist.all_gather_object(values, value)
+    return values

@@ -1,0 +1,38 @@
+"""The gradient that a score may ask for: of the loss, over training batches, on all ranks."""
+
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from lnsub.data.module import LanguageDataModule
+from lnsub.pruning.sharding import Ranks
+from lnsub.training.module import SubnetModule
+
+
+def loss_gradients(
+    trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, batches: int
+) -> dict[str, Tensor]:
+    """The loss gradient of the prunable weights, summed over training batches of all ranks, without dropout.
+
+    Between fits Lightning keeps the module on the CPU: it is moved for this, and back, and the gradients with it.
+    """
+    home, device = module.device, trainer.strategy.root_device
+    module.to(device).eval()
+    module.zero_grad(set_to_none=True)
+    loader = datamodule.train_dataloader()
+    for index, batch in enumerate(loader):
+        if index == batches:
+            break
+        moved = {name: tensor.to(device) for name, tensor in batch.items()}
+        module.batch_loss(moved).backward()
+    sharing = Ranks.sharing(module.subnet.weights.values())
+    gradients = {}
+    for name, weight in module.subnet.weights.items():
+        assert weight.grad is not None
+        if sharing.group is None:
+            gradient = trainer.strategy.reduce(weight.grad, reduce_op="sum")
+        else:  # where the backward pass took the mean over the ranks already
+            gradient = weight.grad * sharing.count
+        gradients[name] = gradient.detach().to(home, copy=True)
+    module.zero_grad(set_to_none=True)
+    module.to(home).train()
+    return gradients

@@ -1,0 +1,291 @@
+"""SubnetModule: a multilingual model with a task head, trained under a mask. It holds no pruning mathematics."""
+
+import logging
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (torch's own convention)
+
+from lnsub.common.errors import UserError
+from lnsub.data.batching import IGNORED
+from lnsub.data.module import Task
+from lnsub.models.compiling import Mode, check_can_compile, compile_for_training
+from lnsub.models.subnet import Subnet
+from lnsub.models.ticket_masks import check_fit, mask_of
+from lnsub.tickets.ticket import Ticket
+from lnsub.training.ranks import part_of_all
+from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long one fit is, and which part of a learning-rate schedule it covers.
+
+    ``trainer.max_epochs`` counts over all fits of a run, so it cannot tell.
+
+    Attributes:
+        epochs: epochs of this fit; -1 where only ``steps`` bounds it.
+        steps: optimizer steps of this fit; -1 where only ``epochs`` bounds it.
+        part: this fit's place among the ``parts`` that share one schedule, from 0.
+        parts: fits that share one schedule; 1: every fit has a schedule of its own.
+    """
+
+    epochs: int
+    steps: int
+    part: int = 0
+    parts: int = 1
+
+
+class SubnetModule(LightningModule):
+    """A Hugging Face model with a task head and a mask on its prunable weights.
+
+    Pruned weights are set to 0 once, and their gradients before clipping and the optimizer step, which equals masking
+    in every forward pass and costs almost nothing.
+
+    Args:
+        task: what the model is for; given by the data module.
+        base_model: a Hub id or a folder with a Hugging Face checkpoint: theta_0.
+        ticket: a ticket file; the model is fine-tuned under its mask. None: dense.
+        init: ``pretrained`` starts from the checkpoint, ``random`` from fresh weights of the same shapes
+            (a re-initialised ticket).
+        learning_rate: AdamW's peak learning rate.
+        weight_decay: decoupled weight decay; biases and norms have none.
+        warmup: share of a round's steps in which the learning rate rises from 0, in [0, 1); then it falls linearly
+            to 0.
+        adam_epsilon: AdamW's epsilon.
+        attention: ``sdpa`` or ``eager`` of transformers, on padded batches; ``packed``: without padding, to the same
+            logits, for BERT-like encoders.
+        compile: trains through ``torch.compile``, once for all rounds: ``default``; ``reduce-overhead`` with CUDA
+            graphs on a GPU, for which data.init_args.pad_to_multiple_of=16 keeps the shapes few; ``max-autotune``.
+            Losses differ from the uncompiled in rounding, and dropout draws other masks. None: uncompiled.
+        seed: of the weights that the checkpoint lacks (the task head) and of dropout; given by ``seed_everything``.
+
+    Raises:
+        UserError: a value is outside its range, or the base model or the ticket cannot be used.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        base_model: str = "google-bert/bert-base-multilingual-cased",
+        ticket: str | None = None,
+        init: Literal["pretrained", "random"] = "pretrained",
+        learning_rate: float = 5e-5,
+        weight_decay: float = 0.0,
+        warmup: float = 0.0,
+        adam_epsilon: float = 1e-8,
+        attention: Literal["sdpa", "eager", "packed"] = "sdpa",
+        compile: Mode | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not learning_rate > 0:
+            raise UserError(f"model.learning_rate must be above 0, not {learning_rate}.")
+        if not 0 <= warmup < 1:
+            raise UserError(f"model.warmup is a share of the steps and must be in [0, 1), not {warmup}.")
+        if weight_decay < 0:
+            raise UserError(f"model.weight_decay must not be negative, but is {weight_decay}.")
+        self.task = task
+        self.base_model = base_model
+        self.init = init
+        self.seed = seed
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.adam_epsilon = adam_epsilon
+        self.attention = attention
+        self.compile_mode = compile
+        self.budget: Budget | None = None
+
+        # Read before the model is loaded, so that a wrong file costs no time.
+        self.ticket = Ticket.load(ticket) if ticket else None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model, _ = task.build(base_model, init=init, attention=attention)
+        # from_pretrained leaves the model in eval mode, without dropout.
+        self.model.train()
+        self.subnet = Subnet(self.model)
+        if compile is not None:
+            compile_for_training(self.model, compile)
+        self.fingerprint = self.subnet.fingerprint() if init == "pretrained" else f"random-{seed}"
+        self.val_metrics = task.metrics()
+        self.test_metrics = task.metrics()
+        if self.ticket is not None:
+            self.apply_ticket(self.ticket)
+        # DDP would send all buffers from rank 0 to the others in each forward pass: the masks, 85 MB a step for mBERT,
+        # and constants such as position ids. All are equal on all ranks by construction. Said here, it holds for every
+        # strategy that a user may choose; its own `broadcast_buffers` holds for one object alone.
+        buffers = [name for name, _ in self.named_buffers()]
+        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, buffers)
+
+    def apply_ticket(self, ticket: Ticket) -> None:
+        """Puts a ticket's mask on the model: on the parameters that both have."""
+        if self.init == "pretrained":
+            ticket.check_base(self.fingerprint, self.base_model)
+        fit = check_fit(ticket, self.subnet, self.base_model)
+        self.subnet.set_mask(mask_of(ticket, self.subnet))
+        log.info(
+            f"Ticket of {ticket.provenance.task}/{ticket.provenance.language} at sparsity "
+            f"{ticket.provenance.sparsity}: applied to {len(fit.shared)} matrices"
+            + (f"; {len(fit.only_ticket)} of the ticket left out" if fit.only_ticket else "")
+            + (f"; {len(fit.only_model)} of the model left dense" if fit.only_model else "")
+            + "."
+        )
+
+    def configure_model(self) -> None:
+        """Shares the model out among the processes where the strategy wants it; called before every fit."""
+        check_strategy(self.trainer.strategy)
+        if self._device_mesh is not None:
+            self.subnet.shard(self._device_mesh["data_parallel"], compute_dtype(self.trainer))
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Returns the task's logits, ``[..., classes]``, aligned with ``batch["labels"]``."""
+        if self.compile_mode is None or self.training:
+            return self.task.forward(self.model, batch)
+        # Evaluation would compile once more, for longer than it takes.
+        with torch.compiler.set_stance("force_eager"):
+            return self.task.forward(self.model, batch)
+
+    @staticmethod
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy in nats over the labels that are not -100."""
+        return F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten(), ignore_index=-100)
+
+    def batch_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """The loss of this rank's part of a batch, such that the mean over the ranks is the loss of the whole batch.
+
+        The parts need not have the same number of labels: of named entities and masked words they seldom do.
+        """
+        loss = self.loss(self(batch), batch["labels"])
+        if self.trainer.world_size > 1:
+            loss = loss * part_of_all((batch["labels"] != IGNORED).sum())
+        return loss
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """One batch's loss."""
+        loss = self.batch_loss(batch)
+        self.log("train_loss", loss, batch_size=1)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Masks the gradients; Lightning clips after this."""
+        self.subnet.mask_gradients()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips the masked gradients.
+
+        Lightning refuses to clip for any fused optimizer under mixed precision, although only a gradient scaler stands
+        in the way, which 16-bit floats need and bfloat16 does not.
+        """
+        if self._scaled or gradient_clip_algorithm == "value" or not gradient_clip_val:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
+    @property
+    def _scaled(self) -> bool:
+        """Whether a gradient scaler is in use; the fused AdamW would unscale by itself, after clipping."""
+        return self.trainer.precision == "16-mixed"
+
+    def on_fit_start(self) -> None:
+        """Refuses, before time is spent, to compile where that cannot work."""
+        if self.compile_mode is not None:
+            check_can_compile(
+                self.compile_mode,
+                self.device,
+                packed=self.attention == "packed",
+                sharded=isinstance(self.trainer.strategy, ShardedStrategy),
+                accumulated=self.trainer.accumulate_grad_batches,
+            )
+
+    def on_train_start(self) -> None:
+        """Looks at the masks, which a checkpoint may have filled."""
+        self.subnet.sync()
+
+    def on_train_epoch_start(self) -> None:
+        """Makes an epoch's dropout a function of seed, epoch and rank alone, so that it does not depend on restarts."""
+        state = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank]).generate_state(1)
+        torch.manual_seed(int(state[0]))
+        # The loader drew a seed here before it had a generator of its own; without it dropout would not be as it was.
+        torch.empty((), dtype=torch.int64).random_()
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Adds one batch to the validation metrics."""
+        self.val_metrics.update(self._infer(batch), batch["labels"])
+
+    def _infer(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits in inference mode, which Lightning leaves out where validation is part of `fit`, and under gloo.
+
+        The metrics stay outside, as their sums are sent between processes. A model that is shared out stays outside
+        too: what is gathered for it is used again in training.
+        """
+        with nullcontext() if self._device_mesh is not None else torch.inference_mode():
+            return self(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the validation metrics as ``val_<name>``, over all ranks."""
+        self._log_and_reset("val", self.val_metrics)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Adds one batch to the test metrics."""
+        self.test_metrics.update(self._infer(batch), batch["labels"])
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the test metrics as ``test_<name>``, over all ranks."""
+        self._log_and_reset("test", self.test_metrics)
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> list[dict[str, Any]]:
+        """Returns one prediction an example, as the task decodes it."""
+        return self.task.decode(self(batch), batch)
+
+    def _log_and_reset(self, prefix: str, metrics: Any) -> None:
+        # Values are equal on all ranks already: torchmetrics sums the states of all ranks before it computes.
+        self.log_dict({f"{prefix}_{name}": value for name, value in metrics.compute().items()}, rank_zero_only=False)
+        metrics.reset()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW without weight decay on biases and norms; linear warm-up and decay over this fit's own steps."""
+        decayed = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
+        plain = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=self.learning_rate,
+            eps=self.adam_epsilon,
+            fused=not self._scaled,
+        )
+        budget = self.budget or Budget(self.trainer.max_epochs or -1, self.trainer.max_steps)
+        steps = self.fit_steps(budget)
+        total, done = steps * budget.parts, steps * budget.part
+        warmup = round(total * self.warmup)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: linear_schedule(at + done, total, warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def fit_steps(self, budget: Budget) -> int:
+        """Optimizer steps of one fit of this length."""
+        self.trainer.fit_loop.setup_data()  # does nothing where it is set up already
+        by_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        limits = [n for n in (by_epoch * budget.epochs, budget.steps) if n >= 0]
+        return max(1, min(limits))
+
+
+def linear_schedule(step: int, total: int, warmup: int) -> float:
+    """The learning rate's factor before optimizer step ``step``: up from 0 over ``warmup`` steps, then down to 0.
+
+    Devlin et al. (2019); the same as transformers' ``get_linear_schedule_with_warmup``.
+    """
+    if step < warmup:
+        return step / warmup
+    return max(0.0, (total - step) / max(1, total - warmup))

@@ -1,0 +1,133 @@
+"""What a person sees while rounds run: one line that moves in a terminal, one line an epoch in a log file."""
+
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.trainer.states import TrainerFn
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+from lnsub.training.imp import IMPCallback
+from lnsub.training.module import Budget, SubnetModule
+
+
+class RoundProgress(ProgressBar):
+    """Shows round, sparsity, epoch, the main metric and the time left, over all rounds of the run.
+
+    Args:
+        console: where to; standard error by default, so that results can be piped.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__()
+        self._console = console or Console(stderr=True)
+        self._enabled = True
+        self._display: Progress | None = None
+        self._start = time.monotonic()
+        self._steps_here = 0  # optimizer steps made by this process
+        self._fit_steps = 1
+        self._fit_step = 0
+        self._metric = ""
+
+    def disable(self) -> None:
+        """Shows nothing; Lightning calls it on every rank but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Shows again."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begins a round's line."""
+        assert isinstance(pl_module, SubnetModule)
+        budget = pl_module.budget or Budget(trainer.max_epochs or -1, trainer.max_steps)
+        self._fit_steps = pl_module.fit_steps(budget)
+        imp = _imp(trainer)
+        self._fit_step = trainer.global_step - (imp.first_step if imp else 0)  # above 0 where the fit is resumed
+        if self._enabled and self._console.is_terminal and self._display is None:
+            self._display = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=30),
+                TextColumn("{task.completed}/{task.total} steps"),
+                _TimeLeft(self),
+                console=self._console,
+                transient=True,
+            )
+            self._display.add_task("", total=self._fit_steps)
+            self._display.start()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Moves the line on."""
+        imp = _imp(trainer)
+        step = trainer.global_step - (imp.first_step if imp else 0)
+        self._steps_here += step - self._fit_step
+        self._fit_step = step
+        if self._display is not None:
+            self._display.update(
+                self._display.task_ids[0], description=self._where(trainer), completed=step, total=self._fit_steps
+            )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes the metric; in a log file, prints the epoch's line."""
+        assert isinstance(pl_module, SubnetModule)
+        name = f"val_{pl_module.task.metric}"
+        if name in trainer.callback_metrics:
+            self._metric = f"{name} {float(trainer.callback_metrics[name]):.4f}"
+        if self._enabled and self._display is None and trainer.state.fn == TrainerFn.FITTING:
+            left = self.seconds_left(trainer)
+            self._console.print(f"{self._where(trainer)} · {_clock(left)} left", highlight=False, soft_wrap=True)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Gives the terminal back."""
+        self.close()
+
+    def close(self) -> None:
+        """Takes the line away; call it when all rounds are done."""
+        if self._display is not None:
+            self._display.stop()
+            self._display = None
+
+    def seconds_left(self, trainer: Trainer) -> float | None:
+        """Seconds until the last round ends, at the speed so far; None before the first step."""
+        if not self._steps_here:
+            return None
+        imp = _imp(trainer)
+        rounds_after = len(imp.levels) - 1 - imp.round if imp else 0
+        steps = self._fit_steps - self._fit_step + rounds_after * self._fit_steps
+        return (time.monotonic() - self._start) / self._steps_here * steps
+
+    def _where(self, trainer: Trainer) -> str:
+        imp = _imp(trainer)
+        epoch = trainer.current_epoch - (imp.first_epoch if imp else 0) + 1
+        epochs = (trainer.max_epochs or -1) - (imp.first_epoch if imp else 0)
+        parts = [f"round {imp.round}/{len(imp.levels) - 1} · sparsity {imp.sparsity:.2f}"] if imp else ["fine-tuning"]
+        parts.append(f"epoch {epoch}/{epochs}" if (trainer.max_epochs or -1) > 0 else f"epoch {epoch}")
+        if self._metric:
+            parts.append(self._metric)
+        return " · ".join(parts)
+
+
+class _TimeLeft(ProgressColumn):
+    """Time left over all rounds, not only this one's."""
+
+    def __init__(self, owner: RoundProgress) -> None:
+        super().__init__()
+        self._owner = owner
+
+    def render(self, task: Task) -> Text:
+        trainer = self._owner.trainer
+        return Text(f"{_clock(self._owner.seconds_left(trainer))} left in all", style="cyan")
+
+
+def _imp(trainer: Trainer) -> IMPCallback | None:
+    return next((c for c in trainer.callbacks if isinstance(c, IMPCallback)), None)
+
+
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return "-:--:--"
+    minutes, whole = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{whole:02d}"

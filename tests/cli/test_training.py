@@ -1,0 +1,266 @@
+"""The command as a user types it: configs, errors in one line, help, and a whole run through `lnsub fit`."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lnsub.cli.main import OTHERS, TRAINING, main
+from lnsub.cli.training import TrainingCLI
+from lnsub.common.error_messages import one_line
+from lnsub.common.errors import UserError
+from lnsub.runs.records import read
+from lnsub.version import __version__
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+def arguments(bert: str, data: Path, output: Path, **settings: object) -> list[str]:
+    """`fit` of the real Urdu config, with everything that is large replaced."""
+    values: dict[str, object] = {
+        "config": next(path for path in CONFIGS if path.stem == "wikiann_ur"),
+        "model.base_model": bert,
+        "data.init_args.dataset": data,
+        "data.init_args.language": "en",
+        "data.init_args.batch_size": 8,
+        "data.init_args.max_length": 32,
+        "data.init_args.num_workers": 0,
+        "trainer.accelerator": "cpu",
+        "trainer.max_epochs": 1,
+        "trainer.callbacks.sparsities": "[0.3,0.6]",
+        "output": output,
+        **settings,
+    }
+    return ["fit", *(f"--{key}={value}" for key, value in values.items())]
+
+
+def said(capsys: pytest.CaptureFixture[str], args: list[str]) -> str:
+    """Runs bad input: exit status 2 and one line, which is returned."""
+    assert main(args) == 2
+    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lnsub: error: ")]
+    assert len(err) == 1
+    return err[0]
+
+
+def test_fit_finds_tickets_repeats_itself_from_its_config_and_knows_when_it_is_done(bert, data, tmp_path, capsys):
+    assert main(arguments(bert, data, tmp_path / "a", wandb="null", **{"trainer.log_every_n_steps": 1})) == 0
+    folder = tmp_path / "a" / "wikiann" / "en" / "seed57"
+    assert sorted(path.name for path in (folder / "tickets").iterdir()) == ["s0.30.safetensors", "s0.60.safetensors"]
+    records = read(folder / "results.jsonl")
+    assert {r.sparsity for r in records} == {0.0, 0.3, 0.6}
+    assert {r.metric for r in records} == {"f1", "precision", "recall"}
+    header = (folder / "metrics.csv").read_text().splitlines()[0]
+    assert {"imp/sparsity", "imp/val_f1", "train_loss", "val_f1"} <= set(header.split(","))
+    out = capsys.readouterr().out
+    assert "0.60" in out
+    assert str(folder.name) in out
+
+    assert main(["fit", f"--config={folder / 'config.yaml'}"]) == 0
+    assert "All 3 rounds are done" in capsys.readouterr().err
+    assert read(folder / "results.jsonl") == records
+
+    assert main(["fit", f"--config={folder / 'config.yaml'}", f"--output={tmp_path / 'b'}"]) == 0
+    again = read(tmp_path / "b" / "wikiann" / "en" / "seed57" / "results.jsonl")
+    assert [(r.round, r.metric, r.value, r.ticket) for r in again] == [
+        (r.round, r.metric, r.value, r.ticket) for r in records
+    ]
+    verify = ["ticket", "verify", *map(str, sorted((folder / "tickets").iterdir()))]
+    assert main(verify) == 0
+    assert main(["overlap", *map(str, sorted((folder / "tickets").iterdir()))]) == 0
+    assert "0.5713" in capsys.readouterr().out  # nested: 1,638 / 2,867 of 4,096 weights
+
+
+def test_validate_test_and_predict_work_on_a_fine_tuned_model(bert, data, tmp_path, capsys):
+    fit = [a for a in arguments(bert, data, tmp_path / "a", wandb="null") if "sparsities" not in a]
+    fit.append("--trainer.callbacks=null")
+    assert main(fit) == 0
+    folder = tmp_path / "a" / "wikiann" / "en" / "seed57"
+    tuned = [f"--config={folder / 'config.yaml'}", f"--ckpt_path={folder / 'checkpoints' / 'last.ckpt'}"]
+    capsys.readouterr()
+    assert main(["validate", *tuned]) == 0
+    value = next(r.value for r in read(folder / "results.jsonl") if r.metric == "recall")
+    shown = re.search(r"val_recall\W+([\d.]+)", capsys.readouterr().out)
+    assert shown
+    assert float(shown.group(1)) == pytest.approx(value, abs=1e-6)
+    assert main(["test", *tuned]) == 0
+    assert "test_f1" in capsys.readouterr().out
+    assert main(["predict", *tuned]) == 0
+    rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    assert [row["index"] for row in rows] == list(range(8))
+
+
+def test_another_setting_in_the_same_folder_is_refused(bert, data, tmp_path, capsys):
+    assert main(arguments(bert, data, tmp_path / "a", wandb="null")) == 0
+    folder = tmp_path / "a" / "wikiann" / "en" / "seed57"
+    before = (folder / "config.yaml").read_bytes()
+    line = said(capsys, arguments(bert, data, tmp_path / "a", wandb="null", **{"model.learning_rate": 0.1}))
+    assert "model.learning_rate was 2e-05, now it is 0.1" in line
+    assert (folder / "config.yaml").read_bytes() == before
+
+
+def test_a_run_that_failed_before_it_had_results_does_not_stand_in_the_way(bert, data, tmp_path, capsys):
+    wrong = arguments(bert, data / "nowhere", tmp_path / "a", wandb="null")
+    assert "nowhere" in said(capsys, wrong)
+    assert main(arguments(bert, data, tmp_path / "a", wandb="null", **{"trainer.callbacks.sparsities": "[0.5]"})) == 0
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_parses_and_names_only_settings_that_exist(config):
+    cli = parsed(["fit", f"--config={config}"])
+    given = yaml.safe_load(config.read_text())
+    assert cli["seed_everything"] == 57
+    assert cli["trainer"]["gradient_clip_val"] == 1.0
+    assert cli["trainer"]["precision"] == "bf16-mixed"
+    assert cli["trainer"]["callbacks"][0]["init_args"]["sparsities"] == [x / 10 for x in range(1, 10)]
+    assert cli["data"]["init_args"]["language"] == given["data"]["init_args"]["language"]
+    assert config.stem.split("_")[:2] == [
+        {"XNLI": "xnli", "WikiANN": "wikiann", "WikipediaMLM": "mlm"}[cli["data"]["class_path"].split(".")[-1]],
+        cli["data"]["init_args"]["language"],
+    ]
+
+
+def test_the_authors_hyper_parameters_are_those_of_the_configs():
+    found = {}
+    for path in CONFIGS:
+        config = parsed(["fit", f"--config={path}"])
+        data, trainer = config["data"]["init_args"], config["trainer"]
+        found[path.stem] = (
+            config["model"]["learning_rate"],
+            data["batch_size"],
+            data["max_length"],
+            trainer["max_epochs"],
+            trainer["max_steps"],
+        )
+    assert found == {
+        "xnli_fr": (5e-5, 32, 128, 3, -1),
+        "xnli_fr_mt5": (2e-4, 32, 128, 3, -1),
+        "wikiann_ur": (2e-5, 32, 128, 3, -1),
+        "mlm_en": (2e-5, 16, 128, -1, 10_000),
+    }
+
+
+def parsed(args: list[str]) -> dict:
+    """The parsed configuration, nothing instantiated."""
+
+    class Parsed(Exception):  # noqa: N818
+        pass
+
+    class Only(TrainingCLI):
+        def _set_seed(self) -> None:
+            raise Parsed(self.config[self._command].as_dict())
+
+    with pytest.raises(Parsed) as found:
+        Only(args[0], args)
+    return found.value.args[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"model.learning_rat": 1}, "did you mean learning_rate?"),
+        ({"data.init_args.langauge": "fr"}, "did you mean language?"),
+        ({"trainer.max_epoch": 1}, "did you mean max_epochs?"),
+        ({"trainer.callbacks.sparsitis": "[0.1]"}, "did you mean sparsities?"),
+        ({"data.init_args.language": "xx"}, "en, fr"),
+        ({"model.base_model": "./nowhere"}, "nowhere"),
+        ({"model.learning_rate": -1}, "must be above 0"),
+        ({"model.learning_rate": "fast"}, "fast"),
+        ({"trainer.callbacks.sparsities": "[0.5,0.2]"}, "0.2"),
+        ({"trainer.callbacks.sparsities": "[1.5]"}, "1.5"),
+        ({"trainer.callbacks.score": "magnitud"}, "magnitud"),
+        ({"data.init_args.dataset": "./nodata"}, "nodata"),
+        ({"model.ticket": "missing.safetensors"}, "missing.safetensors"),
+        ({"config": "missing.yaml"}, "missing.yaml"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_bad_input_is_one_line_that_names_it(change, sentence, bert, data, tmp_path, capsys):
+    line = said(capsys, arguments(bert, data, tmp_path / "a", wandb="null", **change))
+    assert sentence in line
+    assert len(line) < 500
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("where", "change", "sentence"),
+    [
+        ((), {"seed": 1}, "no setting seed"),
+        (("model",), {"learning_rat": 1}, "did you mean learning_rate?"),
+        (("data", "init_args"), {"langauge": "fr"}, "did you mean language?"),
+        (("data",), {"class_path": "lnsub.tasks.XNLY"}, "lnsub.tasks.XNLY"),
+        (("data", "init_args"), {"batch_size": "many"}, "batch_size: Expected int. Got value: many"),
+        (("trainer", "callbacks", 0, "init_args"), {"sparsitis": 1}, "did you mean sparsities?"),
+        (("trainer", "callbacks", 0, "init_args"), {"score": "magn"}, "score: Expected one of 'magnitude', 'random'"),
+        (("trainer",), {"precision": "bf15"}, "trainer.precision: bf15"),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_a_config_file_is_named(where, change, sentence, tmp_path, capsys):
+    config = yaml.safe_load(CONFIGS[0].read_text())
+    place = config
+    for key in where:
+        place = place[key]
+    place.update(change)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    assert sentence in said(capsys, ["fit", f"--config={tmp_path / 'config.yaml'}", "--model.base_model=./nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["fitt"], "Did you mean 'fit'?"),
+        (["ticket"], "info|verify"),
+        (["ticket", "info", "no.safetensors"], "no.safetensors"),
+        (["overlap", "a.safetensors", "b.safetensors"], "a.safetensors"),
+        (["demo", "--languages=xx,en"], "no embedded sentences in xx"),
+        (["completion", "powershell"], "powershell"),
+        (["fit"], "data"),
+    ],
+)
+def test_other_commands_complain_in_one_line_too(args, sentence, capsys):
+    assert sentence in said(capsys, args)
+
+
+def test_a_bug_keeps_its_traceback_and_debug_shows_one_for_bad_input():
+    with pytest.raises(UserError, match="no-such"):
+        main(["--debug", "ticket", "info", "no-such.safetensors"])
+    assert one_line(ZeroDivisionError("a bug")) is None
+
+
+def test_help_and_version_answer_without_torch():
+    code = (
+        "import sys; from lnsub.cli.main import OTHERS, main; import contextlib, io\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as out:\n"
+        "    for args in (['--help'], ['--version'], *([name, '--help'] for name in OTHERS)):\n"
+        "        try: main(args)\n"
+        "        except SystemExit: pass\n"
+        "print(sorted({'torch', 'lightning', 'transformers', 'datasets', 'wandb'} & set(sys.modules)), out.getvalue())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("[]")
+    assert __version__ in done.stdout
+    for name in {**TRAINING, **OTHERS}:
+        assert name in done.stdout
+
+
+def test_the_help_of_fit_tells_what_each_setting_is(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["fit", "--help"])
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    assert "--model.learning_rate" in text
+    assert "peak learning rate" in text
+    assert "--output" in text
+
+
+def test_completion_knows_commands_and_options():
+    from lnsub.cli.completion_script import script
+
+    text = script("bash")
+    assert "--model.learning_rate" in text
+    assert "verify" in text
+    assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0

@@ -1,0 +1,34 @@
+"""What `lnsub demo` says and draws, from numbers made up here; the demo itself runs in CI."""
+
+import math
+from dataclasses import replace
+
+from matplotlib import image
+
+from lnsub.demo.figure import draw
+from lnsub.demo.run import findings
+from tests.runs.test_records import RECORD
+
+
+def rounds_of(*values: float) -> list:
+    return [replace(RECORD, round=i, sparsity=i / 10, metric="f1", value=value) for i, value in enumerate(values)]
+
+
+def test_the_findings_follow_from_the_numbers():
+    rounds = {"en": rounds_of(0.8, 0.81, 0.785, 0.5), "fr": rounds_of(0.7, 0.6, 0.69, 0.3)}
+    overlaps = {0.1: (0.9, 0.82), 0.2: (0.6, 0.67), 0.3: (0.55, 0.54)}
+    en, fr, overlap = findings(rounds, overlaps)
+    assert en.startswith("en: F1 is 0.800 dense")
+    assert "up to sparsity 0.2, and 0.500 at 0.3" in en
+    assert "up to sparsity 0.2, and 0.300 at 0.3" in fr
+    assert "more than chance at 2 of 3 sparsities; at 0.3 the mean overlap is 0.550, by chance 0.540" in overlap
+
+
+def test_the_figure_shows_both_panels(tmp_path):
+    path = draw({"en": rounds_of(0.8, 0.5)}, {0.1: (0.9, 0.8)}, tmp_path / "deep" / "demo.png")
+    pixels = image.imread(path)
+    assert pixels.shape[1] > 1000
+    left, right = pixels[:, : pixels.shape[1] // 2, :3], pixels[:, pixels.shape[1] // 2 :, :3]
+    for half in (left, right):
+        coloured = (half.max(-1) - half.min(-1) > 0.3).sum()
+        assert coloured > math.prod(half.shape[:2]) * 1e-4  # a line in colour, not only axes

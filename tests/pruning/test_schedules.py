@@ -1,0 +1,86 @@
+import pytest
+
+from lnsub.common.errors import UserError
+from lnsub.pruning.schedules import sparsities
+
+
+def test_linear_is_what_was_listed():
+    assert sparsities("linear", levels=[0.1, 0.2, 0.9]) == (0.1, 0.2, 0.9)
+
+
+def test_one_level_is_one_shot():
+    assert sparsities("linear", levels=[0.7]) == (0.7,)
+
+
+@pytest.mark.parametrize(("rate", "rounds"), [(0.1, 22), (0.2, 5), (0.5, 1), (0.999, 3), (1e-9, 4)])
+def test_geometric_prunes_the_same_share_of_what_is_left_each_round(rate, rounds):
+    levels = sparsities("geometric", rate=rate, rounds=rounds)
+    assert len(levels) == rounds
+    left = 1.0
+    for level in levels:
+        left -= rate * left
+        assert level == pytest.approx(1 - left, rel=1e-6)
+
+
+def test_geometric_gives_sparsities_without_digits_of_rounding():
+    assert sparsities("geometric", rate=0.1, rounds=3) == pytest.approx((0.1, 0.19, 0.271), abs=1e-16)
+
+
+@pytest.mark.parametrize("levels", [[0.1, 0.2, 0.5], [0.5]])
+def test_schedules_increase_strictly_within_0_and_1(levels):
+    for schedule in (sparsities("linear", levels=levels), sparsities("geometric", rate=0.3, rounds=60)):
+        assert all(0 < a < b < 1 for a, b in zip((1e-300, *schedule), schedule, strict=False))
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        ([], "at least one"),
+        ([0.0, 0.5], "0.0 is not"),
+        ([0.5, 1.0], "1.0 is not"),
+        ([-0.1], "-0.1 is not"),
+        ([float("nan")], "nan is not"),
+        ([0.2, 0.1], "0.1 follows 0.2"),
+        ([0.2, 0.2], "0.2 follows 0.2"),
+    ],
+)
+def test_levels_out_of_range_or_order_are_refused(levels, message):
+    with pytest.raises(UserError, match=message):
+        sparsities("linear", levels=levels)
+
+
+@pytest.mark.parametrize(
+    ("rate", "rounds", "message"),
+    [
+        (0.0, 3, "0.0 is not"),
+        (1.0, 3, "1.0 is not"),
+        (float("nan"), 3, "nan is not"),
+        (0.1, 0, "got 0"),
+        (0.5, 100, "nothing is left"),
+        (0.1, 400, "nothing is left"),
+    ],
+)
+def test_a_rate_or_number_of_rounds_out_of_range_is_refused(rate, rounds, message):
+    with pytest.raises(UserError, match=message):
+        sparsities("geometric", rate=rate, rounds=rounds)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "options", "message"),
+    [
+        ("linear", {"levels": [0.1], "rate": 0.1}, "linear schedule has no rate"),
+        ("linear", {"levels": [0.1], "rounds": 3}, "linear schedule has no rounds"),
+        ("geometric", {"rate": 0.1, "rounds": 3, "levels": [0.1]}, "geometric schedule has no levels"),
+        ("linear", {}, "linear schedule needs levels"),
+        ("geometric", {"rate": 0.1}, "geometric schedule needs rounds"),
+        ("geometric", {"rounds": 3}, "geometric schedule needs rate"),
+    ],
+)
+def test_an_option_of_the_other_schedule_or_a_missing_one_is_refused(schedule, options, message):
+    with pytest.raises(UserError, match=message):
+        sparsities(schedule, **options)
+
+
+def test_an_unknown_schedule_is_refused_with_the_closest():
+    with pytest.raises(UserError, match="Did you mean 'geometric'"):
+        sparsities("geometrical", rate=0.1, rounds=2)

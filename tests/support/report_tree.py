@@ -1,0 +1,222 @@
+"""A tree of runs for the tests of the report: records and small tickets made from formulas, no training."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from lnsub.runs.folder import RunFolder
+from lnsub.runs.records import Record, append
+from lnsub.tickets.ticket import Ticket
+from tests.support.ticket_factory import ticket
+
+MODEL = "../models/tiny-mbert"
+LANGUAGES = {"xnli": ("ar", "fr", "zh"), "wikiann": ("ar", "fr", "ru", "ur", "zh"), "mlm": ("fr", "ru", "ur")}
+LEVELS = tuple(round(0.1 * step, 1) for step in range(1, 10))
+CHOSEN = (0.5, 0.8)
+METRIC = {"xnli": "accuracy", "wikiann": "f1", "mlm": "accuracy"}
+N = {"xnli": 1245, "wikiann": 2000, "mlm": 300}
+SEED = 57
+# How far fine-tuning moves the weights: the share of a ticket's scores that is its own.
+MOVED = {"wikiann": 0.1, "xnli": 0.3, "mlm": 0.9}
+
+KINDS = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense")
+MATRICES = {
+    f"encoder.layer.{layer}.{kind}.weight": (12, 12)
+    for layer in range(3)
+    for kind in (*KINDS, "intermediate.dense", "output.dense")
+}
+
+
+def theta_0() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {name: rng.standard_normal(shape) for name, shape in MATRICES.items()}
+
+
+def magnitude_masks(weights: dict[str, np.ndarray], sparsity: float) -> dict[str, np.ndarray]:
+    """Keeps the largest weights over all matrices."""
+    flat = np.sort(np.concatenate([np.abs(w).ravel() for w in weights.values()]))
+    threshold = flat[round(sparsity * flat.size)]
+    return {name: np.abs(w) >= threshold for name, w in weights.items()}
+
+
+def imp_ticket(task: str, language: str, seed: int, sparsity: float) -> Ticket:
+    rng = np.random.default_rng([seed, *map(ord, task), *map(ord, language)])
+    theta = theta_0()
+    shared = np.random.default_rng([7, *map(ord, task)])
+    moved = {
+        name: w + MOVED[task] * (shared.standard_normal(w.shape) + rng.standard_normal(w.shape)) / math.sqrt(2)
+        for name, w in theta.items()
+    }
+    masks = magnitude_masks(moved, sparsity)
+    return ticket(masks, base_model=MODEL, task=task, language=language, seed=seed, sparsity=sparsity)
+
+
+def inherited_ticket(sparsity: float) -> Ticket:
+    masks = magnitude_masks(theta_0(), sparsity)
+    named = {"task": "inherited", "language": "inherited", "score": "magnitude_init", "schedule": "one-shot"}
+    return ticket(masks, base_model=MODEL, sparsity=sparsity, seed=-1, round=-1, **named)
+
+
+def record(kind: str, task: str, source: str | None, target: str, value: float, **changes: object) -> Record:
+    values: dict = {
+        "kind": kind,
+        "task": task,
+        "model": MODEL,
+        "source": source,
+        "target": target,
+        "sparsity": 0.5,
+        "score": "magnitude",
+        "init": "pretrained",
+        "seed": SEED,
+        "round": None,
+        "split": "validation",
+        "metric": METRIC.get(task, "accuracy"),
+        "value": value,
+        "n": N.get(task, 100),
+        "wall_s": 12.5,
+        "ticket": None,
+    }
+    return Record(**(values | changes))
+
+
+def own_value(task: str, language: str, sparsity: float) -> float:
+    """The metric of a language's own ticket: nearly flat, then falling."""
+    dense = {"xnli": 0.62, "wikiann": 0.81, "mlm": 0.34}[task] - 0.013 * LANGUAGES[task].index(language)
+    return dense - 0.12 * max(sparsity - 0.45, 0.0) ** 2 * (3 + LANGUAGES[task].index(language))
+
+
+def transfer_value(task: str, source: str, target: str, sparsity: float) -> float:
+    if source == target:
+        return own_value(task, target, sparsity)
+    far = 1 + abs(LANGUAGES[task].index(source) - LANGUAGES[task].index(target))
+    return own_value(task, target, sparsity) - 0.02 * sparsity * far
+
+
+def write_imp(root: Path, task: str, language: str, seed: int = SEED, levels: tuple[float, ...] = LEVELS) -> None:
+    folder = RunFolder.of(root, task, language, seed)
+    rows = []
+    for number, sparsity in enumerate((0.0, *levels)):
+        mask = imp_ticket(task, language, seed, sparsity) if number else None
+        if mask is not None:
+            mask.save(folder.ticket(sparsity))
+        facts = {
+            "sparsity": sparsity,
+            "round": number,
+            "seed": seed,
+            "ticket": mask.checksum if mask else None,
+        }
+        value = own_value(task, language, sparsity)
+        rows.append(record("imp", task, language, language, value, **facts))
+        rows.append(record("imp", task, language, language, 0.123, **facts, metric="loss"))
+    append(folder.results, rows)
+    folder.config.write_text(
+        f"""seed_everything: {seed}
+trainer:
+  max_epochs: 3
+  callbacks:
+    - class_path: lnsub.training.imp.IMPCallback
+      init_args:
+        sparsities: [0.1, 0.9]
+        scope: global
+model:
+  base_model: {MODEL}
+  learning_rate: 2.0e-05
+data:
+  class_path: lnsub.tasks.{task}
+  init_args:
+    language: {language}
+    batch_size: 32
+output: somewhere
+""",
+        encoding="utf-8",
+    )
+
+
+def write_transfer(root: Path, task: str, levels: tuple[float, ...] = CHOSEN) -> None:
+    """Every ticket on every language, zero-shot and the baselines, a folder a cell as `lnsub transfer` has it."""
+    cells: list[Record] = []
+    for sparsity in levels:
+        for source in LANGUAGES[task]:
+            checksum = imp_ticket(task, source, SEED, sparsity).checksum
+            facts = {"sparsity": sparsity, "ticket": checksum}
+            for target in LANGUAGES[task]:
+                value = transfer_value(task, source, target, sparsity)
+                cells.append(record("transfer", task, source, target, value, **facts))
+                zero_shot = value if source == target else value - 0.15
+                cells.append(record("zero_shot", task, source, target, zero_shot, **facts))
+            low = own_value(task, source, sparsity)
+            cells += [
+                record(
+                    "transfer", task, source, source, low - 0.05, **facts | {"ticket": "f" * 64, "score": "shuffled"}
+                ),
+                record(
+                    "transfer", task, source, source, low - 0.01, **facts | {"ticket": "e" * 64, "score": "oneshot"}
+                ),
+                record("transfer", task, source, source, low - 0.3, **facts, init="random"),
+                record("transfer", task, None, source, low - 0.12, **facts | {"ticket": "d" * 64, "score": "random"}),
+            ]
+    for target in LANGUAGES[task]:
+        dense = own_value(task, target, 0.0)
+        cells.append(record("transfer", task, None, target, dense, sparsity=0.0, score=None))
+    for number, cell in enumerate(cells):
+        append(root / "transfer" / task / "cells" / f"cell{number:03}" / "results.jsonl", [cell])
+
+
+def write_retrieval(root: Path) -> None:
+    rows = []
+    for place, target in enumerate(("ar", "fr", "zh")):
+        for layer in range(4):
+            dense = 0.2 + 0.05 * place + 0.1 * layer * (3.4 - layer)
+            for metric, shift in (("accuracy", 0.0), ("en_to_other", 0.01)):
+                facts = {"split": "pairs", "metric": f"{metric}/mean/ratio-4", "layer": layer, "n": 500}
+                rows.append(
+                    record("retrieval", "retrieval", None, target, dense + shift, **facts, sparsity=0.0, score=None)
+                )
+                for sparsity in CHOSEN:
+                    checksum = imp_ticket("wikiann", "fr", SEED, sparsity).checksum
+                    value = dense - 0.2 * sparsity + shift
+                    facts_of_it = facts | {"sparsity": sparsity, "ticket": checksum}
+                    rows.append(record("retrieval", "retrieval", "fr", target, value, **facts_of_it))
+    append(root / "retrieval" / "results.jsonl", rows)
+
+
+def write_tree(root: Path, inherited: bool = True) -> Path:
+    """All of it: three tasks, nine sparsities, two seeds of NER in two languages."""
+    for task, languages in LANGUAGES.items():
+        for language in languages:
+            write_imp(root, task, language)
+        write_transfer(root, task)
+    for language in ("fr", "ur"):
+        write_imp(root, "wikiann", language, seed=58)
+    write_retrieval(root)
+    for sparsity in LEVELS if inherited else ():
+        inherited_ticket(sparsity).save(root / "inherited" / f"s{sparsity}.safetensors")
+    return root
+
+
+def write_large_tree(root: Path) -> Path:
+    """Eleven languages, an encoder and a decoder of twelve layers each, and values of many digits: the tightest fit."""
+    languages = ("ar", "de", "en", "es", "fa", "fr", "hi", "ru", "sw", "ur", "zh")
+    kinds = ("SelfAttention.q", "SelfAttention.k", "SelfAttention.v", "SelfAttention.o", "DenseReluDense.wi_0")
+    names = [
+        f"{stack}.block.{layer}.layer.0.{kind}.weight"
+        for stack in ("encoder", "decoder")
+        for layer in range(12)
+        for kind in (*kinds, "DenseReluDense.wo")
+    ]
+    rows = []
+    for place, source in enumerate(languages):
+        rng = np.random.default_rng(place)
+        for sparsity in CHOSEN:
+            masks = {name: rng.random((6, 6)) >= sparsity for name in names}
+            facts = {"base_model": MODEL, "task": "wikiann", "language": source, "sparsity": sparsity}
+            mask = ticket(masks, **facts)
+            mask.save(RunFolder.of(root, "wikiann", source, SEED).ticket(sparsity))
+            facts = {"sparsity": sparsity, "ticket": mask.checksum}
+            rows.append(record("imp", "wikiann", source, source, 0.9 - 0.05 * place, **facts, round=1))
+            for other, target in enumerate(languages):
+                value = (1.0 if source == target else 0.001 + 0.09 * abs(place - other)) * (1.2 - sparsity)
+                rows.append(record("transfer", "wikiann", source, target, value, **facts))
+    append(root / "all" / "results.jsonl", rows)
+    return root
