@@ -35,7 +35,13 @@ class MLMTask(Task):
     """
 
     name: ClassVar[str] = "mlm"
-    metric: ClassVar[str] = "accuracy"
+    title: ClassVar[str] = "MLM"
+    metric: ClassVar[str] = "perplexity"
+    metric_title: ClassVar[str] = "perplexity"
+    higher_is_better: ClassVar[bool] = False
+    dataset: ClassVar[str] = "wikimedia/wikipedia"
+    auto_class: ClassVar[str] = "AutoModelForMaskedLM"
+    pipeline: ClassVar[str] = "fill-mask"
     tokenizer: str
 
     def build(

@@ -23,8 +23,22 @@ class Task(ABC):
 
     name: ClassVar[str]
     """Name in run folders and records."""
+    title: ClassVar[str]
+    """What figures and tables call it."""
     metric: ClassVar[str]
-    """Key of the main metric in :meth:`metrics`; higher is better."""
+    """Key of the main metric in :meth:`metrics`."""
+    metric_title: ClassVar[str]
+    """What figures and tables call the main metric."""
+    higher_is_better: ClassVar[bool] = True
+    """The main metric's direction."""
+    dataset: ClassVar[str]
+    """The data set on the Hub that is used unless another is named."""
+    labels: ClassVar[tuple[str, ...]] = ()
+    """The labels' names in the order of their numbers; none for a task that predicts tokens."""
+    auto_class: ClassVar[str]
+    """The class of transformers that loads an exported model of an encoder."""
+    pipeline: ClassVar[str]
+    """The pipeline of transformers, and of the Hub, that runs such a model."""
 
     @abstractmethod
     def build(

@@ -26,7 +26,13 @@ class WikiANNTask(Task):
     """Which words name a person, an organisation or a place?"""
 
     name: ClassVar[str] = "wikiann"
+    title: ClassVar[str] = "NER"
     metric: ClassVar[str] = "f1"
+    metric_title: ClassVar[str] = "F1"
+    dataset: ClassVar[str] = "unimelb-nlp/wikiann"
+    labels: ClassVar[tuple[str, ...]] = TAGS
+    auto_class: ClassVar[str] = "AutoModelForTokenClassification"
+    pipeline: ClassVar[str] = "token-classification"
 
     def build(
         self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa"

@@ -39,7 +39,13 @@ class XNLITask(Task):
     """
 
     name: ClassVar[str] = "xnli"
+    title: ClassVar[str] = "XNLI"
     metric: ClassVar[str] = "accuracy"
+    metric_title: ClassVar[str] = "accuracy"
+    dataset: ClassVar[str] = "facebook/xnli"
+    labels: ClassVar[tuple[str, ...]] = LABELS
+    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
+    pipeline: ClassVar[str] = "text-classification"
     tokenizer: str
 
     def build(
