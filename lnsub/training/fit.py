@@ -5,9 +5,9 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
-from lnsub.data.module import LanguageDataModule
 from lnsub.runs.folder import RunFolder
 from lnsub.runs.records import Record
+from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.checkpoints import EVERY_N_STEPS, Checkpoints
 from lnsub.training.imp import IMPCallback, length_of_a_round
 from lnsub.training.module import SubnetModule

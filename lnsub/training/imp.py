@@ -16,13 +16,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lnsub.common.errors import UserError
-from lnsub.data.module import LanguageDataModule
 from lnsub.models.subnet import Weights, gathered
 from lnsub.pruning.schedules import sparsities as scheduled
 from lnsub.pruning.scores import SCORES, ScoreInputs, score
 from lnsub.pruning.selection import select
 from lnsub.runs.folder import RunFolder
 from lnsub.runs.records import Record
+from lnsub.tasks.task import LanguageDataModule
 from lnsub.tickets.ticket import Provenance, Ticket
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.gradients import loss_gradients
