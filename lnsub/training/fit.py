@@ -5,10 +5,16 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
+<<<<<<< HEAD
 from lnsub.common.errors import UserError
 from lnsub.runs.folder import RunFolder
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.callbacks import RunCallback
+=======
+from lnsub.runs.folder import RunFolder
+from lnsub.runs.records import Record
+from lnsub.tasks.task import LanguageDataModule
+>>>>>>> tasks
 from lnsub.training.checkpoints import EVERY_N_STEPS, Checkpoints
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule

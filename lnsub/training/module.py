@@ -14,10 +14,10 @@ from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
 from lnsub.common.errors import UserError
 from lnsub.data.batching import IGNORED
-from lnsub.tasks.task import Task
 from lnsub.models.compiling import Mode, check_can_compile, compile_for_training
 from lnsub.models.subnet import Subnet
 from lnsub.models.ticket_masks import check_fit, mask_of
+from lnsub.tasks.task import Task
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.ranks import part_of_all
 from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
