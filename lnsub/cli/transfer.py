@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lnsub.transfer.runner import Transfer
 
+_SET_BY_CELLS = {"--seed_everything", "--output", "--model.ticket", "--data.init_args.language", "--data.language"}
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
@@ -59,6 +61,8 @@ def _run(options: argparse.Namespace) -> int:
     for setting in options.settings:
         if not setting.startswith("--") or "=" not in setting:
             raise UserError(f"After -- come settings such as --trainer.max_epochs=1; '{setting}' is not one.")
+        if (name := setting.split("=")[0]) in _SET_BY_CELLS:
+            raise UserError(f"{name} differs from cell to cell, so it cannot be given for all of them.")
     share = _share(options.share) if options.share else None
     sparsities = _listed("--sparsities", options.sparsities, float)
     seeds = _listed("--seeds", options.seeds, int)
@@ -67,15 +71,19 @@ def _run(options: argparse.Namespace) -> int:
     # From here on torch is needed, which takes seconds.
     from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-    from lnsub.cli.training import quiet
+    from lnsub.training.config import RunConfig
+    from lnsub.training.remarks import show_remarks
     from lnsub.transfer.runner import Transfer
 
-    quiet()
+    show_remarks()
+    languages = _listed("--languages", options.languages, str) or []
+    # The configuration need not name a language.
+    given = [*options.settings, *(f"--data.init_args.language={language}" for language in languages[:1])]
     transfer = Transfer(
         options.output,
-        [*(f"--config={config}" for config in options.config), *options.settings],
+        RunConfig.parse([*(f"--config={config}" for config in options.config), *given]),
         tickets,
-        _listed("--languages", options.languages, str) or [],
+        languages,
         seeds=seeds,
         baselines=_listed("--baselines", options.baselines, str) or [],
         zero_shot=options.zero_shot,
@@ -97,7 +105,7 @@ def _run(options: argparse.Namespace) -> int:
         sys.stderr.write(f"lnsub: cell {number} failed: {cell.id}: {transfer.folder(cell).reason()}\n")
     if outcome.elsewhere:
         numbers = ", ".join(map(str, outcome.elsewhere))
-        sys.stderr.write(f"lnsub: left to another process, which is at it: cell {numbers}\n")
+        sys.stderr.write(f"lnsub: in use by another process: cell {numbers}\n")
     if outcome.failed:
         total = len(transfer.cells if chosen is None else chosen)
         sys.stderr.write(f"lnsub: {len(outcome.failed)} of {total} cells failed; the same command tries them again.\n")

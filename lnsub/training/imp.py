@@ -15,17 +15,9 @@ from lnsub.models.subnet import Weights, gathered
 from lnsub.pruning.schedules import sparsities as scheduled
 from lnsub.pruning.scores import SCORES, ScoreInputs, score
 from lnsub.pruning.selection import select
-<<<<<<< HEAD
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.tickets.provenance import Provenance
 from lnsub.tickets.ticket import Ticket
-=======
-from lnsub.runs.folder import RunFolder
-from lnsub.runs.records import Record
-from lnsub.tasks.task import LanguageDataModule
-from lnsub.tickets.ticket import Provenance, Ticket
-from lnsub.training.checkpoints import Checkpoints
->>>>>>> tasks
 from lnsub.training.gradients import loss_gradients
 from lnsub.training.module import SubnetModule
 from lnsub.training.ranks import check_agreement

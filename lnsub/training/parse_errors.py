@@ -1,12 +1,13 @@
-"""What jsonargparse says of a setting it does not take, in one line: which setting, why, and the right one beside it."""
+"""What jsonargparse says of a setting it does not take, in one line: which setting, why, and what it may have been."""
 
 import re
+from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from inspect import signature
 
-from jsonargparse import ArgumentError, ArgumentParser, NSKeyError
+from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
 from lnsub.common.errors import UserError
@@ -33,7 +34,7 @@ def explained(parser: ArgumentParser) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (ArgumentError, NSKeyError) as error:
+    except (ArgumentError, KeyError) as error:
         for cause in _chain(error):  # what a class's __init__ refuses comes wrapped
             if isinstance(cause, UserError):
                 raise cause from error

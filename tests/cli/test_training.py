@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from lnsub.cli.main import OTHERS, TRAINING, main
-from lnsub.cli.training import TrainingCLI
 from lnsub.common.error_messages import one_line
 from lnsub.common.errors import UserError
 from lnsub.runs.records import read
+from lnsub.training.config import RunConfig
 from lnsub.version import __version__
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -144,18 +144,8 @@ def test_the_authors_hyper_parameters_are_those_of_the_configs():
 
 
 def parsed(args: list[str]) -> dict:
-    """The parsed configuration, nothing instantiated."""
-
-    class Parsed(Exception):  # noqa: N818
-        pass
-
-    class Only(TrainingCLI):
-        def _set_seed(self) -> None:
-            raise Parsed(self.config[self._command].as_dict())
-
-    with pytest.raises(Parsed) as found:
-        Only(args[0], args)
-    return found.value.args[0]
+    """The settings that a training command would run with."""
+    return RunConfig.parse(args[1:]).settings()
 
 
 @pytest.mark.parametrize(
