@@ -5,8 +5,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
 
-from lnsub.data.module import LanguageDataModule
-from lnsub.tasks.task import Task
+from lnsub.tasks.task import LanguageDataModule, Task
 
 
 @cache

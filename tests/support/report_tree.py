@@ -115,7 +115,7 @@ def write_imp(root: Path, task: str, language: str, seed: int = SEED, levels: tu
 trainer:
   max_epochs: 3
   callbacks:
-    - class_path: lnsub.training.imp.IMPCallback
+    - class_path: lnsub.IMPCallback
       init_args:
         sparsities: [0.1, 0.9]
         scope: global
@@ -123,7 +123,7 @@ model:
   base_model: {MODEL}
   learning_rate: 2.0e-05
 data:
-  class_path: lnsub.tasks.{task}
+  class_path: lnsub.{task}
   init_args:
     language: {language}
     batch_size: 32
