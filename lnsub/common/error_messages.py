@@ -96,7 +96,7 @@ def _settings() -> list[str]:
     from lnsub.training.imp import IMPCallback
     from lnsub.training.module import SubnetModule
 
-    owners = [Trainer, SubnetModule, IMPCallback, tasks.XNLI, tasks.WikiANN, tasks.WikipediaMLM]
+    owners = [Trainer, SubnetModule, IMPCallback, *tasks.data_modules().values()]
     names = {name for owner in owners for name in signature(owner.__init__).parameters if name != "self"}
     top = {"seed_everything", "trainer", "model", "data", "output", "wandb", "config", "class_path", "init_args"}
     return sorted(names | top)

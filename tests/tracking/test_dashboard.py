@@ -136,7 +136,7 @@ def test_without_the_package_it_says_what_to_install(client, monkeypatch):
 
 @pytest.mark.parametrize(
     ("options", "match"),
-    [(["--tasks", "xnl"], "xnli"), (["--seeds", "a"], "--seeds takes whole numbers such as 57,58; 'a' is not.")],
+    [(["--tasks", "xnl"], "xnli"), (["--seeds", "a"], "--seeds")],
 )
 def test_what_cannot_be_filtered_by_is_refused(options, match, client):
     with pytest.raises(UserError, match=re.escape(match)):
