@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from lnsub.common.errors import RunError
-from lnsub.common.signals import EXIT_STATUS, Preempted, deferred_signals, is_first_process
+from lnsub.common.launcher import is_first_process
+from lnsub.common.signals import EXIT_STATUS, Preempted, deferred_signals
 from lnsub.version import __version__
 
 TRAINING = {

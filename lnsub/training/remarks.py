@@ -7,12 +7,13 @@ import warnings
 from rich.console import Console
 from rich.logging import RichHandler
 
+from lnsub.common.launcher import is_first_process
+
 
 def show_remarks() -> None:
     """Shows lnsub's own remarks, on the first process only, and keeps the libraries' routine ones off the screen."""
     own = logging.getLogger("lnsub")
-    first = os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", "0")) == "0"
-    own.setLevel(logging.INFO if first else logging.WARNING)
+    own.setLevel(logging.INFO if is_first_process() else logging.WARNING)
     if not own.handlers:
         handler = RichHandler(console=Console(stderr=True), show_time=False, show_level=False, show_path=False)
         own.addHandler(handler)

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -14,37 +13,8 @@ from lnsub.common.error_messages import one_line
 from lnsub.common.errors import UserError
 from lnsub.runs.records import read
 from lnsub.tasks import data_modules
-from lnsub.training.config import RunConfig
 from lnsub.version import __version__
-
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-
-
-def arguments(bert: str, data: Path, output: Path, **settings: object) -> list[str]:
-    """`fit` of the real Urdu config, with everything that is large replaced."""
-    values: dict[str, object] = {
-        "config": next(path for path in CONFIGS if path.stem == "wikiann_ur"),
-        "model.base_model": bert,
-        "data.init_args.dataset": data,
-        "data.init_args.language": "en",
-        "data.init_args.batch_size": 8,
-        "data.init_args.max_length": 32,
-        "data.init_args.num_workers": 0,
-        "trainer.accelerator": "cpu",
-        "trainer.max_epochs": 1,
-        "trainer.callbacks.sparsities": "[0.3,0.6]",
-        "output": output,
-        **settings,
-    }
-    return ["fit", *(f"--{key}={value}" for key, value in values.items())]
-
-
-def said(capsys: pytest.CaptureFixture[str], args: list[str]) -> str:
-    """Runs bad input: exit status 2 and one line, which is returned."""
-    assert main(args) == 2
-    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lnsub: error: ")]
-    assert len(err) == 1
-    return err[0]
+from tests.support.command import CONFIGS, arguments, parsed, said
 
 
 def test_fit_finds_tickets_repeats_itself_from_its_config_and_knows_when_it_is_done(bert, data, tmp_path, capsys):
@@ -141,11 +111,6 @@ def test_the_authors_hyper_parameters_are_those_of_the_configs():
         "mlm_en": (2e-5, 16, 128, -1, 10_000),
     }
     assert {name: found[name] for name in expected} == expected
-
-
-def parsed(args: list[str]) -> dict:
-    """The settings that a training command would run with."""
-    return RunConfig.parse(args[1:]).settings()
 
 
 @pytest.mark.parametrize(
