@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from lnsub.common.locks import claimed
 from lnsub.common.signals import Preempted
 from lnsub.data.module import LanguageDataModule
 from lnsub.runs.folder import RunFolder
+from lnsub.tasks import data_modules
 from lnsub.tracking.logger import RunWandbLogger, wandb_logger
 from lnsub.tracking.rounds import WandbRounds
 from lnsub.tracking.settings import RunCard, WandbSettings
@@ -305,6 +307,13 @@ def keep_settings(path: Path, config: dict[str, Any]) -> None:
             f"{path.parent} holds a run with other settings: {key} was {_flat(there).get(key)}, "
             f"now it is {_flat(config).get(key)}. Choose another --output, or delete that folder."
         )
+
+
+def known_settings() -> Iterator[str]:
+    """The last parts of the names of all settings that a training command has."""
+    for owner in (Trainer, SubnetModule, IMPCallback, *data_modules().values()):
+        yield from (name for name in signature(owner.__init__).parameters if name != "self")
+    yield from ("seed_everything", "trainer", "model", "data", "output", "wandb", "config", "class_path", "init_args")
 
 
 def _task_of(datamodule: LanguageDataModule) -> Any:

@@ -1,10 +1,10 @@
-"""Errors for people: whatever a person can put right becomes one line that says what was wrong and what to do."""
+"""User-facing errors: whatever a user can put right becomes one line that says what was wrong and what to do."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 
 from lnsub.common.errors import RunError, UserError
+from lnsub.common.lookup import did_you_mean
 
 _UNKNOWN = re.compile(
     r"[Oo]ption '([\w.]+)' is not accepted|accept option '([\w.]+)'|unrecognized arguments: --([\w.+-]+)"
@@ -16,12 +16,14 @@ _UNION = re.compile(
 _CLASS = re.compile(r"Problem with given class_path '([\w.]+)':\s+([^\n]+)")
 
 
-def one_line(error: Exception, args: Sequence[str] = ()) -> str | None:
+def one_line(error: Exception, args: Sequence[str] = (), known_settings: Iterable[str] = ()) -> str | None:
     """Says an error in one line.
 
     Args:
         error: what was raised.
         args: the command line, to name the command in a hint.
+        known_settings: names of settings, of which the closest one is suggested for one that does not exist; read only
+            for that.
 
     Returns:
         The line, or None where the error is not the user's: a bug, whose traceback is needed.
@@ -31,7 +33,7 @@ def one_line(error: Exception, args: Sequence[str] = ()) -> str | None:
             return " ".join(str(cause).split())
     names = {cls.__name__ for cls in type(error).__mro__}
     if names & {"ArgumentError", "ArgumentTypeError", "NSKeyError", "ParserError"}:
-        text = _parsing(str(error), args)
+        text = _parsing(str(error), args, known_settings)
     elif "MisconfigurationException" in names:
         text = str(error)
     elif isinstance(error, UnicodeDecodeError):
@@ -51,24 +53,18 @@ def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield name, value if equals else following
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint such as `` (did you mean learning_rate?)``, or nothing where nothing is close."""
-    close = get_close_matches(word, list(known), 1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
-def _parsing(text: str, args: Sequence[str]) -> str:
+def _parsing(text: str, args: Sequence[str], known_settings: Iterable[str]) -> str:
     """What jsonargparse says, down to the innermost reason, with the right key beside a mistyped one."""
     unknown, value = _UNKNOWN.search(text), _VALUE.search(text)
     if unknown and not (value and value.start() < unknown.start()):
         key = next(group for group in unknown.groups() if group)
-        close = did_you_mean(key.split(".")[-1], _settings())
+        close = did_you_mean(key.split(".")[-1], known_settings)
         return f"there is no setting {key}{close}; `lnsub {args[0] if args else 'fit'} --help` lists them."
     if value:
         return f"{value.group(1)}: {_plain(value.group(2))}"
@@ -76,7 +72,7 @@ def _parsing(text: str, args: Sequence[str]) -> str:
         if problem := _CLASS.search(union.group(2)):
             return f"{union.group(1)}: {problem.group(1)} cannot be used: {problem.group(2)}."
         reasons = [_plain(line.strip(" -")) for line in union.group(2).splitlines() if "NoneType" not in line]
-        return f"{union.group(1)}: {union.group(3)} will not do: {'; '.join(reasons)}."
+        return f"{union.group(1)}: {union.group(3)} cannot be used: {'; '.join(reasons)}."
     return " ".join(line for line in text.splitlines() if not line.strip().startswith("tip:"))
 
 
@@ -84,19 +80,3 @@ def _plain(reason: str) -> str:
     """Python's names of types in a user's words."""
     reason = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", reason)
     return re.sub(r"an? <class '(?:\w+\.)*(\w+)'>", r"\1", reason).replace("a one of", "one of")
-
-
-def _settings() -> list[str]:
-    """The last parts of the names of all settings that a training command has."""
-    from inspect import signature
-
-    from lightning.pytorch import Trainer
-
-    from lnsub import tasks
-    from lnsub.training.imp import IMPCallback
-    from lnsub.training.module import SubnetModule
-
-    owners = [Trainer, SubnetModule, IMPCallback, tasks.XNLI, tasks.WikiANN, tasks.WikipediaMLM]
-    names = {name for owner in owners for name in signature(owner.__init__).parameters if name != "self"}
-    top = {"seed_everything", "trainer", "model", "data", "output", "wandb", "config", "class_path", "init_args"}
-    return sorted(names | top)

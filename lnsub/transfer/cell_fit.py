@@ -13,7 +13,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lnsub.cli.training import TrainingCLI
+from lnsub.cli.training import TrainingCLI, known_settings
 from lnsub.common.error_messages import one_line
 from lnsub.common.errors import UserError
 from lnsub.data.module import LanguageDataModule
@@ -53,7 +53,7 @@ class CellFit(TrainingCLI):
         try:
             super().__init__("fit", ["fit", *args, f"--data.init_args.language={language}"], run=False)
         except Exception as error:
-            if isinstance(error, UserError) or (line := one_line(error, ["fit"])) is None:
+            if isinstance(error, UserError) or (line := one_line(error, ["fit"], known_settings())) is None:
                 raise
             raise UserError(line) from error
         self.settings = self._parsed_settings()
