@@ -6,18 +6,17 @@ one run, and the process group stays up. :func:`lnsub.training.fit.fit` starts t
 """
 
 import logging
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 
 from lnsub.common.errors import UserError
 from lnsub.data.module import LanguageDataModule
 from lnsub.models.subnet import Weights, gathered
+from lnsub.pruning.masks import Mask
 from lnsub.pruning.schedules import sparsities as scheduled
 from lnsub.pruning.scores import SCORES, ScoreInputs, score
 from lnsub.pruning.selection import select
@@ -242,7 +241,7 @@ class IMPCallback(Callback):
     ) -> None:
         last = self.round + 1 == len(self.levels)
         if not last:
-            ticket = self._prune(trainer, module, datamodule, metrics)
+            ticket, mask = self._prune(trainer, module, datamodule, metrics)
         if trainer.is_global_zero:
             folder.record(self._records(module, datamodule, metrics, wall_s))
             if not last:
@@ -252,7 +251,7 @@ class IMPCallback(Callback):
         self.first_epoch, self.first_step = trainer.current_epoch, trainer.global_step
         if not last:
             self._checksum = ticket.checksum
-            self._rewind(module)
+            self._rewind(module, mask)
         checkpoints = Checkpoints.of(trainer)
         if not last or self.keep_checkpoint:
             checkpoints.save(trainer)
@@ -265,11 +264,11 @@ class IMPCallback(Callback):
         module: SubnetModule,
         datamodule: LanguageDataModule,
         metrics: dict[str, float],
-    ) -> Ticket:
-        """Puts the next round's mask on the model, the same on every rank, and returns it as a ticket."""
+    ) -> tuple[Ticket, Mask]:
+        """Returns the next round's mask, the same on every rank, also as a ticket."""
         weights = {name: weight.detach() for name, weight in module.subnet.weights.items()}
         needs = SCORES[self.score]
-        init = _by_base_name(self._theta_0, weights) if needs.needs_init else None
+        init = module.subnet.prunable_of(self._theta_0) if needs.needs_init else None
         gradients = None
         if needs.needs_gradients:
             gradients = loss_gradients(trainer, module, datamodule, self.score_batches)
@@ -296,16 +295,12 @@ class IMPCallback(Callback):
             ),
         )
         check_agreement(trainer, ticket.checksum)
-        module.subnet.set_mask(mask)
-        return ticket
+        return ticket, mask
 
-    def _rewind(self, module: SubnetModule) -> None:
-        if self.rewind == "none":
-            module.subnet.rewind(self._theta_0, base=False, head=self.head == "reinit")
-            return
-        target = self._theta_0 if self.rewind == "init" else self._rewind_weights
+    def _rewind(self, module: SubnetModule, mask: Mask) -> None:
+        target = self._rewind_weights if self.rewind == "step" else self._theta_0
         assert target is not None
-        module.subnet.rewind(target, head=self.head == "reinit")
+        module.subnet.rewind(target, mask=mask, base=self.rewind != "none", head=self.head == "reinit")
 
     def _records(
         self,
@@ -369,11 +364,3 @@ def _save_once(ticket: Ticket, path: Path) -> None:
     except UserError:
         pass  # there is none, or it is damaged
     ticket.save(path)
-
-
-def _by_base_name(weights: Weights, names: Iterable[str]) -> dict[str, Tensor]:
-    """Picks prunable weights, by their names in the bare base model, from a snapshot of the whole model."""
-    found = {}
-    for name in names:
-        found[name] = next(t for full, t in weights.items() if full == name or full.endswith(f".{name}"))
-    return found

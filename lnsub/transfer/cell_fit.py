@@ -17,6 +17,7 @@ from lnsub.cli.training import TrainingCLI, known_settings
 from lnsub.common.error_messages import one_line
 from lnsub.common.errors import UserError
 from lnsub.data.module import LanguageDataModule
+from lnsub.models.apply import check_fit
 from lnsub.models.subnet import Subnet
 from lnsub.runs.records import Record
 from lnsub.tickets.ticket import Ticket
@@ -260,7 +261,7 @@ class CellFit(TrainingCLI):
         """Says, in a few words if at all, which matrices the ticket and the model do not share."""
         if self.model.ticket is None:
             return []
-        fit = self.model.subnet.fit(self.model.ticket.shapes)
+        fit = check_fit(self.model.ticket, self.model.subnet, self.model.base_model)
         parts = ((fit.only_ticket, "of the ticket left out"), (fit.only_model, "of the model left dense"))
         return [f"{len(names)} matrices {what}" for names, what in parts if names]
 
