@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, Trainer
 
 from lnsub.common.errors import UserError
 from lnsub.common.files import replacing
+from lnsub.models.apply import check_fit
 from lnsub.models.subnet import Subnet
 from lnsub.runs.records import Record
 from lnsub.tasks.task import LanguageDataModule, Task
@@ -184,7 +185,7 @@ def left_out(module: SubnetModule) -> list[str]:
     """Says, in a few words if at all, which matrices the ticket and the model do not share."""
     if module.ticket is None:
         return []
-    fit = module.subnet.fit(module.ticket.shapes)
+    fit = check_fit(module.ticket, module.subnet, module.base_model)
     parts = ((fit.only_ticket, "of the ticket left out"), (fit.only_model, "of the model left dense"))
     return [f"{len(names)} matrices {what}" for names, what in parts if names]
 

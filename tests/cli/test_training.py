@@ -167,7 +167,7 @@ def test_a_mistake_in_a_config_file_is_named(where, change, sentence, tmp_path, 
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["fitt"], "Did you mean 'fit'?"),
+        (["fitt"], "did you mean fit?"),
         (["ticket"], "info|verify"),
         (["ticket", "info", "no.safetensors"], "no.safetensors"),
         (["overlap", "a.safetensors", "b.safetensors"], "a.safetensors"),

@@ -332,7 +332,7 @@ def test_another_number_of_processes_cannot_resume_amid_an_epoch(place, tmp_path
         checkpoint = torch.load(path, weights_only=True)
         checkpoint["lnsub"]["random"] *= 4
         torch.save(checkpoint, path)
-    with pytest.raises(UserError, match="epoch on 4 processes.* on 1"):
+    with pytest.raises(UserError, match=r"epoch on 4 processes.* on 1"):
         run(place, tmp_path, **IMP)
 
 
