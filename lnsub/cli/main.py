@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 from lnsub.common.errors import RunError
@@ -74,20 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         from lnsub.common.error_messages import one_line
 
-        line = one_line(error, args, _known_settings(args))
+        line = one_line(error, args)
         if debug or line is None:
             raise
         sys.stderr.write(f"lnsub: error: {line}\n")
         return 1 if isinstance(error, RunError) else 2
-
-
-def _known_settings(args: list[str]) -> Iterable[str]:
-    """The settings of a training command, which has imported what they are read from."""
-    if args[:1] and args[0] in TRAINING:
-        from lnsub.cli.training import known_settings
-
-        return known_settings()
-    return ()
 
 
 def program() -> int:

@@ -1,15 +1,14 @@
 """What several commands read alike from the command line."""
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from lnsub.common.errors import UserError
 
-T = TypeVar("T")
-
-_EXAMPLES: dict[type, str] = {str: "fr,ur,zh", int: "57,58", float: "0.5,0.8"}
+_EXAMPLES: dict[Any, str] = {str: "fr,ur,zh", int: "57,58", float: "0.5,0.8"}
 
 
-def comma_list(option: str, text: str, kind: type[T] = str) -> list[T]:  # type: ignore[assignment]
+def comma_list(option: str, text: str, kind: Callable[[str], Any] = str) -> list[Any]:
     """Reads values separated by commas; blanks around a value and empty places count for nothing.
 
     Args:
@@ -23,7 +22,7 @@ def comma_list(option: str, text: str, kind: type[T] = str) -> list[T]:  # type:
     Raises:
         UserError: a value is not of that kind.
     """
-    values: dict[T, None] = {}
+    values: dict[Any, None] = {}
     for part in filter(None, map(str.strip, text.split(","))):
         try:
             values[kind(part)] = None
