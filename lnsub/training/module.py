@@ -19,29 +19,11 @@ from lnsub.models.compiling import Mode, check_can_compile, compile_for_training
 from lnsub.models.subnet import Subnet
 from lnsub.tasks.task import Task
 from lnsub.tickets.ticket import Ticket
+from lnsub.training.budget import Budget, linear_schedule
 from lnsub.training.ranks import part_of_all
 from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long one fit is, and which part of a learning-rate schedule it covers.
-
-    ``trainer.max_epochs`` counts over all fits of a run, so it cannot tell.
-
-    Attributes:
-        epochs: epochs of this fit; -1 where only ``steps`` bounds it.
-        steps: optimizer steps of this fit; -1 where only ``epochs`` bounds it.
-        part: this fit's place among the ``parts`` that share one schedule, from 0.
-        parts: fits that share one schedule; 1: every fit has a schedule of its own.
-    """
-
-    epochs: int
-    steps: int
-    part: int = 0
-    parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -284,7 +266,7 @@ class SubnetModule(LightningModule):
             eps=self.adam_epsilon,
             fused=not self._scaled,
         )
-        budget = self.budget or Budget(self.trainer.max_epochs or -1, self.trainer.max_steps)
+        budget = self.budget or Budget.of(self.trainer)
         steps = self.fit_steps(budget)
         total, done = steps * budget.parts, steps * budget.part
         warmup = round(total * self.warmup)
@@ -297,13 +279,3 @@ class SubnetModule(LightningModule):
         by_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         limits = [n for n in (by_epoch * budget.epochs, budget.steps) if n >= 0]
         return max(1, min(limits))
-
-
-def linear_schedule(step: int, total: int, warmup: int) -> float:
-    """The learning rate's factor before optimizer step ``step``: up from 0 over ``warmup`` steps, then down to 0.
-
-    Devlin et al. (2019); the same as transformers' ``get_linear_schedule_with_warmup``.
-    """
-    if step < warmup:
-        return step / warmup
-    return max(0.0, (total - step) / max(1, total - warmup))

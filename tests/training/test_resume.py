@@ -23,6 +23,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
+import lnsub.training.checkpoint_files
 import lnsub.training.checkpoints
 import lnsub.training.imp
 import lnsub.training.rounds
@@ -240,9 +241,9 @@ def test_an_interruption_between_rounds_changes_nothing(moment, place, undisturb
         elif moment == "ticket written":
             patch.setattr(IMPCallback, "start_next_round", unplug)
         elif moment == "rewound":
-            patch.setattr(lnsub.training.checkpoints, "writing", unplug)
+            patch.setattr(lnsub.training.checkpoint_files, "writing", unplug)
         else:
-            patch.setattr(lnsub.training.checkpoints, "_sync", lambda _: None)
+            patch.setattr(lnsub.training.checkpoints, "sync_folder", lambda _: None)
             patch.setattr(torch, "save", lambda _, file: (file.write(b"PK half"), unplug()))
         with pytest.raises(Unplugged):
             run(place, tmp_path, every=None, **IMP)
