@@ -2,10 +2,22 @@
 
 import subprocess
 import sys
+from importlib import import_module
+from pkgutil import walk_packages
 
 import pytest
 
+import lnsub
+
 LIGHTNING = ("lightning", "pytorch_lightning", "transformers", "datasets", "torchmetrics", "wandb")
+
+
+MODULES = [module.name for module in walk_packages(lnsub.__path__, "lnsub.") if not module.name.endswith("__main__")]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_imports(name):
+    assert import_module(name).__name__ == name
 
 
 def brought_in(modules: str, packages: tuple[str, ...]) -> set[str]:
