@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -19,11 +18,11 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from lnsub.common.errors import UserError
-from lnsub.common.files import replacing
 from lnsub.common.locks import claimed
 from lnsub.common.signals import Preempted
 from lnsub.data.module import LanguageDataModule
 from lnsub.runs.folder import RunFolder
+from lnsub.runs.settings import keep_settings
 from lnsub.tasks import data_modules
 from lnsub.tracking.logger import RunWandbLogger, wandb_logger
 from lnsub.tracking.rounds import WandbRounds
@@ -40,18 +39,6 @@ from lnsub.training.ranks import set_up as set_up_ranks
 from lnsub.training.summary import print_rounds
 
 log = logging.getLogger(__name__)
-
-HARMLESS = frozenset(
-    (
-        *("accelerator", "devices", "num_nodes", "strategy", "plugins", "default_root_dir", "inference_mode"),
-        *("logger", "log_every_n_steps", "enable_progress_bar", "enable_model_summary", "profiler", "detect_anomaly"),
-    )
-)
-"""Trainer settings that may differ when a run is gone on with: they do not change what is computed."""
-_NO_DIFFERENCE = {
-    *("output", "wandb", "checkpoint_every_n_steps", "rank_timeout", "data.init_args.num_workers"),
-    *(f"trainer.{name}" for name in HARMLESS),
-}
 
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
 
@@ -282,33 +269,6 @@ class TrainingCLI(LightningCLI):
         keep_settings(self.folder.config, self.resolved_config())
 
 
-def keep_settings(path: Path, config: dict[str, Any]) -> None:
-    """Writes the settings that a folder's runs have, or checks that those there already were begun with the same ones.
-
-    Args:
-        path: the file, in the folder.
-        config: the resolved configuration. Settings that do not change what is computed may differ.
-
-    Raises:
-        UserError: the file's settings are others, or it cannot be read.
-    """
-    if not path.exists():
-        with replacing(path) as file:
-            file.write(yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
-        return
-    try:
-        there = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not readable as YAML any more; mend it, or choose another --output.") from error
-    differing = sorted(key for key in _flat(there).items() ^ _flat(config).items())
-    if differing:
-        key = differing[0][0]
-        raise UserError(
-            f"{path.parent} holds a run with other settings: {key} was {_flat(there).get(key)}, "
-            f"now it is {_flat(config).get(key)}. Choose another --output, or delete that folder."
-        )
-
-
 def known_settings() -> Iterator[str]:
     """The last parts of the names of all settings that a training command has."""
     for owner in (Trainer, SubnetModule, IMPCallback, *data_modules().values()):
@@ -318,19 +278,6 @@ def known_settings() -> Iterator[str]:
 
 def _task_of(datamodule: LanguageDataModule) -> Any:
     return datamodule.task
-
-
-def _flat(config: Any, prefix: str = "") -> dict[str, str]:
-    """The settings that decide what is computed, as text by dotted key."""
-    if not isinstance(config, dict):
-        return {prefix: json.dumps(config, default=str)}
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        name = f"{prefix}.{key}" if prefix else str(key)
-        if name in _NO_DIFFERENCE:
-            continue
-        flat |= _flat(value, name)
-    return flat
 
 
 def quiet() -> None:
@@ -344,7 +291,6 @@ def quiet() -> None:
         own.propagate = False
     for name in ("lightning.pytorch", "lightning.fabric", "datasets", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR if name == "transformers" else logging.WARNING)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     # Metrics are summed over ranks by torchmetrics before they are logged.

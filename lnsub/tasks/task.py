@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from transformers import PreTrainedModel
 
-from lnsub.models.packing import PACKED, SLOTS
+from lnsub.models.packing import SLOTS, is_packed
 from lnsub.models.pretrained import Init
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -91,5 +91,5 @@ class Task(ABC):
 
 def model_inputs(model: PreTrainedModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Returns the entries of a batch that are the model's keyword arguments."""
-    packed = model.config._attn_implementation == PACKED
+    packed = is_packed(model)
     return {key: batch[key] for key in (*MODEL_INPUTS, *([SLOTS] if packed else [])) if key in batch}

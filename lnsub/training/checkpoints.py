@@ -13,7 +13,6 @@ In a run's folder::
 
 import contextlib
 import logging
-import os
 import time
 import zipfile
 from pathlib import Path
@@ -25,7 +24,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lnsub.common.errors import UserError
-from lnsub.common.files import writing
+from lnsub.common.files import sync_folder, writing
 from lnsub.runs.folder import RunFolder
 from lnsub.training.csv_logger import RunCSVLogger
 from lnsub.training.fit_state import (
@@ -120,7 +119,7 @@ class Checkpoints(Callback):
             if self.folder.checkpoint.exists():
                 self.folder.checkpoint.replace(self.folder.previous_checkpoint)
             part.replace(self.folder.checkpoint)
-            _sync(self.folder.checkpoint.parent)
+            sync_folder(self.folder.checkpoint.parent)
         trainer.strategy.barrier()
         self._saved_at = trainer.global_step
 
@@ -275,13 +274,3 @@ def _resumable(path: Path) -> bool:
         return "callbacks" in torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:
         raise _DamagedError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
-
-
-def _sync(folder: Path) -> None:
-    """Puts the names in a folder on the disk, where the file system can do that."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(handle)
-    finally:
-        os.close(handle)

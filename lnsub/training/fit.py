@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 
 from lnsub.data.module import LanguageDataModule
 from lnsub.runs.folder import RunFolder
-from lnsub.runs.records import Record
+from lnsub.runs.records import records_of
 from lnsub.training.checkpoints import EVERY_N_STEPS, Checkpoints
 from lnsub.training.imp import IMPCallback, length_of_a_round
 from lnsub.training.module import SubnetModule
@@ -61,28 +61,24 @@ def fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataMo
     found = trainer.validate(module, datamodule=datamodule, verbose=False)[0]
     if trainer.is_global_zero:
         folder.record(
-            [
-                Record(
-                    kind=kind,
-                    task=module.task.name,
-                    model=module.base_model,
-                    source=ticket.provenance.language if ticket else None,
-                    target=datamodule.language,
-                    sparsity=ticket.provenance.sparsity if ticket else 0.0,
-                    score=ticket.provenance.score if ticket else None,
-                    init=module.init,
-                    seed=module.seed,
-                    round=None,
-                    split="validation",
-                    metric=name.removeprefix("val_"),
-                    value=float(value),
-                    n=len(datamodule.table("validation")),
-                    wall_s=round(wall_s, 3),
-                    ticket=ticket.checksum if ticket else None,
-                    source_task=ticket.provenance.task if ticket else None,
-                    source_seed=ticket.provenance.seed if ticket else None,
-                )
-                for name, value in found.items()
-            ]
+            records_of(
+                {name.removeprefix("val_"): value for name, value in found.items()},
+                kind=kind,
+                task=module.task.name,
+                model=module.base_model,
+                source=ticket.provenance.language if ticket else None,
+                target=datamodule.language,
+                sparsity=ticket.provenance.sparsity if ticket else 0.0,
+                score=ticket.provenance.score if ticket else None,
+                init=module.init,
+                seed=module.seed,
+                round=None,
+                split="validation",
+                n=len(datamodule.table("validation")),
+                wall_s=round(wall_s, 3),
+                ticket=ticket.checksum if ticket else None,
+                source_task=ticket.provenance.task if ticket else None,
+                source_seed=ticket.provenance.seed if ticket else None,
+            )
         )
     checkpoints.finish(trainer, keep=True)

@@ -21,7 +21,7 @@ from lnsub.pruning.schedules import sparsities as scheduled
 from lnsub.pruning.scores import SCORES, ScoreInputs, score
 from lnsub.pruning.selection import select
 from lnsub.runs.folder import RunFolder
-from lnsub.runs.records import Record
+from lnsub.runs.records import Record, records_of
 from lnsub.tickets.ticket import Provenance, Ticket
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.gradients import loss_gradients
@@ -309,27 +309,23 @@ class IMPCallback(Callback):
         metrics: dict[str, float],
         wall_s: float,
     ) -> list[Record]:
-        return [
-            Record(
-                kind="imp",
-                task=module.task.name,
-                model=module.base_model,
-                source=datamodule.language,
-                target=datamodule.language,
-                sparsity=self.sparsity,
-                score=self.score,
-                init=module.init,
-                seed=module.seed,
-                round=self.round,
-                split="validation",
-                metric=name,
-                value=value,
-                n=len(datamodule.table("validation")),
-                wall_s=round(wall_s, 3),
-                ticket=self._checksum,
-            )
-            for name, value in metrics.items()
-        ]
+        return records_of(
+            metrics,
+            kind="imp",
+            task=module.task.name,
+            model=module.base_model,
+            source=datamodule.language,
+            target=datamodule.language,
+            sparsity=self.sparsity,
+            score=self.score,
+            init=module.init,
+            seed=module.seed,
+            round=self.round,
+            split="validation",
+            n=len(datamodule.table("validation")),
+            wall_s=round(wall_s, 3),
+            ticket=self._checksum,
+        )
 
     def _log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
         """Sends the round's result to the loggers, where it is drawn against sparsity and not against the step."""

@@ -19,7 +19,7 @@ from lnsub.common.errors import UserError
 from lnsub.data.module import LanguageDataModule
 from lnsub.models.apply import check_fit
 from lnsub.models.subnet import Subnet
-from lnsub.runs.records import Record
+from lnsub.runs.records import Record, records_of
 from lnsub.tickets.ticket import Ticket
 from lnsub.tracking.rounds import WandbRounds
 from lnsub.tracking.settings import RunCard
@@ -221,29 +221,25 @@ class CellFit(TrainingCLI):
         ticket = self.model.ticket
         # A random mask was found on nothing, whatever ticket its cell stands beside.
         found = cell.found if cell.variant != "random" else None
-        return [
-            Record(
-                kind=cell.kind,
-                task=self.task.name,
-                model=self.model.base_model,
-                source=cell.source,
-                target=target,
-                sparsity=cell.sparsity,
-                score=ticket.provenance.score if ticket else None,
-                init=self.model.init,
-                seed=cell.seed,
-                round=None,
-                split=split,
-                metric=name,
-                value=value,
-                n=n,
-                wall_s=wall_s,
-                ticket=ticket.checksum if ticket else None,
-                source_task=found.provenance.task if found else None,
-                source_seed=found.provenance.seed if found else None,
-            )
-            for name, value in values.items()
-        ]
+        return records_of(
+            values,
+            kind=cell.kind,
+            task=self.task.name,
+            model=self.model.base_model,
+            source=cell.source,
+            target=target,
+            sparsity=cell.sparsity,
+            score=ticket.provenance.score if ticket else None,
+            init=self.model.init,
+            seed=cell.seed,
+            round=None,
+            split=split,
+            n=n,
+            wall_s=wall_s,
+            ticket=ticket.checksum if ticket else None,
+            source_task=found.provenance.task if found else None,
+            source_seed=found.provenance.seed if found else None,
+        )
 
     def _log(self, records: Sequence[Record]) -> None:
         """Sends the measurements to the loggers, beside the sparsity."""

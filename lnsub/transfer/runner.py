@@ -18,12 +18,12 @@ from pathlib import Path
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
-from lnsub.cli.training import keep_settings
 from lnsub.common.error_messages import one_line
 from lnsub.common.errors import RunError, UserError
 from lnsub.common.locks import claimed
 from lnsub.common.signals import Preempted
 from lnsub.runs.records import Record, read
+from lnsub.runs.settings import keep_settings
 from lnsub.tickets.finding import FoundTicket
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.checkpoints import Checkpoints
