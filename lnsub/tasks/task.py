@@ -14,7 +14,7 @@ from torchmetrics import MetricCollection
 from transformers import PreTrainedModel
 
 from lnsub.data.module import LanguageRows
-from lnsub.models.packing import PACKED, SLOTS
+from lnsub.models.packing import SLOTS, is_packed
 from lnsub.models.pretrained import Init
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -121,5 +121,5 @@ class LanguageDataModule(LanguageRows):
 
 def model_inputs(model: PreTrainedModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Returns the entries of a batch that are the model's keyword arguments."""
-    packed = model.config._attn_implementation == PACKED
+    packed = is_packed(model)
     return {key: batch[key] for key in (*MODEL_INPUTS, *([SLOTS] if packed else [])) if key in batch}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
 from lnsub.common.errors import UserError
+from lnsub.common.torch_internals import keep_off_the_wire
 from lnsub.data.batching import IGNORED
 from lnsub.models.apply import apply_ticket
 from lnsub.models.compiling import Mode, check_can_compile, compile_for_training
@@ -122,7 +123,7 @@ class SubnetModule(LightningModule):
         # and constants such as position ids. All are equal on all ranks by construction. Said here, it holds for every
         # strategy that a user may choose; its own `broadcast_buffers` holds for one object alone.
         buffers = [name for name, _ in self.named_buffers()]
-        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, buffers)
+        keep_off_the_wire(self, buffers)
 
     def apply_ticket(self, ticket: Ticket) -> None:
         """Puts a ticket's mask on the model: on the parameters that both have."""

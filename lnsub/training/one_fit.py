@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from lnsub.runs.records import Record
+from lnsub.runs.records import Record, records_of
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.budget import Budget
 from lnsub.training.checkpoints import Checkpoints
@@ -96,4 +96,4 @@ def records(
         "source_task": found.task if found else None,
         "source_seed": found.seed if found else None,
     }
-    return [Record(metric=name, value=value, **{**shared, **facts}) for name, value in metrics.items()]
+    return records_of(metrics, **{**shared, **facts})

@@ -20,7 +20,7 @@ from lnsub.analysis.retrieval.margin import MARGINS, accuracy, best_matches
 from lnsub.analysis.retrieval.pairs import Pairs
 from lnsub.common.errors import UserError
 from lnsub.models.apply import Fit
-from lnsub.runs.records import FILE_NAME, Record, append, read
+from lnsub.runs.records import FILE_NAME, Record, append, read, records_of
 from lnsub.tickets.ticket import Ticket
 
 MEMORY = 2**32
@@ -150,8 +150,12 @@ class Retrieved:
         """
         ticket = self.cell.ticket
         found = ticket.provenance if ticket else None
+        directions = ("accuracy", "en_to_other", "other_to_en")
         return [
-            Record(
+            record
+            for layer in self.layers
+            for record in records_of(
+                {f"{direction}/{self.settings.name}": getattr(layer, direction) for direction in directions},
                 kind="retrieval",
                 task="retrieval",
                 model=self.base_model,
@@ -163,15 +167,11 @@ class Retrieved:
                 seed=found.seed if found else 0,
                 round=None,
                 split="pairs",
-                metric=f"{direction}/{self.settings.name}",
-                value=getattr(layer, direction),
                 n=len(self.cell.pairs),
                 wall_s=round(self.wall_s, 3),
                 ticket=ticket.checksum if ticket else None,
                 layer=layer.layer,
             )
-            for layer in self.layers
-            for direction in ("accuracy", "en_to_other", "other_to_en")
         ]
 
 
