@@ -45,7 +45,7 @@ def flash_attention(
     return torch.ops.aten._flash_attention_forward(q, k, v, *where, dropout, False, False, scale=scale)[0]
 
 
-def keep_off_the_wire(module: nn.Module, buffers: Iterable[str]) -> None:
+def exclude_from_ddp_broadcasts(module: nn.Module, buffers: Iterable[str]) -> None:
     """Makes DistributedDataParallel leave some of a module's buffers alone, whoever wraps the module in it.
 
     Its public argument ``broadcast_buffers`` holds for one wrapper, which the user's choice of a strategy makes, and

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
 from lnsub.common.errors import UserError
-from lnsub.common.torch_internals import keep_off_the_wire
+from lnsub.common.torch_internals import exclude_from_ddp_broadcasts
 from lnsub.data.batching import IGNORED
 from lnsub.models.apply import apply_ticket
 from lnsub.models.compiling import Mode, check_can_compile, compile_for_training
@@ -123,10 +123,10 @@ class SubnetModule(LightningModule):
         # and constants such as position ids. All are equal on all ranks by construction. Said here, it holds for every
         # strategy that a user may choose; its own `broadcast_buffers` holds for one object alone.
         buffers = [name for name, _ in self.named_buffers()]
-        keep_off_the_wire(self, buffers)
+        exclude_from_ddp_broadcasts(self, buffers)
 
     def apply_ticket(self, ticket: Ticket) -> None:
-        """Puts a ticket's mask on the model: on the parameters that both have."""
+        """Applies a ticket's mask to the parameters that both have."""
         if self.init == "pretrained":
             ticket.check_base(self.fingerprint, self.base_model)
         fit = apply_ticket(ticket, self.subnet, self.base_model)
@@ -139,7 +139,7 @@ class SubnetModule(LightningModule):
         )
 
     def configure_model(self) -> None:
-        """Shares the model out among the processes where the strategy wants it; called before every fit."""
+        """Shards the model over the processes where the strategy wants that; called before every fit."""
         check_strategy(self.trainer.strategy)
         if self.device_mesh is not None:
             self.subnet.shard(self.device_mesh["data_parallel"], compute_dtype(self.trainer))
@@ -213,7 +213,7 @@ class SubnetModule(LightningModule):
         """Makes an epoch's dropout a function of seed, epoch and rank alone, so that it does not depend on restarts."""
         state = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
-        # The loader drew a seed here before it had a generator of its own; without it dropout would not be as it was.
+        # Results on record depend on where in this stream dropout starts: after one draw.
         torch.empty((), dtype=torch.int64).random_()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -223,7 +223,7 @@ class SubnetModule(LightningModule):
     def _infer(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits in inference mode, which Lightning leaves out where validation is part of `fit`, and under gloo.
 
-        The metrics stay outside, as their sums are sent between processes. A model that is shared out stays outside
+        The metrics stay outside, as their sums are sent between processes. A sharded model stays outside
         too: what is gathered for it is used again in training.
         """
         with nullcontext() if self.device_mesh is not None else torch.inference_mode():

@@ -1,6 +1,6 @@
 """Transfers: every ticket fine-tuned on every language, each cell once, whatever happens in between.
 
-Cells do not depend on one another, but for the one-shot masks, which are made of dense cells. So they can run in one
+Cells do not depend on one another, except for the one-shot masks, which are made of dense cells. So they can run in one
 process, one after another, or each in a process of its own: every cell has its own folder, and what several share is
 written by one at a time, whole or not at all. A cell's records are written together at its end; an
 interrupted cell is resumed from its last checkpoint.

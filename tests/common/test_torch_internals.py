@@ -9,9 +9,9 @@ from torch.nn.attention.varlen import varlen_attn
 from lnsub.common.torch_internals import (
     copy_all,
     cpp_compilers,
+    exclude_from_ddp_broadcasts,
     flash_attention,
     has_triton,
-    keep_off_the_wire,
     largest,
     tell_equal_sizes_apart,
 )
@@ -35,7 +35,7 @@ def test_the_largest_absolute_values_show_what_is_not_finite(dtype):
 
 def test_ddp_reads_the_names_that_it_is_to_leave_alone():
     module = nn.BatchNorm1d(2)
-    keep_off_the_wire(module, ["running_mean", "running_var"])
+    exclude_from_ddp_broadcasts(module, ["running_mean", "running_var"])
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     try:
         wrapped = nn.parallel.DistributedDataParallel(module)
