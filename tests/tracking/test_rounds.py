@@ -22,9 +22,9 @@ STEPS = 3 * 6
 """Of a run: rounds times steps."""
 
 
-def disturbed(name: str, **settings: object) -> dict[str, object]:
+def disturbed(callback: str, /, **settings: object) -> dict[str, object]:
     """A callback of :mod:`tests.support.interrupting` that does something in the second round."""
-    return {"class_path": f"tests.support.interrupting.{name}", "init_args": {"step": 10, **settings}}
+    return {"class_path": f"tests.support.interrupting.{callback}", "init_args": {"step": 10, **settings}}
 
 
 def fit(base: str, data: Path, output: Path, *callbacks: dict[str, object], **settings: object) -> list[str]:

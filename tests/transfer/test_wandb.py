@@ -19,7 +19,7 @@ from tests.support.wandb_files import inspect
 @pytest.fixture
 def ticket(bert: str, tmp_path: Path) -> Ticket:
     """A ticket on English, in a tree of runs."""
-    subnet = Subnet(WikiANNTask().build(bert)[0])
+    subnet = Subnet(WikiANNTask(bert).build(bert)[0])
     shapes = {name: tuple(weight.shape) for name, weight in subnet.weights.items()}
     made = random_ticket(
         0.5, 1, shapes, base_model=bert, base_fingerprint=subnet.fingerprint(), task="wikiann", language="en", seed=3
