@@ -14,8 +14,8 @@ from lnsub.models.subnet import Subnet
 from lnsub.runs.records import Record
 from lnsub.tasks.task import LanguageDataModule, Task
 from lnsub.tickets.ticket import Ticket
+from lnsub.tracking.logger import RunCard
 from lnsub.tracking.run import track
-from lnsub.tracking.settings import RunCard
 from lnsub.training.budget import Budget
 from lnsub.training.callbacks import announced_end
 from lnsub.training.checkpoints import Checkpoints
