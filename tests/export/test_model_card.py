@@ -67,7 +67,7 @@ def test_the_card_tells_what_was_measured_and_zeros_that_are_kept(tmp_path: Path
     path = ticket(masks, **facts).save(tmp_path / "t")
     run("export", [str(path), "--output", str(tmp_path / "out")])
     assert (
-        "- 3 kept weights are 0 as well, so zeros do not tell what is pruned"
+        "- 3 kept weights are 0 as well, so zeros do not show what is pruned"
         in (tmp_path / "out/README.md").read_text()
     )
     checkpoint, _ = trained(tmp_path / "run", path, theta_0, "mlm")
