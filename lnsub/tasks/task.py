@@ -25,7 +25,7 @@ class Task(ABC):
     """What a task asks of a model. Small and picklable: it holds no data and no weights.
 
     Args:
-        tokenizer: the base model's folder or name on the Hub; :meth:`decode` reads predictions with its tokenizer.
+        tokenizer: the base model's folder or name on the Hub; :meth:`decode` may need its tokenizer.
     """
 
     tokenizer: str
@@ -87,7 +87,7 @@ class Task(ABC):
 
     @abstractmethod
     def decode(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
-        """Reads predictions off the logits.
+        """Turns logits into predictions.
 
         Args:
             logits: what :meth:`forward` returned.
@@ -102,10 +102,11 @@ class LanguageDataModule(LanguageRows):
     """The data of one task in one language; the arguments are those of :class:`~lnsub.data.module.LanguageRows`."""
 
     task_class: ClassVar[type[Task]]
+    """What the data is for."""
 
     @cached_property
     def task(self) -> Task:
-        """The task, for the base model whose tokenizer the data is for."""
+        """The task, for the base model that the data is tokenised for."""
         return self.task_class(self.tokenizer)
 
     @property

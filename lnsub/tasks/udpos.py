@@ -50,7 +50,7 @@ class UDPOS(TaggedWords):
 
     Args:
         treebank: what comes after the language in the name of the Hub's configuration: ``gsd`` of ``fr_gsd``. None
-            takes the usual one of the language; a data folder has no such thing and ignores it.
+            takes the usual one of the language; ignored for a data folder.
     """
 
     task_class = UDPOSTask
