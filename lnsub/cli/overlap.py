@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lnsub.cli.output import emit
+
 if TYPE_CHECKING:
     from lnsub.models.inherited import Theta0
     from lnsub.tickets.ticket import Ticket
@@ -52,8 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from lnsub.analysis.overlap.comparison import compare, split_inherited
-    from lnsub.analysis.overlap.text import comparison_text
-    from lnsub.analysis.overlap.words import neutrality_words
+    from lnsub.analysis.overlap.text import NO_INDEX, comparison_text
     from lnsub.common.tables import to_csv, to_json
     from lnsub.tickets.parameters import group_columns
     from lnsub.tickets.ticket import load_all
@@ -80,12 +81,8 @@ def _run(options: argparse.Namespace) -> int:
     else:
         text = (to_csv if options.format == "csv" else to_json)(comparison.rows())
         if options.neutrality and not comparison.indices:
-            sys.stderr.write("".join(f"{sentence}\n" for sentence in neutrality_words(comparison)))
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
+            sys.stderr.write(f"{NO_INDEX}\n")
+    emit(text, options.output)
     return 0
 
 

@@ -1,10 +1,11 @@
 """`lnsub retrieve`."""
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lnsub.cli.output import emit
 
 if TYPE_CHECKING:
     from lnsub.analysis.retrieval.measure import Retrieval, Retrieved
@@ -60,7 +61,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     layers = _layers(options.layers)
 
-    from lnsub.analysis.retrieval.pairs import find_files, read_pairs
+    from lnsub.analysis.retrieval.sentence_pairs import find_files, read_pairs
     from lnsub.tickets.ticket import Ticket
 
     # Files first: a wrong one is told before the model is loaded.
@@ -83,11 +84,7 @@ def _run(options: argparse.Namespace) -> int:
         text = "\n".join([to_table(rows, columns=COLUMNS, title=f"retrieval, {settings.name}"), *_notes(done)]) + "\n"
     else:
         text = to_csv(rows) if options.format == "csv" else to_json(rows)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
+    emit(text, options.output)
     return 0
 
 

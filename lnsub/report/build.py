@@ -1,13 +1,12 @@
 """Makes the report: reads, draws, writes the page and its CSV files."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from lnsub.common.errors import UserError
+from lnsub.common.files import replacing
 from lnsub.report.collect import Material, collect
 from lnsub.report.figure import Figure, Missing, Options
 from lnsub.report.figures.baselines import baseline_figure
@@ -99,27 +98,17 @@ def report(
     for figure in figures:
         if isinstance(figure, Figure):
             tables |= {figure.name: figure.data, **figure.more}
-    text = page(material, figures, prefix)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        for name in TABLES - tables.keys():
-            output.with_name(f"{prefix}{name}.csv").unlink(missing_ok=True)
-        paths = [output.with_name(f"{prefix}{name}.csv") for name in tables]
-        for path, table in zip(paths, tables.values(), strict=True):
-            _write(path, table.to_csv(index=False))
-        _write(output, text)
-    except OSError as error:
-        raise UserError(f"Cannot write the report {output}: {error.strerror or error}.") from error
+    paths = {name: output.with_name(f"{prefix}{name}.csv") for name in TABLES | tables.keys()}
+    for name, table in tables.items():
+        _write(paths[name], table.to_csv(index=False))
+    _write(output, page(material, figures, prefix))
+    for name in TABLES - tables.keys():
+        paths[name].unlink(missing_ok=True)
     drawn = tuple(figure.title for figure in figures if isinstance(figure, Figure))
     left_out = tuple(figure.title for figure in figures if isinstance(figure, Missing))
-    return Made(output, tuple(paths), drawn, left_out, tables)
+    return Made(output, tuple(paths[name] for name in tables), drawn, left_out, tables)
 
 
 def _write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all: a reader that reloads the page never sees half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(text.encode())

@@ -13,19 +13,17 @@ from typing import Any
 
 import pandas as pd
 
-from lnsub.analysis.transfer_cells import main_metric, read_frame
+from lnsub.analysis.main_metric import MainMetric, main_metrics, of_main_metric, task_title
 from lnsub.common.errors import UserError
-from lnsub.report.pairs import language_pairs
-from lnsub.report.settings import Run, read_runs
+from lnsub.report.language_pairs import language_pairs
+from lnsub.report.settings import Run, run_settings
 from lnsub.report.ticket_index import TicketIndex, model_name
+from lnsub.runs.tree import read_runs
 from lnsub.tickets.combining import HOW
 from lnsub.tickets.provenance import INHERITED, Provenance
 
 STUDY = ("model", "task", "score", "scope")
 """The columns that tell studies apart."""
-
-TASKS: dict[str, str] = {"xnli": "XNLI", "wikiann": "NER", "mlm": "MLM"}
-"""What tasks are called in figures, in the order in which they are shown."""
 
 StudyKey = tuple[str, str, str, str]
 
@@ -37,8 +35,9 @@ class Material:
     root: Path
     """The tree of runs."""
     records: pd.DataFrame
-    """Records of each task's main metric on the split that was asked for: :func:`read_frame` with
-    ``study``, ``scope`` and ``variant`` (see :func:`variant_of`)."""
+    """Records of each task's main metric on the split that was asked for, see
+    :func:`lnsub.analysis.main_metric.of_main_metric`, with ``study``, ``scope`` and ``variant`` (see
+    :func:`variant_of`)."""
     retrieval: pd.DataFrame
     """Records of retrieval, with the same columns."""
     runs: list[Run]
@@ -55,6 +54,8 @@ class Material:
     """Neutrality indices, the rows of :func:`lnsub.analysis.overlap.neutrality.neutrality`."""
     studies: list[str]
     """The studies' labels, in the order in which they are shown."""
+    metrics: dict[str, MainMetric]
+    """Each study's main metric; none of studies without records."""
     languages: list[str]
     """All languages, sorted; a language's place is the number of its colour in every figure."""
     facts: dict[str, int]
@@ -64,7 +65,7 @@ class Material:
 
     @cached_property
     def language_pairs(self) -> pd.DataFrame:
-        """The pairs averaged by pair of languages, see :func:`lnsub.report.pairs.language_pairs`."""
+        """The pairs averaged by pair of languages, see :func:`lnsub.report.language_pairs.language_pairs`."""
         return language_pairs(self.pairs)
 
     def style(self, language: str) -> int:
@@ -90,13 +91,13 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
     """
     if not root.is_dir():
         raise UserError(f"There is no folder {root}: name the tree of runs that `lnsub fit` and `lnsub transfer` fill.")
-    frame = read_frame(root)
+    frame = read_runs(root)
     ticket_index, notes = TicketIndex.read(root)
     if frame.empty and not ticket_index.tickets:
         raise UserError(f"{root} holds no records (results.jsonl) and no tickets: let `lnsub fit` fill it first.")
     known = ticket_index.by_checksum
     measured = frame[(frame["kind"] != "retrieval") & (frame["split"] == split)]
-    records = _annotated(main_metric(measured), known)
+    records = _annotated(of_main_metric(measured), known)
     retrieval = frame[(frame["kind"] == "retrieval") & frame["metric"].str.startswith("accuracy")]
     retrieval = _annotated(retrieval, known)
     tables = {name: pd.DataFrame(rows) for name, rows in ticket_index.compare(inherited_from).items()}
@@ -109,12 +110,14 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
     for part in (records, *tables.values()):
         if not part.empty:
             part["study"] = [names.get(key, "") for key in part[list(STUDY)].itertuples(index=False, name=None)]
+    metrics = main_metrics(measured)
     return Material(
         root=root,
         records=records.assign(study=records.get("study", pd.Series(dtype=object))),
         retrieval=retrieval,
-        runs=read_runs(root, frame),
+        runs=run_settings(root, frame),
         studies=list(names.values()),
+        metrics={label: metrics[key[1]] for key, label in names.items() if key[1] in metrics},
         languages=_languages(frame, known.values()),
         facts={
             "records": len(frame),
@@ -165,13 +168,12 @@ def study_labels(keys: Iterable[StudyKey]) -> dict[StudyKey, str]:
         A label for each, in the order in which studies are shown: ``NER``, or ``NER (taylor)`` beside
         ``NER (magnitude)``.
     """
-    order = list(TASKS)
-    ordered = sorted(keys, key=lambda k: (order.index(k[1]) if k[1] in order else len(order), k[1], k))
+    ordered = sorted(keys, key=lambda key: (task_title(key[1]), key))
     varying = [part for part in (0, 2, 3) if len({key[part] for key in ordered}) > 1]
     labels = {}
     for key in ordered:
         extra = ", ".join(key[part] for part in varying if key[part])
-        labels[key] = TASKS.get(key[1], key[1]) + (f" ({extra})" if extra else "")
+        labels[key] = task_title(key[1]) + (f" ({extra})" if extra else "")
     return labels
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from lnsub.report.drawing.axes import number
+
 
 @dataclass(frozen=True)
 class Options:
@@ -13,8 +15,8 @@ class Options:
 
     Attributes:
         sparsities: those that heat maps and bars show; of each study the nearest that it has.
-        tolerance: by how much of the metric a ticket may stay below the dense model and still match it; None for one
-            standard error of a proportion.
+        tolerance: how far a ticket may fall short of the dense model and still match it, see
+            :func:`lnsub.report.metric_text.tolerance`; None for its default.
     """
 
     sparsities: tuple[float, ...] = (0.5, 0.8)
@@ -49,8 +51,7 @@ class Figure:
         panels: the drawings.
         key: the legend, as markup.
         data: what is drawn, for the CSV file.
-        lead: what the numbers say, in a sentence or two, for the summary; empty where they say nothing.
-        findings: what they say in particular, a sentence each.
+        lead: what the numbers say, in a sentence for the summary; empty where they say nothing.
         table: markup that follows the drawings.
         more: further tables, each a CSV file of its own, by name.
     """
@@ -62,7 +63,6 @@ class Figure:
     key: str
     data: pd.DataFrame
     lead: str = ""
-    findings: tuple[str, ...] = ()
     table: str = ""
     more: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
@@ -73,15 +73,6 @@ class Missing:
 
     title: str
     reason: str
-
-
-METRICS: dict[str, str] = {"accuracy": "accuracy", "f1": "F1"}
-"""What metrics are called."""
-
-
-def metric_name(metric: str) -> str:
-    """What a metric is called: ``F1`` for ``f1``."""
-    return METRICS.get(metric, metric)
 
 
 def nearest(available: Iterable[float], asked: Sequence[float]) -> list[float]:
@@ -98,22 +89,14 @@ def nearest(available: Iterable[float], asked: Sequence[float]) -> list[float]:
     return sorted({min(there, key=lambda s: (round(abs(s - a), 9), s)) for a in asked}) if there else []
 
 
-def percent(share: float, decimals: int = 1) -> str:
+def percent(share: float) -> str:
     """Writes a share in percent, with a true minus sign: ``94.7 %``."""
-    written = f"{100 * share:.{decimals}f}"
-    if not float(written):
-        written = written.removeprefix("-")
-    return written.replace("-", "\u2212") + "\u00a0%"
+    return f"{number(100 * share, 1)}\u00a0%"
 
 
 def sparsity_name(sparsity: float) -> str:
     """A sparsity in percent with as many decimals as it needs: ``50 %``, ``87.5 %``."""
     return f"{100 * sparsity:g}\u00a0%"
-
-
-def at(study: str, sparsity: float) -> str:
-    """Where a sentence is about: ``XNLI at 50 %``."""
-    return f"{study} at {sparsity_name(sparsity)}"
 
 
 def extremes(rows: pd.DataFrame, column: str) -> tuple[dict[Any, Any], dict[Any, Any]]:
@@ -144,6 +127,15 @@ def by_study(data: pd.DataFrame, studies: Sequence[str]) -> list[tuple[str, pd.D
     if data.empty:
         return []
     return [(study, part) for study in studies if not (part := data[data["study"] == study]).empty]
+
+
+def by_panel(data: pd.DataFrame, studies: Sequence[str], options: Options) -> list[tuple[str, float, pd.DataFrame]]:
+    """Parts a frame further, by those sparsities of each study that are shown: study, sparsity and rows."""
+    return [
+        (study, sparsity, rows[rows["sparsity"] == sparsity])
+        for study, rows in by_study(data, studies)
+        for sparsity in nearest(rows["sparsity"], options.sparsities)
+    ]
 
 
 def joined(data: Sequence[pd.DataFrame]) -> pd.DataFrame:

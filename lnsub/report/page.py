@@ -5,12 +5,12 @@ from html import escape
 from itertools import groupby
 
 from lnsub.report.collect import Material
+from lnsub.report.drawing.style import CSS
+from lnsub.report.drawing.svg import tag
 from lnsub.report.figure import Figure, Missing, Panel, listed
+from lnsub.report.html_tables import DASH, rows_table
 from lnsub.report.languages import html_label
 from lnsub.report.settings import split_settings
-from lnsub.report.style import CSS
-from lnsub.report.svg import tag
-from lnsub.report.tables import DASH, rows_table
 from lnsub.version import __version__
 
 SOURCES = (
@@ -100,7 +100,6 @@ def _section(figure: Figure, csv_prefix: str) -> str:
         tag("div", *(_panel(panel) for panel in together), class_="group")
         for _, together in groupby(figure.panels, key=lambda panel: panel.group or panel.title)
     ]
-    findings = tag("ul", *(tag("li", _prose(f)) for f in figure.findings), class_="findings") if figure.findings else ""
     files = [f"{csv_prefix}{name}.csv" for name in (figure.name, *figure.more)]
     links = ", ".join(tag("a", escape(file), href=file) for file in files)
     return tag(
@@ -109,7 +108,6 @@ def _section(figure: Figure, csv_prefix: str) -> str:
         tag("p", _prose(figure.reading), class_="reading"),
         tag("div", figure.key, class_="keys") if figure.key else "",
         tag("div", *panels, class_="panels") if panels else "",
-        findings,
         figure.table,
         tag("p", "Data: ", links, class_="csv"),
         id=figure.name,

@@ -27,12 +27,12 @@ class Run:
     settings: dict[str, str] = field(default_factory=dict)
 
 
-def read_runs(root: Path, frame: pd.DataFrame) -> list[Run]:
+def run_settings(root: Path, frame: pd.DataFrame) -> list[Run]:
     """Reads the settings of all runs of a tree.
 
     Args:
         root: the tree.
-        frame: its records, see :func:`lnsub.analysis.transfer_cells.read_frame`.
+        frame: its records, see :func:`lnsub.runs.tree.read_runs`.
 
     Returns:
         The runs in path order: folders with records or with a ``config.yaml``; the cells of a transfer are one run. A

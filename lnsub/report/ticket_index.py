@@ -1,6 +1,6 @@
 """The ticket files of a tree of runs: what each is, and the sets of them compared."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lnsub.analysis.overlap.comparison import compare
+from lnsub.analysis.overlap.jaccard import COMPARABLE
 from lnsub.analysis.overlap.neutrality import neutrality
-from lnsub.analysis.overlap.pairs import COMPARABLE
 from lnsub.common.errors import UserError
 from lnsub.tickets.combining import HOW
-from lnsub.tickets.parameters import group_columns
+from lnsub.tickets.density import density_by
+from lnsub.tickets.finding import FoundTicket
 from lnsub.tickets.provenance import INHERITED, Provenance
 from lnsub.tickets.ticket import Ticket
-from lnsub.transfer.cells import FoundTicket
 
 if TYPE_CHECKING:
     from lnsub.models.inherited import Theta0
@@ -152,7 +152,11 @@ def compare_set(
         Rows by table, see :data:`TABLES`.
     """
     tables = {name: Rows() for name in TABLES}
-    tables["densities"] = [row for ticket in tickets for row in _densities(ticket)]
+    tables["densities"] = [
+        {"language": ticket.provenance.language, "seed": ticket.provenance.seed} | row
+        for ticket in tickets
+        for row in density_by(ticket)
+    ]
     if len(tickets) > 1 or inherited:
         found = compare(tickets, [("layer",)], inherited=inherited, theta_0=theta_0)
         tables["pairs"], tables["layers"] = found.by(found.pairs, ()), found.by(found.pairs, ("layer",))
@@ -165,13 +169,3 @@ def compare_set(
             if theta_0 is not None or row["measure"] != "departure_corrected"
         ]
     return tables
-
-
-def _densities(ticket: Ticket) -> Iterable[dict[str, Any]]:
-    names = list(ticket.masks)
-    sizes = dict(zip(names, (int(np.prod(ticket.shapes[name])) for name in names), strict=True))
-    for (layer, kind), columns in group_columns(names, ("layer", "kind")).items():
-        kept = sum(ticket.kept_by_name[names[m]] for m in columns)
-        weights = sum(sizes[names[m]] for m in columns)
-        facts = {"language": ticket.provenance.language, "seed": ticket.provenance.seed, "layer": layer, "kind": kind}
-        yield facts | {"kept": kept, "weights": weights, "density": kept / weights}

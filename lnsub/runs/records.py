@@ -5,7 +5,7 @@ A run's folder (see :mod:`folder`) holds them in ``results.jsonl``; :func:`read_
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,6 +67,16 @@ class Record:
     source_seed: int | None = None
     lnsub_version: str = __version__
     time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def records_of(metrics: Mapping[str, float], **facts: Any) -> list[Record]:
+    """Makes one record for each metric.
+
+    Args:
+        metrics: values by the metric's name.
+        facts: the other fields of :class:`Record`, the same in all of them.
+    """
+    return [Record(metric=metric, value=value, **facts) for metric, value in metrics.items()]
 
 
 def append(path: Path, records: list[Record]) -> None:

@@ -6,11 +6,11 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 
-from lnsub.report.axes import round_ticks
+from lnsub.report.drawing.axes import round_ticks
 from lnsub.report.collect import study_labels, variant_of
-from lnsub.report.colours import contrast, diverging, sequential
+from lnsub.report.drawing.colours import contrast, diverging, sequential
 from lnsub.report.figure import by_level, listed, nearest, percent
-from lnsub.report.pairs import equal_terms, shown_pairs
+from lnsub.report.language_pairs import equal_terms, shown_pairs
 from lnsub.tickets.provenance import Provenance
 from tests.support.ticket_factory import provenance
 

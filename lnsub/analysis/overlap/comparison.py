@@ -12,8 +12,8 @@ import numpy as np
 
 from lnsub.analysis.overlap.counts import count
 from lnsub.analysis.overlap.inheritance import departures, inheritance
+from lnsub.analysis.overlap.jaccard import COMPARABLE, comparable, labels, mean, overlap, relation_of, summary
 from lnsub.analysis.overlap.neutrality import neutrality
-from lnsub.analysis.overlap.pairs import COMPARABLE, comparable, labels, mean, pairwise, relation_of, summary
 from lnsub.common.errors import UserError
 from lnsub.tickets.provenance import INHERITED
 from lnsub.tickets.ticket import Ticket
@@ -40,7 +40,7 @@ class Comparison:
     groupings: tuple[tuple[str, ...], ...]
     """The groupings, the empty one (all weights together) first."""
     pairs: Rows
-    """:func:`pairwise` with ``relation``; with inherited masks also :data:`DEPARTED`, None where
+    """:func:`overlap` with ``relation``; with inherited masks also :data:`DEPARTED`, None where
     the two have no inherited mask in common, and with theta_0 :data:`NULL`."""
     inheritance: Rows
     """:func:`lnsub.analysis.overlap.inheritance.inheritance`; empty without inherited masks."""
@@ -109,7 +109,7 @@ def compare(
     all_pairs, all_alone, all_means, all_indices = (Rows() for _ in range(4))
     counts = count(tickets) if len(tickets) > 1 else None
     for by in chosen:
-        pairs = [] if counts is None else pairwise(counts, by)
+        pairs = [] if counts is None else overlap(counts, by)
         for row in pairs:
             row["relation"] = relation_of(row)
         if places:

@@ -14,13 +14,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lnsub.analysis.overlap.pairs import labels
+from lnsub.analysis.overlap.jaccard import labels
 from lnsub.analysis.retrieval.embedding import POOLINGS, SentenceEncoder
 from lnsub.analysis.retrieval.margin import MARGINS, accuracy, best_matches
-from lnsub.analysis.retrieval.pairs import Pairs
+from lnsub.analysis.retrieval.sentence_pairs import Pairs
 from lnsub.common.errors import UserError
 from lnsub.models.subnet import Fit
-from lnsub.runs.records import FILE_NAME, Record, append, read
+from lnsub.runs.records import FILE_NAME, Record, append, read, records_of
 from lnsub.tickets.ticket import Ticket
 
 MEMORY = 2**32
@@ -145,13 +145,19 @@ class Retrieved:
     def records(self) -> list[Record]:
         """The measurements as records of the kind ``retrieval``: three a layer.
 
-        The metric is ``accuracy``, ``en_to_other`` or ``other_to_en``, then the settings, for numbers of other
+        The metric is ``accuracy``, ``en_to_other`` or ``other_to_en``, then the settings, as values of different
         settings do not compare: ``accuracy/mean/ratio-4``.
         """
         ticket = self.cell.ticket
         found = ticket.provenance if ticket else None
         return [
-            Record(
+            record
+            for layer in self.layers
+            for record in records_of(
+                {
+                    f"{direction}/{self.settings.name}": getattr(layer, direction)
+                    for direction in ("accuracy", "en_to_other", "other_to_en")
+                },
                 kind="retrieval",
                 task="retrieval",
                 model=self.base_model,
@@ -163,22 +169,18 @@ class Retrieved:
                 seed=found.seed if found else 0,
                 round=None,
                 split="pairs",
-                metric=f"{direction}/{self.settings.name}",
-                value=getattr(layer, direction),
                 n=len(self.cell.pairs),
                 wall_s=round(self.wall_s, 3),
                 ticket=ticket.checksum if ticket else None,
                 layer=layer.layer,
             )
-            for layer in self.layers
-            for direction in ("accuracy", "en_to_other", "other_to_en")
         ]
 
 
 class Retrieval:
     """Retrieval of every language's pairs by the dense model and by each ticket, one :class:`Cell` at a time.
 
-    All that can be wrong is said here, before anything is measured::
+    Constructing it checks everything, before anything is measured::
 
         retrieval = Retrieval("google-bert/bert-base-multilingual-cased", [read_pairs(Path("fr.parquet"))])
         for cell in retrieval.cells:
@@ -272,7 +274,7 @@ class Retrieval:
 
 
 def record(folder: Path, retrieved: Retrieved) -> None:
-    """Appends a cell's records to the folder's ``results.jsonl``, but for those that it has with the same value."""
+    """Appends a cell's records to the folder's ``results.jsonl``, except for those there with the same value."""
     path = folder / FILE_NAME
 
     def measured(found: Record) -> Record:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from lnsub.report.axes import WIDTH, number
-from lnsub.report.colours import Shade, diverging, sequential
-from lnsub.report.svg import drawing, tag, text, width_of
+from lnsub.report.drawing.axes import WIDTH, number
+from lnsub.report.drawing.colours import Shade, diverging, sequential
+from lnsub.report.drawing.svg import drawing, tag, text, width_of
 
 _ROW = 30.0
 _HEAD = 42.0  # with a line for what the axes are and two for the columns
@@ -21,25 +21,32 @@ class Shading:
         high: the value of its other end.
         signed: zero is neutral, and ``high`` is the largest distance from it.
         decimals: of the numbers in the cells.
+        falling: low values take the colours of the ramp's high end, as they are the better ones.
     """
 
     low: float
     high: float
     signed: bool = False
     decimals: int = 1
+    falling: bool = False
 
     @classmethod
-    def of(cls, values: Sequence[float], signed: bool = False, decimals: int = 1) -> "Shading":
+    def of(
+        cls, values: Sequence[float], signed: bool = False, decimals: int = 1, *, falling: bool = False
+    ) -> "Shading":
         """A shading from the lowest to the highest of some values, or from zero both ways."""
         if signed:
             reach = max((abs(value) for value in values), default=0.0) or 1.0
-            return cls(-reach, reach, True, decimals)
+            return cls(-reach, reach, True, decimals, falling)
         low, high = min(values, default=0.0), max(values, default=1.0)
-        return cls(low, high if high > low else low + 1.0, False, decimals)
+        return cls(low, high if high > low else low + 1.0, False, decimals, falling)
 
     def __call__(self, value: float) -> Shade:
         """The colours of a cell."""
-        return diverging(value / self.high) if self.signed else sequential((value - self.low) / (self.high - self.low))
+        if self.signed:
+            return diverging((-value if self.falling else value) / self.high)
+        share = (value - self.low) / (self.high - self.low)
+        return sequential(1 - share if self.falling else share)
 
     def key(self, unit: str) -> str:
         """A legend: the ramp between its two ends."""

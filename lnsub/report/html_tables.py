@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from lnsub.report.svg import tag
+from lnsub.report.drawing.svg import tag
 
 DASH = "\u2013"
 """What stands where there is no value."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lnsub.report.svg import tag, text, width_of
+from lnsub.report.drawing.svg import tag, text, width_of
 
 WIDTH = 360.0
 """Pixels of a plot: what a phone of usual width shows without shrinking it."""

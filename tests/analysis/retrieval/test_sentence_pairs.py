@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lnsub.analysis.retrieval.pairs import Pairs, find_files, read_pairs
+from lnsub.analysis.retrieval.sentence_pairs import Pairs, find_files, read_pairs
 from lnsub.common.errors import UserError
 
 ROWS = [

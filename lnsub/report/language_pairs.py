@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lnsub.analysis.overlap.pairs import RELATIONS
+from lnsub.analysis.overlap.jaccard import RELATIONS
 from lnsub.report.figure import joined
 
 CROSS_SAME, CROSS_OTHER, _, CEILING = RELATIONS

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from lnsub.report.axes import Plot, Scale, Tick, plot, round_ticks
-from lnsub.report.svg import drawing, marker, series, tag
+from lnsub.report.drawing.axes import Plot, Scale, Tick, plot, round_ticks
+from lnsub.report.drawing.svg import drawing, marker, series, tag
 
 Point = tuple[float, float]
 
