@@ -8,7 +8,6 @@ from lnsub.analysis.overlap.jaccard import (
     chance_level,
     comparable,
     corrected_share,
-    coverage,
     labels,
     overlap,
     relation_of,
@@ -112,10 +111,6 @@ def test_a_pair_is_compared_over_the_parameters_that_both_have() -> None:
     assert both["overlap"] == jaccard(*(kept_set(m) for m in masks[:2]))
     assert (with_ner["matrices"], with_ner["left_out"], with_ner["weights"]) == (5, POOLER, weights_of(set(small)))
     assert with_ner["overlap"] == jaccard(*(kept_set(m, set(small)) for m in (masks[0], masks[2])))
-    assert coverage([both]) == "compared over 343 weights in 6 matrices"
-    assert coverage([both, with_ner]) == (
-        f"compared over 307 to 343 weights in 5 to 6 matrices; left out where only one of two tickets has it: {POOLER}"
-    )
     by_layer = overlap([ticket(masks[0]), ticket(masks[2])], ("layer",))
     assert [row["layer"] for row in by_layer] == ["0", "1", "10"]
 
