@@ -38,7 +38,7 @@ def run(quick: bool, repeats: int) -> list[Row]:
         config.save_pretrained(folder)
         return [
             *_rows("XNLI", _modules(XNLITask(""), folder), _lengths(3.962, 0.470), 2 if quick else 4, repeats),
-            *_rows("WikiANN", _modules(WikiANNTask(), folder), _lengths(2.607, 0.412), 2 if quick else 8, repeats),
+            *_rows("WikiANN", _modules(WikiANNTask(""), folder), _lengths(2.607, 0.412), 2 if quick else 8, repeats),
         ]
 
 

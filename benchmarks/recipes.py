@@ -28,11 +28,11 @@ from transformers import Trainer as TransformersTrainer
 
 from benchmarks.turns import Steps
 from lnsub.data.batching import IGNORED
-from lnsub.data.module import LanguageDataModule
 from lnsub.models.pretrained import load_config, load_tokenizer
 from lnsub.models.subnet import prunable
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.selection import select
+from lnsub.tasks.task import LanguageDataModule
 from lnsub.tasks.wikiann import WikiANN
 from lnsub.tasks.xnli import XNLI
 from lnsub.training.module import SubnetModule

@@ -51,7 +51,7 @@ VARIANTS: dict[str, tuple[int, dict[str, Any]]] = {
 """What is run: the number of processes, and the settings beside :data:`SETTINGS`; None takes one away."""
 
 SETTINGS: dict[str, Any] = {
-    "data": "lnsub.tasks.XNLI",
+    "data": "lnsub.XNLI",
     "data.init_args.language": "en",
     "data.init_args.max_length": 32,
     "data.init_args.batch_size": 4,
@@ -61,7 +61,7 @@ SETTINGS: dict[str, Any] = {
     "trainer.accelerator": "cpu",
     "trainer.log_every_n_steps": 1,
     "trainer.enable_progress_bar": "false",
-    "trainer.callbacks": "lnsub.training.imp.IMPCallback",
+    "trainer.callbacks": "lnsub.IMPCallback",
     "trainer.callbacks.sparsities": "[0.3,0.6]",
     "trainer.callbacks.keep_checkpoint": "true",
 }

@@ -23,7 +23,7 @@ class CommandParser(argparse.ArgumentParser):
 def parser_of(command: str) -> argparse.ArgumentParser:
     """Makes one command's parser."""
     parser = CommandParser(prog=f"lnsub {command}", formatter_class=argparse.RawDescriptionHelpFormatter)
-    import_module(f"lnsub.cli.commands.{command}").add_options(parser)
+    import_module(f"lnsub.cli.{command}").add_options(parser)
     return parser
 
 

@@ -22,12 +22,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from lnsub.common.errors import UserError
-    from lnsub.common.lookup import lookup
-    from lnsub.tracking.dashboard import METRICS, Dashboard
+    from lnsub.tracking.dashboard import Dashboard
 
     tasks = [part.strip() for part in options.tasks.split(",") if part.strip()]
-    for task in tasks:
-        lookup("task", task, METRICS)
     try:
         seeds = [int(part) for part in options.seeds.split(",") if part.strip()]
     except ValueError:

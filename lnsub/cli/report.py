@@ -68,7 +68,7 @@ def _run(options: argparse.Namespace) -> int:
     if made.left_out:
         sys.stdout.write(f"Left out, as there is no data: {', '.join(made.left_out)}\n")
     if options.wandb:
-        from lnsub.tracking.tables import log_tables
+        from lnsub.tracking.report_tables import log_tables
 
         log_tables(made.tables, options.wandb, options.runs)
         sys.stdout.write(f"{len(made.tables)} tables: W&B project {options.wandb}\n")

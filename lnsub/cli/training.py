@@ -21,8 +21,8 @@ from lnsub.common.errors import UserError
 from lnsub.common.files import replacing
 from lnsub.common.locks import claimed
 from lnsub.common.signals import Preempted
-from lnsub.data.module import LanguageDataModule
 from lnsub.runs.folder import RunFolder
+from lnsub.tasks.task import LanguageDataModule
 from lnsub.tracking.logger import RunWandbLogger, wandb_logger
 from lnsub.tracking.rounds import WandbRounds
 from lnsub.tracking.settings import RunCard, WandbSettings

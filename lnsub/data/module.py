@@ -1,12 +1,9 @@
-"""How the data of a task gets from rows to batches: read, tokenised once into the cache, grouped by length."""
+"""One language's rows of a data set on their way to batches: read, tokenised once, grouped by length."""
 
-import hashlib
-import json
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import datasets
@@ -20,35 +17,21 @@ from transformers import PreTrainedTokenizerBase
 from lnsub.common.errors import UserError
 from lnsub.common.signals import shield_data_worker
 from lnsub.data.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches, ResumableLoader
-from lnsub.data.rows import RowSource, open_rows, quiet_bars
+from lnsub.data.cache import Encoder, cache_file, fill
+from lnsub.data.rows import RowSource, at_most, open_rows
 from lnsub.models.pretrained import load_tokenizer, tokenizer_fingerprint
-from lnsub.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
-CACHE_VERSION = 1
-"""Raised whenever tokenised rows would come out differently, so that older caches are not used."""
 
-SUBSET_SEED = 20220
-"""Seed of every choice of rows that must not differ between runs or languages: subsets and held-out documents."""
-
-_LONG = 100_000
-"""Rows from which tokenising takes long enough for a progress bar."""
-
-Encoded = dict[str, Sequence[Any] | NDArray[Any]]
-Encoder = Callable[[Mapping[str, Sequence[Any]], Sequence[int]], Encoded]
-
-
-class LanguageDataModule(LightningDataModule, ABC):
-    """The data of one task in one language: rows, tokenised once, in batches of like length.
-
-    Tokenised rows are kept in the datasets cache (``HF_DATASETS_CACHE``) under a name made of the content of the
-    source, of the tokenizer and of the settings, and used by every round, run and process that asks for the same.
+class LanguageRows(LightningDataModule, ABC):
+    """One language's rows of a data set, tokenised once, in batches of like length.
 
     Args:
         language: the language's code: a sub-folder of the data folder, or part of the Hub configuration's name.
         tokenizer: the base model's folder or name on the Hub.
-        dataset: data folder (``<folder>/<language>/<split>.parquet``, ``.jsonl`` or ``.csv``) or name on the Hub.
+        dataset: data folder (``<folder>/<language>/<split>.parquet``, ``.jsonl`` or ``.csv``) or name on the Hub;
+            None takes :attr:`default_dataset`.
         max_length: longest input in tokens, special tokens included; what is beyond is cut off.
         max_train_examples: use only this many rows of the train split, drawn once for all runs; parallel
             languages get the same rows. None uses all.
@@ -57,7 +40,7 @@ class LanguageDataModule(LightningDataModule, ABC):
         tokens_per_batch: instead of ``batch_size``, the most tokens in a padded training batch, per process.
         eval_tokens_per_batch: the most tokens in a padded batch of validation, test and prediction, per process.
         num_workers: loader processes; 0 loads in the main process, which is enough as nothing is tokenised then.
-        seed: seed of the order of training batches.
+        seed: seed of the order of training batches, and of whatever else a task draws.
         pad_to_multiple_of: round padded lengths up to a multiple of this; 8 suits tensor cores and gives
             ``torch.compile`` fewer shapes.
         group_window: ``batch_size`` rows of like length make a batch, out of what was drawn at random for so many
@@ -68,14 +51,13 @@ class LanguageDataModule(LightningDataModule, ABC):
     """
 
     columns: ClassVar[tuple[str, ...]]
-    """Columns of the source that the task reads."""
-    task: Task
+    """Columns of the source that are read."""
 
     def __init__(
         self,
         language: str,
         tokenizer: str,
-        dataset: str,
+        dataset: str | None = None,
         max_length: int = 128,
         max_train_examples: int | None = None,
         max_eval_examples: int | None = None,
@@ -108,7 +90,7 @@ class LanguageDataModule(LightningDataModule, ABC):
                 raise UserError(f"{name} is {value}: it must be at least {least}.")
         self.language = language
         self.tokenizer = tokenizer
-        self.dataset = dataset
+        self.dataset = self.default_dataset if dataset is None else dataset
         self.max_length = max_length
         self.max_train_examples = max_train_examples
         self.max_eval_examples = max_eval_examples
@@ -122,7 +104,17 @@ class LanguageDataModule(LightningDataModule, ABC):
         self._source: RowSource | None = None
         self._tables: dict[str, datasets.Dataset] = {}
 
-    # What a task defines
+    # What a subclass defines
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What the rows are read for; names the cache's files and is part of what they depend on."""
+
+    @property
+    @abstractmethod
+    def default_dataset(self) -> str:
+        """The data set that is used unless another is named."""
 
     @abstractmethod
     def encoder(
@@ -201,61 +193,33 @@ class LanguageDataModule(LightningDataModule, ABC):
                     f"max_length is {self.max_length}, but '{self.tokenizer}' takes at most"
                     f" {tokenizer.model_max_length} tokens."
                 )
-            path = self._cache_file(split)
-            if not path.exists():
-                self._tokenise(split, tokenizer, path)
-            self._tables[split] = datasets.Dataset.from_file(str(path))
+            self._tables[split] = self._tokenised(split, tokenizer)
         return self._tables[split]
 
-    def _limit(self, split: str) -> int | None:
-        return self.max_train_examples if split == "train" else self.max_eval_examples
-
-    def _cache_file(self, split: str) -> Path:
-        origin, _ = self.choose(self.source, split)
-        parts = {
-            "version": CACHE_VERSION,
-            "task": self.task.name,
+    def _tokenised(self, split: str, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
+        origin, choice = self.choose(self.source, split)
+        limit = self.max_train_examples if split == "train" else self.max_eval_examples
+        facts = {
+            "task": self.name,
             "source": self.source.fingerprint(origin),
             "split": split,
-            "limit": self._limit(split),
+            "limit": limit,
             "tokenizer": tokenizer_fingerprint(self.tokenizer),
             "settings": self.settings(),
         }
-        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-        folder = Path(datasets.config.HF_DATASETS_CACHE) / "lnsub"
-        return folder / f"{self.task.name}-{self.language}-{split}-{digest}.arrow"
-
-    def _tokenise(self, split: str, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
-        origin, choice = self.choose(self.source, split)
-        rows = self.source.read(origin)
-        numbers = np.arange(len(rows)) if choice is None else choice(len(rows))
-        limit = self._limit(split)
-        if limit is not None and limit < len(numbers):
-            numbers = np.sort(np.random.default_rng(SUBSET_SEED).permutation(numbers)[:limit])
-        if len(numbers) < len(rows):
-            rows = rows.select(numbers, keep_in_memory=True, new_fingerprint=path.stem)
-        where = self.source.where(origin)
-        left_out: Counter[str] = Counter()
-        encode = self.encoder(tokenizer, where, rows.features, left_out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with quiet_bars(len(rows) < _LONG):
-            # datasets writes to a temporary file and renames it, so other processes never see half a table. Its own
-            # fingerprint would hash the tokenizer, whose state changes with every call.
-            table = rows.map(
-                lambda batch, positions: encode(batch, numbers[positions].tolist()),
-                batched=True,
-                with_indices=True,
-                remove_columns=rows.column_names,
-                features=self.encoded_features(tokenizer),
-                cache_file_name=str(path),
-                new_fingerprint=path.stem,
-                desc=f"Tokenising {self.language} {split}",
-            )
-        for what, count in left_out.items():
-            log.info("%s: left out %d %s", where, count, what)
-        if len(table) == 0:
-            path.unlink(missing_ok=True)
-            raise UserError(f"{where} has no row from which the tokenizer of '{self.tokenizer}' makes any token.")
+        path = cache_file(f"{self.name}-{self.language}-{split}", facts)
+        if not path.exists():
+            rows, where = self.source.read(origin), self.source.where(origin)
+            numbers = at_most(limit, np.arange(len(rows)) if choice is None else choice(len(rows)))
+            left_out: Counter[str] = Counter()
+            encode = self.encoder(tokenizer, where, rows.features, left_out)
+            features = self.encoded_features(tokenizer)
+            count = fill(path, rows, numbers, encode, features, f"Tokenising {self.language} {split}")
+            for what, number in left_out.items():
+                log.info("%s: left out %d %s", where, number, what)
+            if count == 0:
+                raise UserError(f"{where} has no row from which the tokenizer of '{self.tokenizer}' makes any token.")
+        return datasets.Dataset.from_file(str(path))
 
     # Lightning's hooks
 
@@ -322,30 +286,3 @@ class LanguageDataModule(LightningDataModule, ABC):
             "worker_init_fn": shield_data_worker,
             "pin_memory": torch.cuda.is_available(),
         }
-
-
-def label_reader(names: Sequence[str], feature: Any) -> Callable[[Any, str], int]:
-    """Makes the function that turns a label as it stands in the source into its number.
-
-    Args:
-        names: the labels in the order of their numbers.
-        feature: type of the source's labels. If it names them, its own numbers are read by name.
-
-    Returns:
-        A function of a label (number, number as text, or name) and a description of its row, which raises a
-        :class:`UserError` for what is not a label.
-    """
-    numbers: dict[Any, int] = {name: number for number, name in enumerate(names)}
-    if isinstance(feature, datasets.ClassLabel):
-        numbers |= {i: numbers[name] for i, name in enumerate(feature.names) if name in names}
-    else:
-        numbers |= {key: number for number in range(len(names)) for key in (number, str(number))}
-
-    def read(label: Any, row: str) -> int:
-        number = numbers.get(label) if isinstance(label, (str, int, float)) else None
-        if number is None:
-            expected = ", ".join(f"{number} {name}" for number, name in enumerate(names))
-            raise UserError(f"{row} has the label {label!r}: it must be one of {expected}.")
-        return number
-
-    return read

@@ -11,15 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
+from numpy.typing import NDArray
 
 from lnsub.common.errors import UserError
 from lnsub.models.pretrained import looks_local
 
 SPLITS = ("train", "validation", "test")
+
+SUBSET_SEED = 20220
+"""Seed of every choice of rows that must not differ between runs or languages: subsets and held-out documents."""
 
 
 def _read_parquet(path: Path, columns: Sequence[str]) -> pa.Table:
@@ -220,6 +225,13 @@ def open_rows(dataset: str, language: str, columns: Sequence[str], prefix: str =
     if looks_local(dataset):
         return LocalRows(dataset, language, columns)
     return HubRows(dataset, language, columns, prefix)
+
+
+def at_most(limit: int | None, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns ``limit`` of the row numbers in their order, the same in every run; all where there are no more."""
+    if limit is None or limit >= len(numbers):
+        return numbers
+    return np.sort(np.random.default_rng(SUBSET_SEED).permutation(numbers)[:limit])
 
 
 @contextmanager

@@ -4,8 +4,6 @@ import copy
 import os
 import secrets
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,32 +14,13 @@ from lnsub.common.lookup import lookup
 from lnsub.export.model_card import Card, Training, model_card
 from lnsub.models.pretrained import load_config, load_tokenizer, quiet
 from lnsub.runs.records import FILE_NAME, read
-from lnsub.tasks.mlm import MLMTask
+from lnsub.tasks import tasks
 from lnsub.tasks.task import Task
-from lnsub.tasks.wikiann import WikiANNTask
-from lnsub.tasks.xnli import XNLITask
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.module import SubnetModule
 
 TICKET_FILE = "ticket.safetensors"
 """The ticket itself in the folder: which weights are pruned cannot be told from zeros alone."""
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """How the model of a task is made and loaded."""
-
-    task: Callable[[str], Task]
-    auto_class: str
-    pipeline: str
-
-
-TASKS: dict[str, _Kind] = {
-    "xnli": _Kind(XNLITask, "AutoModelForSequenceClassification", "text-classification"),
-    "wikiann": _Kind(lambda base_model: WikiANNTask(), "AutoModelForTokenClassification", "token-classification"),
-    "mlm": _Kind(MLMTask, "AutoModelForMaskedLM", "fill-mask"),
-}
-"""The tasks whose models can be exported."""
 
 
 def export(
@@ -63,7 +42,7 @@ def export(
         base_model: a Hub id or a folder with the base model; None takes the one that the ticket names.
         checkpoint: ``checkpoints/last.ckpt`` of a fit under this ticket, whose fine-tuned weights are taken; None takes
             theta_0, with the task head, and a pooler that the base model lacks, as the ticket's seed draws them.
-        task: a key of :data:`TASKS`, which decides on the head; None takes the ticket's.
+        task: the name of a task, which decides on the head; None takes the ticket's.
 
     Returns:
         The folder.
@@ -76,8 +55,8 @@ def export(
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} is there already and is not an empty folder: name another one for --output")
     found = Ticket.load(ticket)
-    kind = _kind(found, task)
-    module = _module(found, kind, base_model)
+    head = _head(found, task)
+    module = _module(found, head, base_model)
     training = None if checkpoint is None else _fine_tune(module, found, Path(checkpoint))
     # Beside the output, so that moving it there is one step.
     place = output.resolve()
@@ -87,7 +66,7 @@ def export(
         _save_model(module, part)
         _save_tokenizer(module.base_model, part)
         found.save(part / TICKET_FILE)
-        card = _card(module, found, kind, place.name, training)
+        card = _card(module, found, place.name, training)
         readme = part / "README.md"
         readme.write_text(model_card(card), encoding="utf-8")
         for file in part.iterdir():  # the library's weights file is for its owner alone, whatever the umask says
@@ -100,18 +79,19 @@ def export(
     return output
 
 
-def _kind(ticket: Ticket, task: str | None) -> _Kind:
-    name = task or ticket.provenance.task
-    if task is None and name not in TASKS:
+def _head(ticket: Ticket, task: str | None) -> type[Task]:
+    """The task whose head the model gets."""
+    name, known = task or ticket.provenance.task, tasks()
+    if task is None and name not in known:
         raise UserError(
             f"ticket {ticket.where} is of the task {name!r}, for which no one head is made: choose a head with --task, "
-            f"one of {', '.join(TASKS)}"
+            f"one of {', '.join(known)}"
         )
-    return lookup("task", name, TASKS)
+    return lookup("task", name, known)
 
 
-def _module(ticket: Ticket, kind: _Kind, base_model: str | None) -> SubnetModule:
-    """The model under the ticket's mask, with the head that the ticket's run began with."""
+def _module(ticket: Ticket, head: type[Task], base_model: str | None) -> SubnetModule:
+    """The model under the ticket's mask, with the head that the ticket's run started from."""
     p = ticket.provenance
     if base_model is None:
         try:
@@ -119,7 +99,7 @@ def _module(ticket: Ticket, kind: _Kind, base_model: str | None) -> SubnetModule
         except UserError as error:
             raise UserError(f"{error} The ticket names that base model; say where it is with --base-model.") from error
     place = base_model or p.base_model
-    return SubnetModule(kind.task(place), place, ticket=str(ticket.path), seed=max(p.seed, 0))
+    return SubnetModule(head(place), place, ticket=str(ticket.path), seed=max(p.seed, 0))
 
 
 def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:
@@ -178,14 +158,14 @@ def _save_tokenizer(base_model: str, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _card(module: SubnetModule, ticket: Ticket, kind: _Kind, name: str, training: Training | None) -> Card:
+def _card(module: SubnetModule, ticket: Ticket, name: str, training: Training | None) -> Card:
     seq2seq = module.model.config.is_encoder_decoder
     mask = module.subnet.mask
     weights = module.subnet.weights
     return Card(
         name=name,
-        auto_class="AutoModelForSeq2SeqLM" if seq2seq else kind.auto_class,
-        pipeline="text2text-generation" if seq2seq else kind.pipeline,
+        auto_class="AutoModelForSeq2SeqLM" if seq2seq else module.task.auto_class,
+        pipeline="text2text-generation" if seq2seq else module.task.pipeline,
         base_model=module.base_model,
         ticket=ticket,
         ticket_file=TICKET_FILE,

@@ -4,11 +4,8 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from lnsub.data.module import LanguageDataModule
-    from lnsub.tasks.task import Task
+from lnsub.tasks.task import LanguageDataModule, Task
 
 
 @cache
@@ -16,10 +13,8 @@ def _files() -> list[ModuleType]:
     return [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
 
 
-def data_modules() -> "dict[str, type[LanguageDataModule]]":
+def data_modules() -> dict[str, type[LanguageDataModule]]:
     """The data module of every task, by its class's name: whatever a file of this folder defines."""
-    from lnsub.data.module import LanguageDataModule
-
     return {
         name: value
         for module in _files()
@@ -28,15 +23,13 @@ def data_modules() -> "dict[str, type[LanguageDataModule]]":
     }
 
 
-def tasks() -> "dict[str, type[Task]]":
+def tasks() -> dict[str, type[Task]]:
     """The tasks by name: those of this folder, and those that are defined elsewhere, once that is imported."""
-    from lnsub.tasks.task import Task
-
     _files()
     return {task.name: task for task in _named(Task)}
 
 
-def _named(task: "type[Task]") -> "list[type[Task]]":
+def _named(task: type[Task]) -> list[type[Task]]:
     """The subclasses that have a name, in the order of their definition."""
     below = [found for sub in task.__subclasses__() for found in _named(sub)]
     return [*([task] if "name" in vars(task) else []), *below]

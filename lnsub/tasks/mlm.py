@@ -3,8 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import datasets
 import numpy as np
@@ -14,35 +13,29 @@ from torchmetrics import MetricCollection
 from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from lnsub.common.errors import UserError
-from lnsub.data.batching import IGNORED, WINDOW
-from lnsub.data.module import SUBSET_SEED, Encoded, Encoder, LanguageDataModule
-from lnsub.data.rows import RowSource, open_rows
+from lnsub.data.batching import IGNORED
+from lnsub.data.cache import Encoded, Encoder
+from lnsub.data.rows import SUBSET_SEED, RowSource, open_rows
 from lnsub.models.pretrained import Init, load_model, load_tokenizer, refuse_encoder_decoder
 from lnsub.tasks.masking import MaskingCollator, cut_into_blocks
 from lnsub.tasks.metrics import Accuracy, CrossEntropy, Perplexity
-from lnsub.tasks.task import Task, model_inputs
+from lnsub.tasks.task import LanguageDataModule, Task, model_inputs
 
 EVAL_MASK_SEED = 1810_04805
 """Seed of the masks of validation and test, the same in every run, so that their losses compare."""
 
 
-@dataclass(frozen=True)
 class MLMTask(Task):
-    """Masked language modelling: the token behind each mask.
+    """Masked language modelling: the token behind each mask."""
 
-    Args:
-        tokenizer: the base model's folder or name on the Hub; :meth:`decode` writes tokens with it.
-    """
-
-    name: ClassVar[str] = "mlm"
-    title: ClassVar[str] = "MLM"
-    metric: ClassVar[str] = "perplexity"
-    metric_title: ClassVar[str] = "perplexity"
-    higher_is_better: ClassVar[bool] = False
-    dataset: ClassVar[str] = "wikimedia/wikipedia"
-    auto_class: ClassVar[str] = "AutoModelForMaskedLM"
-    pipeline: ClassVar[str] = "fill-mask"
-    tokenizer: str
+    name = "mlm"
+    title = "MLM"
+    metric = "perplexity"
+    metric_title = "perplexity"
+    higher_is_better = False
+    dataset = "wikimedia/wikipedia"
+    auto_class = "AutoModelForMaskedLM"
+    pipeline = "fill-mask"
 
     def build(
         self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa"
@@ -108,71 +101,22 @@ class WikipediaMLM(LanguageDataModule):
     nothing is thrown away. A data set without a validation split (Wikipedia on the Hub) has a fixed 1 % of its
     documents held out, at most 2,000. Training masks are drawn anew in each epoch, those of validation and test never.
 
+    Column: ``text``, one document a row. Lengths count special tokens; a "row" of a batch is a block.
+
     Args:
-        language: the language's code: a sub-folder of the data folder, or the end of the Hub configuration's name.
-        tokenizer: the base model's folder or name on the Hub.
-        dataset: data folder (``<folder>/<language>/<split>.parquet``, ``.jsonl`` or ``.csv``) or name on the Hub.
-            Column: ``text``, one document a row.
         snapshot: date of the Wikipedia dump on the Hub; a data folder has no such thing and ignores it.
         mlm_probability: share of a block's tokens that are predicted.
-        max_length: tokens in a block, special tokens included.
-        max_train_examples: use only this many documents of the train split, drawn once for all runs; parallel
-            languages get the same rows. None uses all.
-        max_eval_examples: the same for the validation and test splits.
-        batch_size: blocks in a training batch, per process.
-        tokens_per_batch: instead of ``batch_size``, the most tokens in a padded training batch, per process.
-        eval_tokens_per_batch: the most tokens in a padded batch of validation, test and prediction, per process.
-        num_workers: loader processes; 0 loads in the main process, which is enough as nothing is tokenised then.
-        seed: seed of the order of training batches and of their masks.
-        pad_to_multiple_of: round padded lengths up to a multiple of this; 8 suits tensor cores and gives
-            ``torch.compile`` fewer shapes.
-        group_window: ``batch_size`` blocks of like length make a batch, out of what was drawn at random for so many
-            batches; 1: batches are random as they stand, which ``model.attention: packed`` makes as fast.
-
-    Raises:
-        UserError: an argument is out of range. What is wrong with the data is said when it is first read.
     """
 
+    task_class = MLMTask
     columns = ("text",)
 
-    def __init__(
-        self,
-        language: str,
-        tokenizer: str,
-        dataset: str = "wikimedia/wikipedia",
-        snapshot: str = "20231101",
-        mlm_probability: float = 0.15,
-        max_length: int = 128,
-        max_train_examples: int | None = None,
-        max_eval_examples: int | None = None,
-        batch_size: int = 32,
-        tokens_per_batch: int | None = None,
-        eval_tokens_per_batch: int = 16384,
-        num_workers: int = 0,
-        seed: int = 0,
-        pad_to_multiple_of: int = 1,
-        group_window: int = WINDOW,
-    ) -> None:
-        super().__init__(
-            language=language,
-            tokenizer=tokenizer,
-            dataset=dataset,
-            max_length=max_length,
-            max_train_examples=max_train_examples,
-            max_eval_examples=max_eval_examples,
-            batch_size=batch_size,
-            tokens_per_batch=tokens_per_batch,
-            eval_tokens_per_batch=eval_tokens_per_batch,
-            num_workers=num_workers,
-            seed=seed,
-            pad_to_multiple_of=pad_to_multiple_of,
-            group_window=group_window,
-        )
+    def __init__(self, *args: Any, snapshot: str = "20231101", mlm_probability: float = 0.15, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         if not 0 < mlm_probability < 1:
             raise UserError(f"mlm_probability is {mlm_probability}: it must be between 0 and 1.")
         self.snapshot = snapshot
         self.mlm_probability = mlm_probability
-        self.task = MLMTask(tokenizer)
 
     def open(self) -> RowSource:
         """Opens the documents; on the Hub, a configuration is named by snapshot and language."""

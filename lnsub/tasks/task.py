@@ -1,25 +1,34 @@
-"""What a task asks of a model.
+"""What a task is.
 
-A new task is one file with two classes: a :class:`Task` (head, forward, metrics) and a
-:class:`~lnsub.data.module.LanguageDataModule` (which columns, how a row becomes token ids). Tasks know nothing of
-pruning.
+A new task is one file with two classes: a :class:`Task` (its facts, head, forward, metrics) and a
+:class:`LanguageDataModule` (which columns, how a row becomes token ids). Tasks know nothing of pruning.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 from torch import Tensor
 from torchmetrics import MetricCollection
 from transformers import PreTrainedModel
 
+from lnsub.data.module import LanguageRows
 from lnsub.models.packing import PACKED, SLOTS
 from lnsub.models.pretrained import Init
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
+@dataclass(frozen=True)
 class Task(ABC):
-    """What a task asks of a model. Small and picklable: it holds no data and no weights."""
+    """What a task asks of a model. Small and picklable: it holds no data and no weights.
+
+    Args:
+        tokenizer: the base model's folder or name on the Hub; :meth:`decode` reads predictions with its tokenizer.
+    """
+
+    tokenizer: str
 
     name: ClassVar[str]
     """Name in run folders and records."""
@@ -87,6 +96,27 @@ class Task(ABC):
         Returns:
             One JSON-able dict per example, with its ``index`` (row number in the split).
         """
+
+
+class LanguageDataModule(LanguageRows):
+    """The data of one task in one language; the arguments are those of :class:`~lnsub.data.module.LanguageRows`."""
+
+    task_class: ClassVar[type[Task]]
+
+    @cached_property
+    def task(self) -> Task:
+        """The task, for the base model whose tokenizer the data is for."""
+        return self.task_class(self.tokenizer)
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.task.name
+
+    @property
+    def default_dataset(self) -> str:
+        """The task's own data set."""
+        return self.task_class.dataset
 
 
 def model_inputs(model: PreTrainedModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,8 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import datasets
 from torch import Tensor
@@ -11,28 +10,28 @@ from torchmetrics import MetricCollection
 from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from lnsub.common.errors import UserError
-from lnsub.data.batching import IGNORED, WINDOW
-from lnsub.data.module import Encoded, Encoder, LanguageDataModule, label_reader
+from lnsub.data.batching import IGNORED
+from lnsub.data.cache import Encoded, Encoder
 from lnsub.models.pretrained import Init, load_model, refuse_encoder_decoder
+from lnsub.tasks.labels import label_reader
 from lnsub.tasks.metrics import EntityScore
-from lnsub.tasks.task import Task, model_inputs
+from lnsub.tasks.task import LanguageDataModule, Task, model_inputs
 
 TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
 """The tags in the order of their numbers: after O, each type has an odd number for B- and the next for I-."""
 
 
-@dataclass(frozen=True)
 class WikiANNTask(Task):
     """Which words name a person, an organisation or a place?"""
 
-    name: ClassVar[str] = "wikiann"
-    title: ClassVar[str] = "NER"
-    metric: ClassVar[str] = "f1"
-    metric_title: ClassVar[str] = "F1"
-    dataset: ClassVar[str] = "unimelb-nlp/wikiann"
-    labels: ClassVar[tuple[str, ...]] = TAGS
-    auto_class: ClassVar[str] = "AutoModelForTokenClassification"
-    pipeline: ClassVar[str] = "token-classification"
+    name = "wikiann"
+    title = "NER"
+    metric = "f1"
+    metric_title = "F1"
+    dataset = "unimelb-nlp/wikiann"
+    labels = TAGS
+    auto_class = "AutoModelForTokenClassification"
+    pipeline = "token-classification"
 
     def build(
         self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa"
@@ -73,66 +72,13 @@ class WikiANNTask(Task):
 class WikiANN(LanguageDataModule):
     """WikiANN, or any data set of words with the seven tags of :data:`TAGS`.
 
-    A word's tag is that of its first piece; the other pieces, and special tokens, have no label.
-
-    Args:
-        language: the language's code: a sub-folder of the data folder, or the Hub configuration's name.
-        tokenizer: the base model's folder or name on the Hub.
-        dataset: data folder (``<folder>/<language>/<split>.parquet``, ``.jsonl`` or ``.csv``) or name on the Hub.
-            Columns: ``tokens`` and ``ner_tags`` (numbers or names), lists of equal length; in ``.csv`` they are
-            separated by spaces.
-        max_length: longest sentence in tokens, special tokens included; words beyond are dropped.
-        max_train_examples: use only this many rows of the train split, drawn once for all runs; parallel
-            languages get the same rows. None uses all.
-        max_eval_examples: the same for the validation and test splits.
-        batch_size: rows in a training batch, per process.
-        tokens_per_batch: instead of ``batch_size``, the most tokens in a padded training batch, per process.
-        eval_tokens_per_batch: the most tokens in a padded batch of validation, test and prediction, per process.
-        num_workers: loader processes; 0 loads in the main process, which is enough as nothing is tokenised then.
-        seed: seed of the order of training batches.
-        pad_to_multiple_of: round padded lengths up to a multiple of this; 8 suits tensor cores and gives
-            ``torch.compile`` fewer shapes.
-        group_window: ``batch_size`` rows of like length make a batch, out of what was drawn at random for so many
-            batches; 1: batches are random as they stand, which ``model.attention: packed`` makes as fast.
-
-    Raises:
-        UserError: an argument is out of range. What is wrong with the data is said when it is first read.
+    Columns: ``tokens`` and ``ner_tags`` (numbers or names), lists of equal length; in ``.csv`` they are separated by
+    spaces. A word's tag is that of its first piece; the other pieces, and special tokens, have no label. Words beyond
+    ``max_length`` are dropped.
     """
 
+    task_class = WikiANNTask
     columns = ("tokens", "ner_tags")
-
-    def __init__(
-        self,
-        language: str,
-        tokenizer: str,
-        dataset: str = "unimelb-nlp/wikiann",
-        max_length: int = 128,
-        max_train_examples: int | None = None,
-        max_eval_examples: int | None = None,
-        batch_size: int = 32,
-        tokens_per_batch: int | None = None,
-        eval_tokens_per_batch: int = 16384,
-        num_workers: int = 0,
-        seed: int = 0,
-        pad_to_multiple_of: int = 1,
-        group_window: int = WINDOW,
-    ) -> None:
-        super().__init__(
-            language=language,
-            tokenizer=tokenizer,
-            dataset=dataset,
-            max_length=max_length,
-            max_train_examples=max_train_examples,
-            max_eval_examples=max_eval_examples,
-            batch_size=batch_size,
-            tokens_per_batch=tokens_per_batch,
-            eval_tokens_per_batch=eval_tokens_per_batch,
-            num_workers=num_workers,
-            seed=seed,
-            pad_to_multiple_of=pad_to_multiple_of,
-            group_window=group_window,
-        )
-        self.task = WikiANNTask()
 
     def encoder(
         self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features, left_out: Counter[str]

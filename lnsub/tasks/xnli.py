@@ -6,8 +6,7 @@ follow the text-to-text format of Raffel et al. (2020, https://arxiv.org/abs/191
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import datasets
 from torch import Tensor
@@ -20,33 +19,28 @@ from transformers import (
 )
 
 from lnsub.common.errors import UserError
-from lnsub.data.batching import IGNORED, WINDOW
-from lnsub.data.module import Encoded, Encoder, LanguageDataModule, label_reader
+from lnsub.data.batching import IGNORED
+from lnsub.data.cache import Encoded, Encoder
 from lnsub.models.pretrained import Init, load_config, load_model, load_tokenizer
+from lnsub.tasks.labels import label_reader
 from lnsub.tasks.metrics import Accuracy
-from lnsub.tasks.task import Task, model_inputs
+from lnsub.tasks.task import LanguageDataModule, Task, model_inputs
 
 LABELS = ("entailment", "neutral", "contradiction")
 """The labels in the order of their numbers; also the words that an encoder-decoder writes."""
 
 
-@dataclass(frozen=True)
 class XNLITask(Task):
-    """Does the premise entail the hypothesis, contradict it, or neither?
+    """Does the premise entail the hypothesis, contradict it, or neither?"""
 
-    Args:
-        tokenizer: the base model's folder or name on the Hub; :meth:`decode` reads label words with it.
-    """
-
-    name: ClassVar[str] = "xnli"
-    title: ClassVar[str] = "XNLI"
-    metric: ClassVar[str] = "accuracy"
-    metric_title: ClassVar[str] = "accuracy"
-    dataset: ClassVar[str] = "facebook/xnli"
-    labels: ClassVar[tuple[str, ...]] = LABELS
-    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
-    pipeline: ClassVar[str] = "text-classification"
-    tokenizer: str
+    name = "xnli"
+    title = "XNLI"
+    metric = "accuracy"
+    metric_title = "accuracy"
+    dataset = "facebook/xnli"
+    labels = LABELS
+    auto_class = "AutoModelForSequenceClassification"
+    pipeline = "text-classification"
 
     def build(
         self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa"
@@ -103,63 +97,12 @@ class XNLITask(Task):
 class XNLI(LanguageDataModule):
     """XNLI, or any data set with premises, hypotheses and the three labels.
 
-    Args:
-        language: the language's code: a sub-folder of the data folder, or the Hub configuration's name.
-        tokenizer: the base model's folder or name on the Hub. If it is an encoder-decoder, rows become text to text.
-        dataset: data folder (``<folder>/<language>/<split>.parquet``, ``.jsonl`` or ``.csv``) or name on the Hub.
-            Columns: ``premise``, ``hypothesis``, ``label`` (0 entailment, 1 neutral, 2 contradiction, or the word).
-        max_length: longest pair in tokens, special tokens included; of a longer pair the longer text is cut first.
-        max_train_examples: use only this many rows of the train split, drawn once for all runs; parallel
-            languages get the same rows. None uses all.
-        max_eval_examples: the same for the validation and test splits.
-        batch_size: rows in a training batch, per process.
-        tokens_per_batch: instead of ``batch_size``, the most tokens in a padded training batch, per process.
-        eval_tokens_per_batch: the most tokens in a padded batch of validation, test and prediction, per process.
-        num_workers: loader processes; 0 loads in the main process, which is enough as nothing is tokenised then.
-        seed: seed of the order of training batches.
-        pad_to_multiple_of: round padded lengths up to a multiple of this; 8 suits tensor cores and gives
-            ``torch.compile`` fewer shapes.
-        group_window: ``batch_size`` rows of like length make a batch, out of what was drawn at random for so many
-            batches; 1: batches are random as they stand, which ``model.attention: packed`` makes as fast.
-
-    Raises:
-        UserError: an argument is out of range. What is wrong with the data is said when it is first read.
+    Columns: ``premise``, ``hypothesis`` and ``label`` (0 entailment, 1 neutral, 2 contradiction, or the word). If the
+    base model is an encoder-decoder, rows become text to text. Of a pair that is too long the longer text is cut first.
     """
 
+    task_class = XNLITask
     columns = ("premise", "hypothesis", "label")
-
-    def __init__(
-        self,
-        language: str,
-        tokenizer: str,
-        dataset: str = "facebook/xnli",
-        max_length: int = 128,
-        max_train_examples: int | None = None,
-        max_eval_examples: int | None = None,
-        batch_size: int = 32,
-        tokens_per_batch: int | None = None,
-        eval_tokens_per_batch: int = 16384,
-        num_workers: int = 0,
-        seed: int = 0,
-        pad_to_multiple_of: int = 1,
-        group_window: int = WINDOW,
-    ) -> None:
-        super().__init__(
-            language=language,
-            tokenizer=tokenizer,
-            dataset=dataset,
-            max_length=max_length,
-            max_train_examples=max_train_examples,
-            max_eval_examples=max_eval_examples,
-            batch_size=batch_size,
-            tokens_per_batch=tokens_per_batch,
-            eval_tokens_per_batch=eval_tokens_per_batch,
-            num_workers=num_workers,
-            seed=seed,
-            pad_to_multiple_of=pad_to_multiple_of,
-            group_window=group_window,
-        )
-        self.task = XNLITask(tokenizer)
 
     @property
     def text_to_text(self) -> bool:

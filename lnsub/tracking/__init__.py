@@ -1,4 +1,4 @@
-"""Weights & Biases: runs that go on after an interruption, tickets with their lineage, a report's tables, a dashboard.
+"""Weights & Biases: a run's metrics, its tickets and their lineage, a report's tables, a dashboard.
 
-Training never depends on it: what W&B fails at is said once and left out.
+Training never depends on it: what W&B fails at is logged once, and training continues without it.
 """

@@ -1,6 +1,6 @@
-"""The charts of a dashboard that W&B has none of its own for, as Vega-Lite specifications over a report's tables.
+"""A dashboard's charts that are not built into W&B, as Vega-Lite specifications over a report's tables.
 
-W&B puts a table's columns where a specification says ``${field:...}``, and its rows into the data set ``wandb``.
+W&B substitutes a table's columns for ``${field:...}``, and puts its rows into the data set ``wandb``.
 """
 
 import hashlib
@@ -9,12 +9,12 @@ from typing import Any
 
 Spec = dict[str, Any]
 
-_SHADES = {"scheme": {"name": "blues", "extent": [0.0, 0.6]}}  # so light that black numbers can be read on them
+_SHADES = {"scheme": {"name": "blues", "extent": [0.0, 0.6]}}  # light enough for black numbers
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 
 
 def heat_map(rows: str, columns: str) -> Spec:
-    """One square for each pair of languages: mean values as numbers on a colour, a map a study and sparsity.
+    """One square for each pair of languages, with the mean value as a number; one map per study and sparsity.
 
     Fields: ``row``, ``column``, ``value``, ``study``, ``sparsity``.
 
@@ -54,13 +54,13 @@ def heat_map(rows: str, columns: str) -> Spec:
                 {"mark": {"type": "text", "fontSize": 10}, "encoding": {"text": {**mean, "format": ".3f"}}},
             ],
         },
-        # Metrics of different tasks are not comparable: each study has colours of its own.
+        # Metrics of different tasks are not comparable, so each study has a colour scale of its own.
         "resolve": {"scale": {"color": "independent", "x": "independent", "y": "independent"}},
     }
 
 
 def lines() -> Spec:
-    """A line a sparsity over layers, a panel a study; solid between languages, dashed between seeds.
+    """One line per sparsity over the layers, one panel per study; solid between languages, dashed between seeds.
 
     Fields: ``x``, ``value``, ``study``, ``sparsity``, ``dash``.
     """
@@ -74,7 +74,7 @@ def lines() -> Spec:
             "height": 200,
             "mark": {"type": "line", "point": True, "tooltip": True},
             "encoding": {
-                # In the table's order, which is that of the layers.
+                # In the table's order, which is the order of the layers.
                 "x": {"field": "${field:x}", "type": "ordinal", "sort": None, "title": "layer"},
                 "y": {
                     "field": "${field:value}",
@@ -100,10 +100,10 @@ CHARTS: dict[str, tuple[str, Spec]] = {
     "overlap": ("lnsub: overlap, language by language", heat_map("ticket of", "and of")),
     "layers": ("lnsub: overlap by layer", lines()),
 }
-"""The charts: what each is called on W&B, and its specification."""
+"""Each chart's title on W&B and its specification."""
 
 
 def stored_name(chart: str) -> str:
-    """The name that a chart is stored under: another specification has another name, so none is written over."""
+    """The name that a chart is stored under; another specification has another name, so none is overwritten."""
     text = json.dumps(CHARTS[chart][1], sort_keys=True)
     return f"lnsub-{chart}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""A workspace on W&B that shows a study: made from what runs and reports log, whether there are any yet or not."""
+"""A workspace on W&B that shows a study. It can be saved before there are any runs or reports to show."""
 
 import json
 from collections.abc import Sequence
@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lnsub.common.errors import UserError
+from lnsub.common.lookup import lookup
 from lnsub.tracking.charts import CHARTS, stored_name
-
-METRICS = {"xnli": "accuracy", "wikiann": "f1", "mlm": "accuracy"}
-"""Each task's main metric, the one that is drawn."""
-
-_NAMES = {"accuracy": "Accuracy", "f1": "F1"}
+from lnsub.tracking.client import one_line
+from lnsub.tracking.wandb_internals import workspace_spec
 
 
 @dataclass(frozen=True)
@@ -21,9 +19,9 @@ class Dashboard:
     Attributes:
         entity: the team or user.
         project: the project.
-        tasks: the tasks that the filter lets through; empty: all of lnsub's.
-        seeds: the seeds that it lets through; empty: all.
-        name: what the view is called.
+        tasks: the tasks to show; empty: all of lnsub's.
+        seeds: the seeds to show; empty: all.
+        name: the view's name.
     """
 
     entity: str
@@ -33,15 +31,15 @@ class Dashboard:
     name: str = "lnsub"
 
     def preview(self) -> str:
-        """What would be sent, as JSON: the workspace and the charts that it uses. Needs neither a key nor a network.
+        """What would be saved, as JSON: the workspace and the charts that it uses. Needs neither a key nor a network.
 
         Raises:
-            UserError: the package for it is not installed.
+            UserError: wandb-workspaces is not installed, or there is no such task.
         """
-        workspace = self._workspace()._to_model().spec.model_dump_json(by_alias=True, exclude_none=True)
+        workspace = workspace_spec(self._workspace())
         charts = {f"{self.entity}/{stored_name(key)}": spec for key, (_, spec) in CHARTS.items()}
         whole = {"entity": self.entity, "project": self.project, "name": self.name}
-        return json.dumps({**whole, "workspace": json.loads(workspace), "charts": charts}, indent=2, ensure_ascii=False)
+        return json.dumps({**whole, "workspace": workspace, "charts": charts}, indent=2, ensure_ascii=False)
 
     def save(self) -> str:
         """Stores the charts and saves the workspace as a new view.
@@ -50,7 +48,7 @@ class Dashboard:
             The view's address.
 
         Raises:
-            UserError: the package for it is not installed, there is no API key, or W&B refuses.
+            UserError: wandb-workspaces is not installed, there is no such task or no API key, or W&B refuses.
         """
         workspace = self._workspace()
         import wandb
@@ -58,11 +56,11 @@ class Dashboard:
         try:
             logged_in = wandb.login(prompt=False, verify=False)
         except Exception as error:
-            raise UserError(f"The W&B login does not work: {_reason(error)}.") from error
+            raise UserError(f"The W&B login does not work: {one_line(error)}.") from error
         if not logged_in:
             raise UserError(
                 "A dashboard is saved on W&B, which needs an API key: set WANDB_API_KEY or run `wandb login`, "
-                "or see with --dry-run what it would be."
+                "or preview it with --dry-run."
             )
         try:
             api = wandb.Api()
@@ -71,7 +69,7 @@ class Dashboard:
             return str(workspace.save().url)
         except Exception as error:
             raise UserError(
-                f"W&B did not save the dashboard ({_reason(error)}). Is there a project {self.entity}/{self.project}, "
+                f"W&B did not save the dashboard ({one_line(error)}). Is there a project {self.entity}/{self.project}, "
                 "and may this API key write to it?"
             ) from error
 
@@ -86,11 +84,13 @@ class Dashboard:
                 spec=spec,
             )
         except Exception as error:
-            # Its name says what is in it, so one of that name will do.
+            # Its name is a hash of its content, so an existing one is the same.
             if not any(word in str(error).lower() for word in ("exist", "duplicate", "already")):
                 raise
 
     def _workspace(self) -> Any:
+        from lnsub.tasks import tasks as all_tasks
+
         try:
             import wandb_workspaces.reports.v2 as wr
             import wandb_workspaces.workspaces as ws
@@ -99,13 +99,15 @@ class Dashboard:
                 "A dashboard is made with the package wandb-workspaces, which is not installed: "
                 "pip install 'lnsub[dashboard]'."
             ) from error
-        tasks = list(self.tasks) or list(METRICS)
+        known = all_tasks()
+        tasks = [lookup("task", task, known) for task in self.tasks] or list(known.values())
         seeds = ws.Config("seed").isin(list(self.seeds)) if self.seeds else ws.Config("seed") >= 0
-        # A report's run is of all tasks and seeds; without it, transfer and overlap would have no tables.
-        filters = ws.Or(ws.And(ws.Config("task").isin(tasks), seeds), ws.Metric("JobType") == "report")
-        metrics = list(dict.fromkeys(METRICS.get(task, "accuracy") for task in tasks))
+        # A report's run has no task or seed; without it, transfer and overlap would have no tables.
+        of_tasks = ws.Config("task").isin([task.name for task in tasks])
+        filters = ws.Or(ws.And(of_tasks, seeds), ws.Metric("JobType") == "report")
+        metrics = {task.metric: task.metric_title for task in tasks}
         sections = [
-            ("Metric against sparsity", [_metric(wr, metric) for metric in metrics]),
+            ("Metric against sparsity", [_metric(wr, *metric) for metric in metrics.items()]),
             ("Transfer", [self._chart(wr, "transfer", "transfer", "source", "target", "value")]),
             (
                 "Overlap",
@@ -148,10 +150,10 @@ class Dashboard:
         )
 
 
-def _metric(wr: Any, metric: str) -> Any:
-    """The rounds' metric against sparsity: a line a task and language, the mean over seeds in a band."""
+def _metric(wr: Any, metric: str, title: str) -> Any:
+    """The rounds' metric against sparsity: one line per task and language, the mean over seeds in a band."""
     return wr.LinePlot(
-        title=f"{_NAMES[metric]} against sparsity",
+        title=f"{title[0].upper()}{title[1:]} against sparsity",
         x="imp/sparsity",
         y=[f"imp/val_{metric}"],
         title_x="sparsity",
@@ -178,7 +180,3 @@ def _curves(wr: Any, metric: str) -> Any:
 
 def _whole(wr: Any, metric: str) -> Any:
     return wr.LinePlot(title=metric, x="trainer/global_step", y=[metric], layout=wr.Layout(w=12, h=10))
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

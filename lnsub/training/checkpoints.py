@@ -1,4 +1,4 @@
-"""Checkpoints that a run goes on from bit for bit, wherever it was interrupted.
+"""Checkpoints from which a run is resumed bit for bit, wherever it was interrupted.
 
 A checkpoint is taken after an optimizer step, or between rounds. Beside what Lightning keeps (weights and masks,
 optimizer, schedule, gradient scaler, progress, the callbacks' state) it holds the state of every process's random
@@ -24,20 +24,22 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lnsub.common.errors import UserError
+from lnsub.common.errors import RunError, UserError
 from lnsub.common.files import writing
+from lnsub.common.signals import Preempted
 from lnsub.runs.folder import RunFolder
 from lnsub.training.csv_logger import RunCSVLogger
-from lnsub.training.fit_state import (
-    gathered,
-    random_states,
+from lnsub.training.fit_state import random_states, set_random_states, settle_buckets, started_from, train_loader
+from lnsub.training.lightning_internals import (
+    epoch_is_over,
+    is_between_steps,
     row_to_come,
-    set_random_states,
-    settle_buckets,
     settle_progress,
-    started_from,
-    train_loader,
+    silence_signals,
+    validation_is_due,
 )
+from lnsub.training.preemption import Ballot
+from lnsub.training.ranks import gathered
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +48,11 @@ EVERY_N_STEPS = 1000
 
 
 class Checkpoints(Callback):
-    """Writes a run's checkpoints, finds the one to go on from, and puts back what Lightning does not.
+    """Writes a run's checkpoints, stops it where a signal asks for that, and resumes it exactly.
 
-    It is the last of the trainer's callbacks, so that it saves what the others have done at a step; see :meth:`attach`.
+    It is the last of the trainer's callbacks, as it saves what the others have done at a step; :meth:`attach` sees to
+    that. A signal between two fits, while a round is pruned, or during validation waits until the next fit or step
+    begins.
 
     Args:
         folder: the run's folder.
@@ -58,8 +62,10 @@ class Checkpoints(Callback):
     def __init__(self, folder: RunFolder, every_n_steps: int | None = EVERY_N_STEPS) -> None:
         self.folder = folder
         self.every_n_steps = every_n_steps
+        self._ballot = Ballot()
+        self._step = 0  # the global step after the last batch
         self._saved_at = 0  # the global step of the last checkpoint
-        self._begun = time.perf_counter()  # of this fit, in this process
+        self._started = time.perf_counter()  # this fit, in this process
         self._seconds_before = 0.0  # of this fit, in processes that were interrupted
         self._saving = False
         self._resumed: dict[str, Any] | None = None  # what is yet to be put back
@@ -70,41 +76,31 @@ class Checkpoints(Callback):
         """The one among a trainer's callbacks."""
         return next(callback for callback in trainer.callbacks if isinstance(callback, cls))
 
-    def attach(self, trainer: Trainer) -> None:
+    def attach(self, trainer: Trainer) -> "Checkpoints":
         """Makes it the last of the trainer's callbacks, and checkpoints go to the disk directly and durably."""
         trainer.callbacks[:] = [c for c in trainer.callbacks if not isinstance(c, Checkpoints)] + [self]
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = _DurableIO()
+        return self
 
     @property
     def seconds(self) -> float:
         """Seconds that the fit at hand has taken, before interruptions too."""
-        return self._seconds_before + time.perf_counter() - self._begun
+        return self._seconds_before + time.perf_counter() - self._started
 
     # Saving ---------------------------------------------------------------------------------------------------------
 
-    def savable(self, trainer: Trainer) -> bool:
-        """Whether a checkpoint taken in ``on_train_batch_end``, now, can be gone on with exactly.
-
-        Not while gradients are accumulated, nor after the last step of a fit that is counted in steps, nor at the end
-        of an epoch that is not validated. The answer is the same on all ranks.
-        """
-        loop = trainer.fit_loop.epoch_loop
-        if loop._should_accumulate() or trainer.global_step == trainer.max_steps:
-            return False
-        return self._validation_is_due(trainer) or not loop._num_ready_batches_reached()
-
     def save(self, trainer: Trainer, *, weights_only: bool = False) -> None:
-        """Writes a checkpoint; all ranks call it, between fits or in ``on_train_batch_end`` where :meth:`savable`.
+        """Writes a checkpoint; all ranks call it, between fits or where :meth:`_savable`.
 
         The one before stays as a fallback. A crash at any moment leaves one of them whole.
 
         Args:
             trainer: the run's.
-            weights_only: the trained model alone, at a run's end; nothing goes on from that.
+            weights_only: the trained model alone, at a run's end; no run is resumed from that.
 
         Raises:
-            UserError: it cannot be written: the disk is full, say. The earlier ones are untouched.
+            UserError: it cannot be written, for example because the disk is full. The earlier ones are untouched.
         """
         part = self.folder.checkpoint.with_suffix(".partial")
         self._saving = True
@@ -113,10 +109,6 @@ class Checkpoints(Callback):
         finally:
             self._saving = False
         if trainer.is_global_zero:
-            try:
-                _check_whole(part)
-            except _DamagedError as error:
-                raise UserError(f"{part} does not read back as it was written ({error}): look at the disk.") from error
             if self.folder.checkpoint.exists():
                 self.folder.checkpoint.replace(self.folder.previous_checkpoint)
             part.replace(self.folder.checkpoint)
@@ -133,12 +125,24 @@ class Checkpoints(Callback):
                 with contextlib.suppress(OSError):  # where there is none, or evidence of damage in it
                     self.folder.checkpoint.parent.rmdir()
 
+    @staticmethod
+    def _savable(trainer: Trainer) -> bool:
+        """Whether a checkpoint taken in ``on_train_batch_end``, now, can be resumed from exactly.
+
+        Not while gradients are accumulated, nor after the last step of a fit that is counted in steps, nor at the end
+        of an epoch that is not validated. The answer is the same on all ranks.
+        """
+        if not is_between_steps(trainer) or trainer.global_step == trainer.max_steps:
+            return False
+        return validation_is_due(trainer) or not epoch_is_over(trainer)
+
     # Finding --------------------------------------------------------------------------------------------------------
 
     def newest(self) -> Path | None:
-        """The newest whole checkpoint to go on from; None where there is none.
+        """The newest whole checkpoint to resume from; None where there is none.
 
-        Damaged ones are passed over with a warning, and kept under another name. All ranks find the same.
+        Damaged ones are passed over with a warning, and kept under another name. The first rank alone reads all of a
+        file; that the others take the same one shows when it is loaded.
 
         Raises:
             UserError: there are checkpoints, and all are damaged.
@@ -153,7 +157,7 @@ class Checkpoints(Callback):
                 continue
             for other, reason in damaged.items():
                 if rank_zero_only.rank == 0:
-                    log.warning(f"{other} is damaged ({reason}); going on from the one before it, {path.name}.")
+                    log.warning(f"{other} is damaged ({reason}); resuming from the one before it, {path.name}.")
                     other.replace(other.with_name(f"{other.name}.damaged"))
             return path
         if damaged:
@@ -165,9 +169,18 @@ class Checkpoints(Callback):
 
     # What Lightning calls -------------------------------------------------------------------------------------------
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Takes the signals from Lightning, and looks for a checkpoint that it would load by itself."""
+        if stage != "fit":
+            return
+        silence_signals(trainer)
+        other = next(Path(trainer.default_root_dir).glob("hpc_ckpt_*.ckpt"), None)
+        if other is not None:
+            raise UserError(f"{other} is not lnsub's, and under SLURM it would be loaded instead: move it away.")
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock, and takes rows that no checkpoint vouches for off ``metrics.csv``."""
-        self._begun = time.perf_counter()
+        self._started = time.perf_counter()
         self._seconds_before = self._resumed["seconds"] if self._resumed else 0.0
         for logger in trainer.loggers:
             if isinstance(logger, RunCSVLogger) and self._rows is not None:
@@ -175,11 +188,19 @@ class Checkpoints(Callback):
         self._rows = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts back, last of all, what a resumed fit needs and Lightning does not keep."""
+        """Puts back, last of all, what a resumed fit needs and Lightning does not keep; stops if a signal has come."""
         state, self._resumed = self._resumed, None
-        self._saved_at = trainer.global_step
-        if state is None:
-            return
+        self._step = self._saved_at = trainer.global_step
+        if state is not None:
+            self._put_back(state, trainer, pl_module)
+        self._ballot.open(trainer)
+        self._ballot.cast()
+        if signum := self._ballot.count():
+            raise Preempted(signum, "before the first step, so nothing was lost")
+        self._ballot.cast()
+
+    @staticmethod
+    def _put_back(state: dict[str, Any], trainer: Trainer, pl_module: LightningModule) -> None:
         if state["position"] is not None:
             settle_buckets(trainer, pl_module)
             # Lightning does so when it makes the loader, but the schedule's length needed the loader before that.
@@ -191,9 +212,26 @@ class Checkpoints(Callback):
                 logger.save()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Saves every so many steps."""
-        if self.every_n_steps and trainer.global_step - self._saved_at >= self.every_n_steps and self.savable(trainer):
+        """After an optimizer step: saves every so many steps, and stops once all ranks have voted to."""
+        if trainer.global_step == self._step:
+            return  # gradients are being accumulated
+        self._step = trainer.global_step
+        signum = self._ballot.count()
+        due = self.every_n_steps is not None and self._step - self._saved_at >= self.every_n_steps
+        if (signum or due) and self._savable(trainer):
             self.save(trainer)
+            if signum:
+                raise Preempted(signum, f"saved at step {self._step}")
+        self._ballot.cast()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the last vote; a signal in it is still pending when the next fit starts."""
+        self._ballot.count()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Ends the votes of this fit."""
+        if stage == "fit":
+            self._ballot.close()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds what Lightning leaves out; all ranks call it together."""
@@ -205,44 +243,45 @@ class Checkpoints(Callback):
             "random": gathered(trainer, random_states(trainer)),
             "rows": csv.rows if csv and trainer.is_global_zero else None,
             "seconds": self.seconds if amid else 0.0,
-            "started_from": started_from(pl_module),
+            "begun_with": started_from(pl_module),
             "position": train_loader(trainer).state_dict() if amid else None,
             "row": row_to_come(trainer) if amid else None,
         }
         if amid:
-            settle_progress(checkpoint["loops"]["fit_loop"], self._validation_is_due(trainer))
+            settle_progress(checkpoint["loops"]["fit_loop"], validation_is_due(trainer))
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keeps it for when the fit has been set up.
 
         Raises:
-            UserError: the base model or the ticket is another one than the run was begun with, or another number of
-                processes would go on in the middle of an epoch.
+            UserError: the run was started from another base model or ticket, or another number of processes would
+                resume it in the middle of an epoch.
+            RunError: the ranks have read different files, as one is damaged.
         """
+        if len(set(gathered(trainer, checkpoint["global_step"]))) > 1:
+            raise RunError(
+                f"The newest checkpoint in {self.folder.checkpoint.parent} is damaged, and not all ranks passed it "
+                "over. It is out of the way now: start the same command again."
+            )
         state = checkpoint.get("lnsub")
         if state is None:  # of a version that saved between rounds only
             self._rows = None
             return
         for what, checksum in started_from(pl_module).items():
-            if state["started_from"][what] != checksum:
+            if state["begun_with"][what] != checksum:
                 raise UserError(
-                    f"{self.folder.path} was begun with another {what}: its weights differ. Use the same one again, or "
-                    "another --output."
+                    f"{self.folder.path} was started from another {what}: its weights differ. Use the same one again, "
+                    "or another --output."
                 )
         processes = len(state["random"])
         if state["position"] is not None and processes != trainer.world_size:
             raise UserError(
                 f"{self.folder.path} was interrupted in the middle of an epoch on {processes} processes, so it cannot "
-                f"go on with {trainer.world_size}: start it with {processes}, and --checkpoint_every_n_steps=null; "
+                f"be resumed on {trainer.world_size}: start it with {processes}, and --checkpoint_every_n_steps=null; "
                 "from the beginning of the next round on, another number will do."
             )
         self._resumed = state
         self._rows = state["rows"]
-
-    @staticmethod
-    def _validation_is_due(trainer: Trainer) -> bool:
-        loop = trainer.fit_loop
-        return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
 
 
 class _DurableIO(TorchCheckpointIO):
@@ -257,22 +296,17 @@ class _DamagedError(Exception):
     """A checkpoint that is not as it was written; the message is the reason."""
 
 
-def _check_whole(path: Path) -> None:
-    """Reads all of a checkpoint and compares its checksums; raises _DamagedError."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            part = file.testzip()
-    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError) as error:
-        raise _DamagedError(str(error)) from error
-    if part is not None:
-        raise _DamagedError(f"the checksum of {part} is wrong")
-
-
 def _resumable(path: Path) -> bool:
-    """Whether a run can go on from a checkpoint; False for one of weights alone. Raises _DamagedError."""
-    _check_whole(path)
+    """Whether a run can be resumed from a checkpoint; False for one of weights alone. Raises _DamagedError."""
     try:
+        if rank_zero_only.rank == 0:
+            with zipfile.ZipFile(path) as file:
+                part = file.testzip()
+            if part is not None:
+                raise _DamagedError(f"the checksum of {part} is wrong")
         return "callbacks" in torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except _DamagedError:
+        raise
     except Exception as error:
         raise _DamagedError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
 

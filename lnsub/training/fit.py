@@ -5,12 +5,21 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
-from lnsub.data.module import LanguageDataModule
+<<<<<<< HEAD
+from lnsub.common.errors import UserError
+from lnsub.runs.folder import RunFolder
+from lnsub.tasks.task import LanguageDataModule
+from lnsub.training.callbacks import RunCallback
+=======
 from lnsub.runs.folder import RunFolder
 from lnsub.runs.records import Record
+from lnsub.tasks.task import LanguageDataModule
+>>>>>>> tasks
 from lnsub.training.checkpoints import EVERY_N_STEPS, Checkpoints
-from lnsub.training.imp import IMPCallback, length_of_a_round
+from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
+from lnsub.training.one_fit import Length, fit_once, measure, records
+from lnsub.training.rounds import run_rounds
 
 log = logging.getLogger(__name__)
 
@@ -35,54 +44,37 @@ def fit(
             it is, an interrupted run ends with the same tickets, results and weights.
 
     Raises:
-        UserError: the settings cannot work together, or the folder's run cannot be gone on with.
+        UserError: the settings cannot work together, or the folder's run cannot be resumed.
     """
+    length = Length.of(trainer)
+    if trainer.limit_val_batches == 0:
+        raise UserError("A fit records its validation metrics: trainer.limit_val_batches must not be 0.")
     Checkpoints(RunFolder(Path(trainer.default_root_dir)), checkpoint_every_n_steps).attach(trainer)
-    imp = next((c for c in trainer.callbacks if isinstance(c, IMPCallback)), None)
-    if imp is not None:
-        imp.run(trainer, module, datamodule)
-    else:
-        fine_tune(trainer, module, datamodule)
+    imp = next((callback for callback in trainer.callbacks if isinstance(callback, IMPCallback)), None)
+    failed = True
+    try:
+        if imp is not None:
+            run_rounds(imp, trainer, module, datamodule, length)
+        else:
+            _fine_tune(trainer, module, datamodule, length)
+        failed = False
+    finally:
+        for callback in trainer.callbacks:
+            if isinstance(callback, RunCallback):
+                callback.on_run_end(trainer, failed=failed)
 
 
-def fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule) -> None:
-    """One fine-tuning and its records; done once in a folder. See :func:`fit`."""
-    folder = RunFolder(Path(trainer.default_root_dir))
-    length_of_a_round(trainer)
-    ticket = module.ticket
-    kind = "transfer" if ticket else "dense"
+def _fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, length: Length) -> None:
+    """One fine-tuning and its records; done once in a folder."""
+    checkpoints = Checkpoints.of(trainer)
+    folder = checkpoints.folder
+    kind = "transfer" if module.ticket else "dense"
     if folder.records(kind):
         log.info(f"This fit is done: {folder.path}")
         return
-    checkpoints = Checkpoints.of(trainer)
-    trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoints.newest())
-    wall_s = checkpoints.seconds
+    seconds = fit_once(trainer, module, datamodule, length, checkpoints.newest())
     checkpoints.save(trainer, weights_only=True)
-    found = trainer.validate(module, datamodule=datamodule, verbose=False)[0]
+    metrics = measure(trainer, module, datamodule)
     if trainer.is_global_zero:
-        folder.record(
-            [
-                Record(
-                    kind=kind,
-                    task=module.task.name,
-                    model=module.base_model,
-                    source=ticket.provenance.language if ticket else None,
-                    target=datamodule.language,
-                    sparsity=ticket.provenance.sparsity if ticket else 0.0,
-                    score=ticket.provenance.score if ticket else None,
-                    init=module.init,
-                    seed=module.seed,
-                    round=None,
-                    split="validation",
-                    metric=name.removeprefix("val_"),
-                    value=float(value),
-                    n=len(datamodule.table("validation")),
-                    wall_s=round(wall_s, 3),
-                    ticket=ticket.checksum if ticket else None,
-                    source_task=ticket.provenance.task if ticket else None,
-                    source_seed=ticket.provenance.seed if ticket else None,
-                )
-                for name, value in found.items()
-            ]
-        )
+        folder.record(records(module, datamodule, metrics, split="validation", kind=kind, wall_s=seconds))
     checkpoints.finish(trainer, keep=True)

@@ -1,4 +1,4 @@
-"""The state of a fit that Lightning does not keep, or not so that it can be gone on with exactly.
+"""The state of a fit that Lightning does not keep, or not so that it can be resumed exactly.
 
 :mod:`lnsub.training.checkpoints` says when it is saved and put back.
 """
@@ -24,8 +24,8 @@ def started_from(module: LightningModule) -> dict[str, str | None]:
 
 def train_loader(trainer: Trainer) -> ResumableLoader:
     """The loader of the fit at hand."""
-    assert trainer.fit_loop._combined_loader is not None
-    (loader,) = trainer.fit_loop._combined_loader.flattened
+    loader = trainer.train_dataloader
+    assert isinstance(loader, ResumableLoader)
     return loader
 
 
@@ -44,29 +44,6 @@ def settle_buckets(trainer: Trainer, module: LightningModule) -> None:
     with trainer.precision_plugin.forward_context():
         module.loss(model(batch), batch["labels"]).backward()
     module.zero_grad(set_to_none=True)
-
-
-def settle_progress(loops: dict[str, Any], validate: bool) -> None:
-    """Has Lightning go on right after the step that is saved, with the validation first if it is due.
-
-    By itself it takes the validation after a step for done: it is meant to be saved after it. What it validates is a
-    step that is complete with a validation that has begun.
-    """
-    batches, validation = loops["epoch_loop.batch_progress"], loops["epoch_loop.val_loop.batch_progress"]
-    for part in ("total", "current"):
-        if validate:
-            batches[part]["completed"] = batches[part]["processed"]
-        validation[part] = {"ready": int(validate), "started": int(validate), "processed": 0, "completed": 0}
-    validation["is_last_batch"] = False
-
-
-def row_to_come(trainer: Trainer) -> tuple[dict[str, float], int] | None:
-    """What Lightning logs of this step after ``on_train_batch_end``, and the step it logs it at."""
-    connector = trainer._logger_connector
-    if not (trainer.loggers and connector.should_update_logs and connector.metrics["log"]):
-        return None
-    values = {name: float(value) for name, value in connector.metrics["log"].items()}
-    return {**values, "epoch": trainer.current_epoch}, trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
 def random_states(trainer: Trainer) -> dict[str, Any]:
@@ -92,10 +69,3 @@ def set_random_states(trainer: Trainer, states: dict[str, Any]) -> None:
     random.setstate(states["python"])
 
 
-def gathered(trainer: Trainer, value: Any) -> list[Any]:
-    """The values of all ranks."""
-    if trainer.world_size == 1:
-        return [value]
-    values: list[Any] = [None] * trainer.world_size
-    dist.all_gather_object(values, value)
-    return values

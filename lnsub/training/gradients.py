@@ -3,8 +3,8 @@
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from lnsub.data.module import LanguageDataModule
 from lnsub.pruning.sharding import Ranks
+from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.module import SubnetModule
 
 

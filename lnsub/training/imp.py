@@ -1,36 +1,34 @@
-"""Iterative magnitude pruning: IMPCallback says when to prune, rewind, save and resume.
+"""Iterative magnitude pruning: IMPCallback holds its settings and state, and prunes and rewinds.
 
 Frankle & Carbin (2019), https://arxiv.org/abs/1803.03635; for pre-trained encoders Chen et al. (2020),
-https://arxiv.org/abs/2007.12223. One trainer runs all rounds, so ``global_step`` grows over the whole run, loggers see
-one run, and the process group stays up. :func:`lnsub.training.fit.fit` starts the loop.
+https://arxiv.org/abs/2007.12223. :mod:`lnsub.training.rounds` is the loop.
 """
 
-import logging
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lnsub.common.errors import UserError
-from lnsub.data.module import LanguageDataModule
 from lnsub.models.subnet import Weights, gathered
 from lnsub.pruning.schedules import sparsities as scheduled
 from lnsub.pruning.scores import SCORES, ScoreInputs, score
 from lnsub.pruning.selection import select
+<<<<<<< HEAD
+from lnsub.tasks.task import LanguageDataModule
+from lnsub.tickets.provenance import Provenance
+from lnsub.tickets.ticket import Ticket
+=======
 from lnsub.runs.folder import RunFolder
 from lnsub.runs.records import Record
+from lnsub.tasks.task import LanguageDataModule
 from lnsub.tickets.ticket import Provenance, Ticket
 from lnsub.training.checkpoints import Checkpoints
+>>>>>>> tasks
 from lnsub.training.gradients import loss_gradients
-from lnsub.training.module import Budget, SubnetModule
+from lnsub.training.module import SubnetModule
 from lnsub.training.ranks import check_agreement
-from lnsub.version import __version__
-
-log = logging.getLogger(__name__)
 
 LINEAR_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """The sparsities of Foroutan et al. (2022)."""
@@ -39,9 +37,8 @@ LINEAR_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 class IMPCallback(Callback):
     """All that iterative magnitude pruning needs: with it among the trainer's callbacks, `lnsub fit` runs IMP.
 
-    Between the fits it records the round's metric, prunes to the next sparsity, writes the ticket, rewinds the kept
-    weights and starts the next round with a fresh optimizer. Everything goes to the trainer's ``default_root_dir``,
-    laid out as :mod:`lnsub.runs.folder` says.
+    It says when and how: :func:`lnsub.training.rounds.run_rounds` is the loop. Everything goes to the trainer's
+    ``default_root_dir``, laid out as :mod:`lnsub.runs.folder` says.
 
     Args:
         schedule: ``linear`` takes the sparsities as listed; ``geometric`` prunes the share ``rate`` of what is left in
@@ -88,7 +85,7 @@ class IMPCallback(Callback):
         if rewind_step is not None and rewind_step < 1:
             raise UserError(f"rewind_step counts optimizer steps from 1, so {rewind_step} is too small.")
         if not rewind_lr and rewind != "none":
-            raise UserError("`rewind_lr: false` goes with `rewind: none`; rewound weights begin a new schedule.")
+            raise UserError("`rewind_lr: false` goes with `rewind: none`; rewound weights start a new schedule.")
         if score_batches < 1:
             raise UserError(f"score_batches must be at least 1, not {score_batches}.")
         self.schedule = schedule
@@ -102,19 +99,25 @@ class IMPCallback(Callback):
         self.keep_checkpoint = keep_checkpoint
 
         self.round = 0
-        """The round that runs now, 0 dense."""
+        """The round that runs now, 0 dense; ``len(levels)`` once all are done."""
         self.first_epoch = 0  # of this round, counted over the whole run as the trainer does
         self.first_step = 0
         self._theta_0: Weights = {}  # from the first fit of this process on
         self._rewind_weights: Weights | None = None
-        self._fingerprint = ""
-        self._checksum: str | None = None  # of the mask that this round trains under
-        self._validated_at = -1
+        self.fingerprint = ""
+        """Of the base model that the run was started from."""
+        self.checksum: str | None = None
+        """Of the mask that this round trains under; None: dense."""
 
     @property
     def sparsity(self) -> float:
         """The sparsity of the round that runs now."""
         return self.levels[self.round]
+
+    @property
+    def in_last_round(self) -> bool:
+        """Whether no pruning follows the round that runs now."""
+        return self.round + 1 == len(self.levels)
 
     # What Lightning calls -------------------------------------------------------------------------------------------
 
@@ -124,23 +127,23 @@ class IMPCallback(Callback):
             "round": self.round,
             "first_epoch": self.first_epoch,
             "first_step": self.first_step,
-            "fingerprint": self._fingerprint,
-            "checksum": self._checksum,
+            "fingerprint": self.fingerprint,
+            "checksum": self.checksum,
             "rewind_weights": None if self._rewind_weights is None else gathered(self._rewind_weights),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up where the run that wrote ``state_dict`` was."""
+        """Resumes where the run that wrote ``state_dict`` was."""
         self.round = state_dict["round"]
         self.first_epoch = state_dict["first_epoch"]
         self.first_step = state_dict["first_step"]
-        self._fingerprint = state_dict["fingerprint"]
-        self._checksum = state_dict["checksum"]
+        self.fingerprint = state_dict["fingerprint"]
+        self.checksum = state_dict["checksum"]
         if state_dict["rewind_weights"] is not None:
             self._rewind_weights = state_dict["rewind_weights"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Takes theta_0: after the model is shared out among processes, and before a checkpoint is loaded."""
+        """Takes theta_0: after the model is sharded, and before a checkpoint is loaded."""
         assert isinstance(pl_module, SubnetModule)
         if stage == "fit" and not self._theta_0:
             pl_module.configure_model()  # Lightning's own call comes later, and then does nothing
@@ -167,104 +170,10 @@ class IMPCallback(Callback):
             assert isinstance(pl_module, SubnetModule)
             self._rewind_weights = pl_module.subnet.snapshot()
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remembers which step the last validation metrics belong to."""
-        self._validated_at = trainer.global_step
+    # What the loop calls --------------------------------------------------------------------------------------------
 
-    # The loop -------------------------------------------------------------------------------------------------------
-
-    def run(self, trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule) -> None:
-        """Runs the rounds that are not done yet. See :func:`lnsub.training.fit.fit`."""
-        folder = RunFolder(Path(trainer.default_root_dir))
-        epochs, steps = length_of_a_round(trainer)
-        if module.ticket is not None:
-            raise UserError(
-                "IMP starts dense, so model.ticket and IMPCallback exclude each other: "
-                "leave the callback out to fine-tune a ticket, or the ticket to find one."
-            )
-        if trainer.limit_val_batches == 0:
-            raise UserError("IMP records each round's validation metric: trainer.limit_val_batches must not be 0.")
-        checkpoints = Checkpoints.of(trainer)
-        checkpoint = self._resume(folder, module, checkpoints.newest())
-        if self.round == len(self.levels):
-            log.info(f"All {len(self.levels)} rounds are done: {folder.path}")
-            return
-        while self.round < len(self.levels):
-            if epochs != -1:
-                trainer.fit_loop.max_epochs = self.first_epoch + epochs
-            if steps != -1:
-                trainer.fit_loop.epoch_loop.max_steps = self.first_step + steps
-            part, parts = (0, 1) if self.rewind_lr else (self.round, len(self.levels))
-            module.budget = Budget(epochs, steps, part, parts)
-            trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint)
-            checkpoint = None
-            seconds = checkpoints.seconds
-            metrics = self._metrics(trainer, module, datamodule)
-            self._finish_round(trainer, module, datamodule, folder, metrics, seconds)
-
-    def _resume(self, folder: RunFolder, module: SubnetModule, checkpoint: Path | None) -> str | None:
-        """Reads which round comes next, before the trainer's limits are set; the trainer then loads the rest."""
-        fingerprint = module.fingerprint
-        if checkpoint is not None:
-            step, state = _step_and_state(checkpoint, self)
-            self.load_state_dict(state)
-            if self._fingerprint != fingerprint:
-                raise UserError(
-                    f"{module.base_model} is not the base model that {folder.path} was begun with: its weights differ. "
-                    "Use the same checkpoint again, or another --output."
-                )
-            if self.round < len(self.levels):
-                log.info(f"Going on with round {self.round} at step {step - self.first_step} of it: {folder.path}")
-            return str(checkpoint)
-        if len({record.round for record in folder.records("imp")}) == len(self.levels):
-            self.round = len(self.levels)
-        self._fingerprint = fingerprint
-        return None
-
-    def _metrics(self, trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule) -> dict[str, float]:
-        """The validation metrics of the weights as they are now."""
-        if self._validated_at != trainer.global_step:
-            trainer.validate(module, datamodule=datamodule, verbose=False)
-        return {
-            name.removeprefix("val_"): float(value)
-            for name, value in trainer.callback_metrics.items()
-            if name.startswith("val_")
-        }
-
-    def _finish_round(
-        self,
-        trainer: Trainer,
-        module: SubnetModule,
-        datamodule: LanguageDataModule,
-        folder: RunFolder,
-        metrics: dict[str, float],
-        wall_s: float,
-    ) -> None:
-        last = self.round + 1 == len(self.levels)
-        if not last:
-            ticket = self._prune(trainer, module, datamodule, metrics)
-        if trainer.is_global_zero:
-            folder.record(self._records(module, datamodule, metrics, wall_s))
-            if not last:
-                _save_once(ticket, folder.ticket(self.levels[self.round + 1]))
-        self._log(trainer, metrics)
-        self.round += 1
-        self.first_epoch, self.first_step = trainer.current_epoch, trainer.global_step
-        if not last:
-            self._checksum = ticket.checksum
-            self._rewind(module)
-        checkpoints = Checkpoints.of(trainer)
-        if not last or self.keep_checkpoint:
-            checkpoints.save(trainer)
-        if last:
-            checkpoints.finish(trainer, keep=self.keep_checkpoint)
-
-    def _prune(
-        self,
-        trainer: Trainer,
-        module: SubnetModule,
-        datamodule: LanguageDataModule,
-        metrics: dict[str, float],
+    def prune(
+        self, trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, metrics: dict[str, float]
     ) -> Ticket:
         """Puts the next round's mask on the model, the same on every rank, and returns it as a ticket."""
         weights = {name: weight.detach() for name, weight in module.subnet.weights.items()}
@@ -291,84 +200,33 @@ class IMPCallback(Callback):
                 scope=self.scope,
                 schedule=self.schedule,
                 metric=f"{module.task.metric}={metrics[module.task.metric]:.6f}",
-                lnsub_version=__version__,
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
             ),
         )
         check_agreement(trainer, ticket.checksum)
         module.subnet.set_mask(mask)
         return ticket
 
-    def _rewind(self, module: SubnetModule) -> None:
+    def start_next_round(self, trainer: Trainer, module: SubnetModule, ticket: Ticket | None) -> None:
+        """Counts a round as done, and rewinds the weights that the ticket of the next one keeps.
+
+        Args:
+            trainer: the run's.
+            module: the model, under the ticket's mask.
+            ticket: None after the last round, whose weights stay as trained.
+        """
+        self.round += 1
+        self.first_epoch, self.first_step = trainer.current_epoch, trainer.global_step
+        if ticket is None:
+            return
+        self.checksum = ticket.checksum
+        head = self.head == "reinit"
         if self.rewind == "none":
-            module.subnet.rewind(self._theta_0, base=False, head=self.head == "reinit")
-            return
-        target = self._theta_0 if self.rewind == "init" else self._rewind_weights
-        assert target is not None
-        module.subnet.rewind(target, head=self.head == "reinit")
-
-    def _records(
-        self,
-        module: SubnetModule,
-        datamodule: LanguageDataModule,
-        metrics: dict[str, float],
-        wall_s: float,
-    ) -> list[Record]:
-        return [
-            Record(
-                kind="imp",
-                task=module.task.name,
-                model=module.base_model,
-                source=datamodule.language,
-                target=datamodule.language,
-                sparsity=self.sparsity,
-                score=self.score,
-                init=module.init,
-                seed=module.seed,
-                round=self.round,
-                split="validation",
-                metric=name,
-                value=value,
-                n=len(datamodule.table("validation")),
-                wall_s=round(wall_s, 3),
-                ticket=self._checksum,
-            )
-            for name, value in metrics.items()
-        ]
-
-    def _log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
-        """Sends the round's result to the loggers, where it is drawn against sparsity and not against the step."""
-        row = {"imp/round": float(self.round), "imp/sparsity": self.sparsity}
-        row |= {f"imp/val_{name}": value for name, value in metrics.items()}
-        for logger in trainer.loggers:
-            logger.log_metrics(row, step=trainer.global_step)
-            logger.save()
-
-
-def length_of_a_round(trainer: Trainer) -> tuple[int, int]:
-    """A round's epochs and optimizer steps as the trainer was given them, -1 where not bounded so."""
-    epochs = trainer.max_epochs if trainer.max_epochs is not None else -1
-    if epochs < 1 and trainer.max_steps < 1:
-        raise UserError("Say how long a round is: set trainer.max_epochs or trainer.max_steps.")
-    return epochs, trainer.max_steps
-
-
-def _step_and_state(path: Path, callback: IMPCallback) -> tuple[int, dict[str, Any]]:
-    """The global step of a checkpoint and the callback's state in it."""
-    checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    if callback.state_key not in checkpoint["callbacks"]:
-        raise UserError(f"{path} is not of a run with IMPCallback; choose another --output.")
-    return checkpoint["global_step"], checkpoint["callbacks"][callback.state_key]
-
-
-def _save_once(ticket: Ticket, path: Path) -> None:
-    """Writes a ticket, unless an interrupted run has written the same mask there already."""
-    try:
-        if Ticket.load(path).checksum == ticket.checksum:
-            return
-    except UserError:
-        pass  # there is none, or it is damaged
-    ticket.save(path)
+            module.subnet.rewind(self._theta_0, base=False, head=head)
+        elif self.rewind == "init":
+            module.subnet.rewind(self._theta_0, head=head)
+        else:
+            assert self._rewind_weights is not None
+            module.subnet.rewind(self._rewind_weights, head=head)
 
 
 def _by_base_name(weights: Weights, names: Iterable[str]) -> dict[str, Tensor]:

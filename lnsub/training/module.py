@@ -8,16 +8,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
 from lnsub.common.errors import UserError
 from lnsub.data.batching import IGNORED
-from lnsub.data.module import Task
 from lnsub.models.compiling import Mode, check_can_compile, compile_for_training
 from lnsub.models.subnet import Subnet
 from lnsub.models.ticket_masks import check_fit, mask_of
+from lnsub.tasks.task import Task
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.ranks import part_of_all
 from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
@@ -42,6 +42,21 @@ class Budget:
     steps: int
     part: int = 0
     parts: int = 1
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The last validation: what its metrics are of.
+
+    Attributes:
+        of: the data module.
+        step: the trainer's global step.
+        metrics: values by name.
+    """
+
+    of: LightningDataModule | None
+    step: int
+    metrics: dict[str, float]
 
 
 class SubnetModule(LightningModule):
@@ -104,6 +119,7 @@ class SubnetModule(LightningModule):
         self.attention = attention
         self.compile_mode = compile
         self.budget: Budget | None = None
+        self.validation: Validation | None = None
 
         # Read before the model is loaded, so that a wrong file costs no time.
         self.ticket = Ticket.load(ticket) if ticket else None
@@ -143,8 +159,8 @@ class SubnetModule(LightningModule):
     def configure_model(self) -> None:
         """Shares the model out among the processes where the strategy wants it; called before every fit."""
         check_strategy(self.trainer.strategy)
-        if self._device_mesh is not None:
-            self.subnet.shard(self._device_mesh["data_parallel"], compute_dtype(self.trainer))
+        if self.device_mesh is not None:
+            self.subnet.shard(self.device_mesh["data_parallel"], compute_dtype(self.trainer))
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Returns the task's logits, ``[..., classes]``, aligned with ``batch["labels"]``."""
@@ -232,12 +248,19 @@ class SubnetModule(LightningModule):
         The metrics stay outside, as their sums are sent between processes. A model that is shared out stays outside
         too: what is gathered for it is used again in training.
         """
-        with nullcontext() if self._device_mesh is not None else torch.inference_mode():
+        with nullcontext() if self.device_mesh is not None else torch.inference_mode():
             return self(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation metrics as ``val_<name>``, over all ranks."""
         self._log_and_reset("val", self.val_metrics)
+
+    def on_validation_end(self) -> None:
+        """Keeps the validation metrics, so that a fit that ends with a validation needs no other."""
+        if not self.trainer.sanity_checking:
+            logged = self.trainer.callback_metrics.items()
+            metrics = {name.removeprefix("val_"): float(value) for name, value in logged if name.startswith("val_")}
+            self.validation = Validation(self.trainer.datamodule, self.trainer.global_step, metrics)
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Adds one batch to the test metrics."""

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from lnsub.training.callbacks import RunCallback
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import Budget, SubnetModule
 
 
-class RoundProgress(ProgressBar):
+class RoundProgress(ProgressBar, RunCallback):
     """Shows round, sparsity, epoch, the main metric and the time left, over all rounds of the run.
 
     Args:
@@ -41,7 +42,7 @@ class RoundProgress(ProgressBar):
         self._enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins a round's line."""
+        """Starts a round's line."""
         assert isinstance(pl_module, SubnetModule)
         budget = pl_module.budget or Budget(trainer.max_epochs or -1, trainer.max_steps)
         self._fit_steps = pl_module.fit_steps(budget)
@@ -82,10 +83,13 @@ class RoundProgress(ProgressBar):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Gives the terminal back."""
-        self.close()
+        self._close()
 
-    def close(self) -> None:
-        """Takes the line away; call it when all rounds are done."""
+    def on_run_end(self, trainer: Trainer, *, failed: bool) -> None:
+        """Takes the line away."""
+        self._close()
+
+    def _close(self) -> None:
         if self._display is not None:
             self._display.stop()
             self._display = None

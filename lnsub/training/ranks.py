@@ -1,4 +1,4 @@
-"""The processes of one run (its ranks): that they agree, and that none waits for a dead one for ever.
+"""The processes of one run (its ranks): that they agree, and that none waits for a dead one forever.
 
 A rank that dies shows in one of three ways. The others lose touch with it in a collective operation and get an error
 (gloo, at once); or they wait until their time is over (NCCL, or a rank that only hangs); or, where Lightning started
@@ -13,29 +13,40 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
 import torch.distributed as dist
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import Tensor
-from torch.distributed.constants import default_pg_timeout
 
 from lnsub.common.errors import RunError
+from lnsub.common.locks import claimed
 from lnsub.common.signals import EXIT_STATUS
+from lnsub.training.lightning_internals import rank_timeout, set_rank_timeout, watch_launches
+import random
+from typing import Any
+import numpy as np
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule, Trainer
+from torch.nn.parallel import DistributedDataParallel
+from lnsub.data.batching import ResumableLoader
+from lnsub.training.module import SubnetModule
 
 RANK_TIMEOUT = 30.0
 """Minutes that a rank waits for the others, unless told otherwise; rank 0 may tokenise data meanwhile."""
 
 _GOOD = "What is saved is good, and the same command goes on from there."
-_LOST = re.compile(r"gloo/|NCCL|Connection (closed|reset|refused)|[Tt]imed? ?out|Broken pipe|recvValue failed")
+# What gloo, NCCL and torch's store write. A time-out alone may be of a disk, of the Hub or of W&B.
+_LOST = re.compile(r"gloo/|NCCL|ProcessGroup|TCPStore|recvValue failed")
 _TIME_OVER = re.compile(r"[Tt]imed? ?out|[Tt]imeout")
 _POLL = 0.5  # seconds
-_STARTED_BY = "LNSUB_STARTED_BY"  # the process that started this one as a rank of its run
 _GRACE = 20.0  # seconds that a process gets to say itself why it stops, once another of its run has ended badly
 
 _children: list[Popen[Any]] = []
@@ -49,12 +60,8 @@ def set_up(trainer: Trainer, minutes: float) -> None:
         trainer: one that has not run yet.
         minutes: how long a rank waits for the others.
     """
-    strategy = trainer.strategy
-    if getattr(strategy, "_timeout", None) == default_pg_timeout:  # a strategy of the user's own may have another
-        strategy._timeout = timedelta(minutes=minutes)
-    launcher = strategy.launcher
-    if type(launcher) is _SubprocessScriptLauncher:
-        strategy._launcher = _WatchingLauncher(launcher.cluster_environment, launcher.num_processes, launcher.num_nodes)
+    set_rank_timeout(trainer.strategy, timedelta(minutes=minutes))
+    watch_launches(trainer.strategy, _start_watching, lambda parent: _in_background(_watch_parent, parent))
 
 
 def check_agreement(trainer: Trainer, checksum: str) -> None:
@@ -94,6 +101,16 @@ def part_of_all(count: Tensor) -> Tensor:
 
 
 @contextmanager
+def claimed_by_run(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Claims a folder once for all ranks of a run: the first one holds it. See :func:`lnsub.common.locks.claimed`."""
+    if rank_zero_only.rank > 0:
+        yield True
+        return
+    with claimed(folder, wait=wait) as ours:
+        yield ours
+
+
+@contextmanager
 def detecting_lost_ranks(trainer: Trainer) -> Iterator[None]:
     """Says in a sentence that another rank is gone, where an error inside comes from that.
 
@@ -108,30 +125,13 @@ def detecting_lost_ranks(trainer: Trainer) -> Iterator[None]:
         if _children and (dead := _death(4 * _POLL)):
             what = f"{dead}, so this run stops."
         elif _TIME_OVER.search(str(error)):
-            waited = getattr(trainer.strategy, "_timeout", None)
+            waited = rank_timeout(trainer.strategy)
             what = f"Rank {trainer.global_rank} waited for another rank in vain ({waited}), so this run stops."
         else:
             what = f"Rank {trainer.global_rank} lost touch with another rank, which has ended, so this run stops."
         for child in _children:  # one that hangs would stay for ever
             child.kill()
         raise RunError(f"{what} {_GOOD}") from error
-
-
-class _WatchingLauncher(_SubprocessScriptLauncher):
-    """Lightning's launcher, whose own observer ends everything by SIGKILL without a word, whatever the reason."""
-
-    def launch(self, function: Any, *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
-        """Calls the function, the first time after starting the other ranks of this node."""
-        self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
-        if not self.cluster_environment.creates_processes_externally:
-            os.environ[_STARTED_BY] = str(os.getpid())
-            self._call_children_scripts()
-            _children[:] = self.procs
-            threading.Thread(target=_watch_children, daemon=True).start()
-        elif os.environ.get(_STARTED_BY) == str(os.getppid()):
-            del os.environ[_STARTED_BY]  # once is enough
-            threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
-        return function(*args, **kwargs)
 
 
 def _death(seconds: float = 0.0) -> str | None:
@@ -147,6 +147,15 @@ def _death(seconds: float = 0.0) -> str | None:
         if time.monotonic() >= end:
             return None
         time.sleep(_POLL)
+
+
+def _start_watching(children: list[Popen[Any]]) -> None:
+    _children[:] = children
+    _in_background(_watch_children)
+
+
+def _in_background(watch: Callable[..., None], *args: Any) -> None:
+    threading.Thread(target=watch, args=args, daemon=True).start()
 
 
 def _watch_children() -> None:
@@ -171,3 +180,12 @@ def _end(sentence: str) -> None:
     for child in _children:
         child.kill()
     os._exit(1)
+
+
+def gathered(trainer: Trainer, value: Any) -> list[Any]:
+    """The values of all ranks."""
+    if trainer.world_size == 1:
+        return [value]
+    values: list[Any] = [None] * trainer.world_size
+    dist.all_gather_object(values, value)
+    return values

@@ -16,9 +16,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lnsub.cli.training import TrainingCLI
 from lnsub.common.error_messages import one_line
 from lnsub.common.errors import UserError
-from lnsub.data.module import LanguageDataModule
 from lnsub.models.subnet import Subnet
 from lnsub.runs.records import Record
+from lnsub.tasks.task import LanguageDataModule
 from lnsub.tickets.ticket import Ticket
 from lnsub.tracking.rounds import WandbRounds
 from lnsub.tracking.settings import RunCard

@@ -42,14 +42,14 @@ def whole(bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config: dict[str, Any] = {
         "model": {"base_model": bert},
         "data": {
-            "class_path": "lnsub.tasks.WikiANN",
+            "class_path": "lnsub.WikiANN",
             "init_args": {"language": "en", "batch_size": 8, "max_length": 32, "num_workers": 0, "dataset": "ner"},
         },
         "trainer": {
             "max_epochs": 1,
             "accelerator": "cpu",
             "enable_progress_bar": False,
-            "callbacks": [{"class_path": "lnsub.training.imp.IMPCallback", "init_args": imp}],
+            "callbacks": [{"class_path": "lnsub.IMPCallback", "init_args": imp}],
         },
         "output": "runs",
     }
@@ -242,7 +242,7 @@ BROKEN: dict[str, Break] = {
     "base model is a file": in_model("base_model", "./config.yaml"),
     "base model is an empty name": in_model("base_model", ""),
     "init of an unknown sort": in_model("init", "zeros"),
-    "task of an unknown class": setting("data", "class_path", to="lnsub.tasks.Chess"),
+    "task of an unknown class": setting("data", "class_path", to="lnsub.Chess"),
     "task is a class of another kind": setting("data", "class_path", to="lnsub.tickets.ticket.Ticket"),
     "language that the data lacks": in_data("language", "xx"),
     "language is a path": in_data("language", "../ner"),

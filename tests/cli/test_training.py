@@ -191,7 +191,7 @@ def test_bad_input_is_one_line_that_names_it(change, sentence, bert, data, tmp_p
         ((), {"seed": 1}, "no setting seed"),
         (("model",), {"learning_rat": 1}, "did you mean learning_rate?"),
         (("data", "init_args"), {"langauge": "fr"}, "did you mean language?"),
-        (("data",), {"class_path": "lnsub.tasks.XNLY"}, "lnsub.tasks.XNLY"),
+        (("data",), {"class_path": "lnsub.XNLY"}, "lnsub.XNLY"),
         (("data", "init_args"), {"batch_size": "many"}, "batch_size: Expected int. Got value: many"),
         (("trainer", "callbacks", 0, "init_args"), {"sparsitis": 1}, "did you mean sparsities?"),
         (("trainer", "callbacks", 0, "init_args"), {"score": "magn"}, "score: Expected one of 'magnitude', 'random'"),

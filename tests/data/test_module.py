@@ -20,11 +20,11 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from transformers import AutoModel
 
 from lnsub.common.errors import UserError
-from lnsub.data.module import LanguageDataModule
 from lnsub.data.rows import HubRows
 from lnsub.models.attention import SDPA
 from lnsub.models.pretrained import load_tokenizer, looks_local, tokenizer_fingerprint
 from lnsub.tasks.mlm import WikipediaMLM
+from lnsub.tasks.task import LanguageDataModule
 from lnsub.tasks.wikiann import WikiANN
 from lnsub.tasks.xnli import XNLI
 from tests.support.data_makers import batches, write_rows
@@ -357,7 +357,7 @@ def test_lengths_can_be_padded_to_a_multiple(data, bert):
 def test_a_config_can_build_every_data_module_and_its_help_says_what_each_argument_is(task, capsys):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LanguageDataModule, "data")
-    path = f"lnsub.tasks.{task.__name__}"
+    path = f"lnsub.{task.__name__}"
     arguments = ["language=fr", "tokenizer=x", "max_eval_examples=5"]
     config = parser.parse_args([f"--data={path}", *(f"--data.{argument}" for argument in arguments)])
     module = parser.instantiate_classes(config).data

@@ -20,11 +20,12 @@ from transformers import (
 
 from lnsub.cli.commands import run
 from lnsub.common.errors import UserError
-from lnsub.export.folder import TASKS, TICKET_FILE
+from lnsub.export.folder import TICKET_FILE
 from lnsub.models.inherited import Theta0
 from lnsub.models.pretrained import load_tokenizer
 from lnsub.models.subnet import prunable
 from lnsub.runs.records import Record, append
+from lnsub.tasks import tasks
 from lnsub.tickets.combining import combine
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.module import SubnetModule
@@ -80,7 +81,7 @@ def logits(model: torch.nn.Module) -> Tensor:
 def trained(folder: Path, ticket_file: Path | None, theta_0: Theta0, task: str, steps: int = 2) -> tuple[Path, Tensor]:
     """Fine-tunes under a ticket with the real trainer; its checkpoint, and the logits of what it trained."""
     module = SubnetModule(
-        TASKS[task].task(theta_0.base_model), theta_0.base_model, ticket=ticket_file and str(ticket_file), seed=SEED
+        tasks()[task](theta_0.base_model), theta_0.base_model, ticket=ticket_file and str(ticket_file), seed=SEED
     )
     labels = {"xnli": torch.arange(4) % 3, "wikiann": torch.arange(36).view(4, 9) % 7, "mlm": torch.arange(4)}[task]
     batch = inputs() | {"labels": labels} | ({"positions": torch.arange(4)} if task == "mlm" else {})
@@ -119,7 +120,7 @@ def test_rewound_weights_are_theta_0_under_the_mask(
     assert capsys.readouterr().out.startswith(f"{folder}: rewound weights under {path}")
     # The same model made by hand: seeded as the ticket's run was, each matrix multiplied by its mask.
     torch.manual_seed(SEED)
-    expected, _ = TASKS[task].task(theta_0.base_model).build(theta_0.base_model)
+    expected, _ = tasks()[task](theta_0.base_model).build(theta_0.base_model)
     masks = masks_of(theta_0, task)
     for name, linear in prunable(expected).items():
         linear.weight.data *= torch.from_numpy(masks[name])
@@ -312,7 +313,7 @@ def test_checkpoints_that_are_not_of_this_ticket_are_refused(theta_0: Theta0, tm
 
 def test_a_checkpoint_between_two_rounds_is_refused(theta_0: Theta0, tmp_path: Path) -> None:
     path = saved(tmp_path, theta_0, "mlm")
-    module = SubnetModule(TASKS["mlm"].task(theta_0.base_model), theta_0.base_model, ticket=str(path), seed=SEED)
+    module = SubnetModule(tasks()["mlm"](theta_0.base_model), theta_0.base_model, ticket=str(path), seed=SEED)
     checkpoint = tmp_path / "last.ckpt"
     torch.save({"state_dict": module.state_dict(), "global_step": 40}, checkpoint)
     args = [str(path), "--output", str(tmp_path / "out"), "--checkpoint", str(checkpoint)]

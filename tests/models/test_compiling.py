@@ -12,10 +12,10 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch._dynamo.utils import counters
 
 from lnsub.common.errors import UserError
-from lnsub.data.module import LanguageDataModule
 from lnsub.models.compiling import check_can_compile, compile_for_training
 from lnsub.runs.folder import RunFolder
 from lnsub.tasks.mlm import WikipediaMLM
+from lnsub.tasks.task import LanguageDataModule
 from lnsub.tasks.wikiann import TAGS, WikiANN
 from lnsub.tasks.xnli import XNLI
 from lnsub.tickets.ticket import Ticket

@@ -64,7 +64,7 @@ CONFIGS: dict[str, PretrainedConfig] = {
         **WIDE, dim=16, n_layers=2, n_heads=2, hidden_dim=32, dropout=0.0, attention_dropout=0.0, seq_classif_dropout=0
     ),
 }
-TASKS: dict[str, Task] = {"xnli": XNLITask(""), "wikiann": WikiANNTask(), "mlm": MLMTask("")}
+TASKS: dict[str, Task] = {"xnli": XNLITask(""), "wikiann": WikiANNTask(""), "mlm": MLMTask("")}
 LENGTHS = {"mixed": [9, 4, 4, 2, 1], "unsorted": [1, 7, 3, 7], "equal": [5, 5, 5], "one row": [6], "one token": [1]}
 
 
@@ -330,10 +330,10 @@ def test_models_that_cannot_be_packed_are_refused(bert, mt5, data, tmp_path, cap
         XNLITask(mt5).build(mt5, attention="packed")
     ModernBertConfig(vocab_size=40, hidden_size=16, num_attention_heads=2).save_pretrained(tmp_path / "modernbert")
     with pytest.raises(UserError, match="is of type modernbert"):
-        WikiANNTask().build(str(tmp_path / "modernbert"), attention="packed")
+        WikiANNTask("").build(str(tmp_path / "modernbert"), attention="packed")
     BertConfig(**BERT_LIKE, is_decoder=True).save_pretrained(tmp_path / "decoder")
     with pytest.raises(UserError, match="is of type bert set up as a decoder"):
-        WikiANNTask().build(str(tmp_path / "decoder"), attention="packed")
+        WikiANNTask("").build(str(tmp_path / "decoder"), attention="packed")
     args = arguments(bert, data, tmp_path, **{"model.attention": "packed", "model.base_model": tmp_path / "modernbert"})
     assert "attention" in said(capsys, args)
 

@@ -133,7 +133,7 @@ model:
   base_model: {MODEL}
   learning_rate: 2.0e-05
 data:
-  class_path: lnsub.tasks.{task}
+  class_path: lnsub.{task}
   init_args:
     language: {language}
     batch_size: 32

@@ -118,7 +118,7 @@ def test_each_chart_asks_for_columns_that_the_reports_table_has(client, capsys, 
 
 
 def test_every_task_of_lnsub_has_its_main_metric():
-    from lnsub.data.module import Task
+    from lnsub.tasks.task import Task
 
     assert {task.name: task.metric for task in Task.__subclasses__() if task.__module__.startswith("lnsub.")} == METRICS
 

@@ -374,7 +374,7 @@ def command(base: str, folder: Path, **settings: object) -> list[str]:
         rows = [{"tokens": [WORDS[i % 9], "Paris"], "ner_tags": ["O", "B-LOC"]} for i in range(32)]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     values = {
-        "data": "lnsub.tasks.WikiANN",
+        "data": "lnsub.WikiANN",
         "data.init_args.language": "en",
         "data.init_args.dataset": folder / "ner",
         "data.init_args.batch_size": 4,
@@ -387,7 +387,7 @@ def command(base: str, folder: Path, **settings: object) -> list[str]:
         "trainer.max_epochs": 4,
         "trainer.log_every_n_steps": 1,
         "trainer.enable_progress_bar": "false",
-        "trainer.callbacks": "lnsub.training.imp.IMPCallback",
+        "trainer.callbacks": "lnsub.IMPCallback",
         "trainer.callbacks.sparsities": "[0.3,0.6,0.8]",
         "wandb.project": "study",
         "output": folder / "runs",

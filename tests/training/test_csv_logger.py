@@ -41,7 +41,7 @@ def fit(base: str, folder: Path, **settings: object) -> subprocess.CompletedProc
         rows = [{"tokens": [WORDS[i % 9], "Paris"], "ner_tags": ["O", "B-LOC"]} for i in range(16)]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     values = {
-        "data": "lnsub.tasks.WikiANN",
+        "data": "lnsub.WikiANN",
         "data.init_args.language": "en",
         "data.init_args.dataset": folder / "ner",
         "data.init_args.batch_size": 4,
@@ -50,7 +50,7 @@ def fit(base: str, folder: Path, **settings: object) -> subprocess.CompletedProc
         "trainer.accelerator": "cpu",
         "trainer.max_epochs": 2,
         "trainer.log_every_n_steps": 1,
-        "trainer.callbacks": "lnsub.training.imp.IMPCallback",
+        "trainer.callbacks": "lnsub.IMPCallback",
         "trainer.callbacks.sparsities": "[0.5]",
         "wandb.project": "study",
         "wandb.tags": "[pilot]",

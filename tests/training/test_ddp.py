@@ -19,14 +19,14 @@ from tests.support.data_makers import WORDS
 from tests.support.processes import on_ranks
 
 SETTINGS: dict[str, Any] = {
-    "data": "lnsub.tasks.XNLI",
+    "data": "lnsub.XNLI",
     "data.init_args.language": "en",
     "data.init_args.max_length": 32,
     "model.learning_rate": 5e-3,
     "trainer.max_epochs": 2,
     "trainer.gradient_clip_val": 1.0,
     "trainer.accelerator": "cpu",
-    "trainer.callbacks": "lnsub.training.imp.IMPCallback",
+    "trainer.callbacks": "lnsub.IMPCallback",
     "trainer.callbacks.sparsities": "[0.3,0.6]",
     "trainer.enable_progress_bar": "false",
 }

@@ -61,7 +61,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "seed_everything": SEED,
         "model": {"base_model": str(root / "model"), "learning_rate": 0.01},
         "data": {
-            "class_path": "lnsub.tasks.XNLI",
+            "class_path": "lnsub.XNLI",
             "init_args": {"language": "aa", "dataset": str(root / "data"), "batch_size": 4, "max_length": 16},
         },
         "trainer": {
@@ -69,7 +69,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "accelerator": "cpu",
             "gradient_clip_val": 1.0,
             "enable_progress_bar": False,
-            "callbacks": [{"class_path": "lnsub.training.imp.IMPCallback", "init_args": {"sparsities": [0.3, 0.6]}}],
+            "callbacks": [{"class_path": "lnsub.IMPCallback", "init_args": {"sparsities": [0.3, 0.6]}}],
         },
     }
     (root / "config.yaml").write_text(yaml.safe_dump(config))

@@ -422,14 +422,14 @@ def test_a_full_disk_is_one_line_and_exit_status_2(place, tmp_path):
 def command(place: Place, output: Path) -> list[str]:
     """A run through the command line."""
     settings = {
-        "data": "lnsub.tasks.XNLI",
+        "data": "lnsub.XNLI",
         "data.init_args.language": "en",
         "data.init_args.dataset": place.data,
         "data.init_args.max_length": 32,
         "model.base_model": place.base,
         "trainer.max_epochs": 1,
         "trainer.accelerator": "cpu",
-        "trainer.callbacks": "lnsub.training.imp.IMPCallback",
+        "trainer.callbacks": "lnsub.IMPCallback",
         "trainer.callbacks.sparsities": "[0.3,0.6]",
         "output": output,
     }

@@ -82,7 +82,7 @@ def test_runs_that_are_broken_off_end_with_the_same_tickets(bert, data):
 
 def test_the_command_does_it_and_refuses_what_masks_cannot_follow(bert, data):
     settings = {
-        "data": "lnsub.tasks.XNLI",
+        "data": "lnsub.XNLI",
         "data.init_args.language": "en",
         "data.init_args.max_length": 32,
         "data.init_args.dataset": data,
@@ -91,7 +91,7 @@ def test_the_command_does_it_and_refuses_what_masks_cannot_follow(bert, data):
         "trainer.max_steps": 3,
         "trainer.accelerator": "cpu",
         "trainer.devices": 2,
-        "trainer.callbacks": "lnsub.training.imp.IMPCallback",
+        "trainer.callbacks": "lnsub.IMPCallback",
         "trainer.callbacks.sparsities": "[0.3]",
         "trainer.enable_progress_bar": "false",
         "output": data.parent / "runs",

@@ -19,9 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lnsub.data.batching import BatchedRows, BatchRows
-from lnsub.data.module import LanguageDataModule
 from lnsub.pruning.masks import Mask
 from lnsub.tasks.mlm import WikipediaMLM
+from lnsub.tasks.task import LanguageDataModule
 from lnsub.tasks.wikiann import WikiANN
 from lnsub.tasks.xnli import XNLI
 from lnsub.training.module import SubnetModule

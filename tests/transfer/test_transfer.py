@@ -73,18 +73,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "seed_everything": SEED,
         "model": {"base_model": str(root / "model"), "learning_rate": 0.02},
         "data": {
-            "class_path": "lnsub.tasks.WikiANN",
+            "class_path": "lnsub.WikiANN",
             "init_args": {"language": "aa", "dataset": str(root / "data"), "batch_size": 8, "max_length": 16},
         },
         "trainer": {
             "max_epochs": 2,
             "accelerator": "cpu",
             "gradient_clip_val": 1.0,
-            "callbacks": [{"class_path": "lnsub.training.imp.IMPCallback", "init_args": {"sparsities": [0.5]}}],
+            "callbacks": [{"class_path": "lnsub.IMPCallback", "init_args": {"sparsities": [0.5]}}],
         },
     }
     (root / "config.yaml").write_text(yaml.safe_dump(config))
-    make_ticket(root, WikiANNTask(), "wikiann", "aa", 0.5)
+    make_ticket(root, WikiANNTask(""), "wikiann", "aa", 0.5)
     make_ticket(root, XNLITask(str(root / "model")), "xnli", "bb", 0.8)
     return root
 
@@ -175,7 +175,7 @@ def test_every_ticket_is_fine_tuned_on_every_language_once_and_recorded(world, f
 
 
 def test_pruned_weights_stay_zero_and_kept_ones_are_trained(world, finished):
-    theta_0 = Subnet(WikiANNTask().build(str(world / "model"))[0]).weights
+    theta_0 = Subnet(WikiANNTask("").build(str(world / "model"))[0]).weights
     # The second ticket was found on another task, whose model has a pooler too.
     for name, ticket in (("aa", ticket_of(world, "wikiann", "aa", 0.5)), ("bb", ticket_of(world, "xnli", "bb", 0.8))):
         weights = trained(cell(finished, f"wikiann-bb-seed{SEED}-from-*-{name}-*"))
@@ -335,7 +335,7 @@ def test_zero_shot_trains_on_the_source_and_only_measures_the_targets(world, fin
     assert all(torch.equal(weights[name], at_home[name]) for name in weights)
     for target, record in records.items():
         data = WikiANN(language=target, tokenizer=str(world / "model"), dataset=str(world / "data"), max_length=16)
-        model, _ = WikiANNTask().build(str(world / "model"))
+        model, _ = WikiANNTask("").build(str(world / "model"))
         model.load_state_dict({n: w for n, w in weights.items() if not n.endswith("weight_mask")})
         metrics = data.task.metrics()
         for batch in data.val_dataloader():

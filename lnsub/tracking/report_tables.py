@@ -1,25 +1,22 @@
 """A report's tables as W&B tables, in one run of the job type ``report`` for each tree of runs."""
 
 import hashlib
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from lnsub.common.errors import UserError
-from lnsub.tracking.settings import mode
-
-log = logging.getLogger(__name__)
+from lnsub.tracking.client import one_line, possible_mode
 
 
 def log_tables(tables: Mapping[str, pd.DataFrame], project: str, root: Path) -> None:
-    """Logs tables under their names; a later report of the same tree takes the place of an earlier one.
+    """Logs tables under their names; a later report of the same tree replaces an earlier one.
 
     Args:
         tables: by name.
         project: ``project``, or ``entity/project``.
-        root: the tree of runs, after which the W&B run is called.
+        root: the tree of runs, after which the W&B run is named.
 
     Raises:
         UserError: W&B cannot be reached or refuses.
@@ -38,13 +35,12 @@ def log_tables(tables: Mapping[str, pd.DataFrame], project: str, root: Path) -> 
             tags=["report"],
             resume="allow",
             dir=where,
-            mode=mode(),
+            mode=possible_mode(),
             reinit="finish_previous",
         )
-        # Numbers, words and gaps stand in one column where a value is unknown.
+        # A column may hold numbers, words and gaps, where a value is unknown.
         plain = {key: table.astype(object).where(table.notna(), None) for key, table in tables.items()}
         run.log({key: wandb.Table(dataframe=table, allow_mixed_types=True) for key, table in plain.items()})
         run.finish()
     except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise UserError(f"The page is there, but W&B did not take its tables ({reason}).") from error
+        raise UserError(f"The page is there, but W&B did not take its tables ({one_line(error)}).") from error

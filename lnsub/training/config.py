@@ -1,0 +1,199 @@
+"""The settings of a run: parsed from the command line and files, checked, and known as :class:`RunConfig`.
+
+One parser reads the options of `lnsub fit`, the file in a run's folder, the configuration of a transfer and that of the
+demo. It parses and nothing more: :func:`lnsub.training.setup.set_up` makes a run of what it read.
+"""
+
+import copy
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from lightning.pytorch import Trainer
+
+from lnsub.tasks.task import LanguageDataModule
+from lnsub.training.checkpoints import EVERY_N_STEPS
+from lnsub.training.module import SubnetModule
+from lnsub.training.parse_errors import explained
+from lnsub.training.ranks import RANK_TIMEOUT
+
+Settings = dict[str, Any]
+"""Settings as YAML has them: nested, of plain types."""
+
+_TRAINER_DEFAULTS = {
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+    "enable_checkpointing": False,
+    "use_distributed_sampler": False,
+    "log_every_n_steps": 20,
+}
+
+
+@dataclass
+class WandbSettings:
+    """Where on Weights & Biases a run is logged.
+
+    Attributes:
+        project: the project.
+        entity: the team or user; None: your default.
+        group: the group that runs are compared in; None: the task's name.
+        tags: tags of the run.
+    """
+
+    project: str = "lnsub"
+    entity: str | None = None
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All settings of one run, defaults included; :meth:`parse` and :meth:`of` make one and check it.
+
+    Attributes:
+        seed_everything: seed of the task head, the order of the data and dropout.
+        trainer: the arguments of Lightning's ``Trainer``; objects such as callbacks as ``class_path`` and
+            ``init_args``.
+        model: the arguments of :class:`~lnsub.training.module.SubnetModule` except ``task`` and ``seed``.
+        data: ``class_path`` and ``init_args`` of the data module, without ``tokenizer`` and ``seed``.
+        output: the tree of runs.
+        wandb: where to log on W&B; None: nowhere.
+        checkpoint_every_n_steps: optimizer steps between checkpoints; None: only between rounds.
+        rank_timeout: minutes that one of several processes waits for the others.
+    """
+
+    seed_everything: int
+    trainer: Settings
+    model: Settings
+    data: Settings
+    output: str
+    wandb: WandbSettings | None
+    checkpoint_every_n_steps: int | None
+    rank_timeout: float
+
+    @classmethod
+    def parse(cls, args: Sequence[str]) -> "RunConfig":
+        """Reads options as `lnsub fit` takes them, ``--config`` files among them.
+
+        Raises:
+            UserError: there is no such setting, or it takes no such value; the message names it.
+        """
+        parser = run_parser("fit")
+        with explained(parser):
+            return cls.of_namespace(parser.parse_args(list(args)))
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "RunConfig":
+        """Checks settings as YAML has them; see :meth:`parse`."""
+        parser = run_parser("fit")
+        with explained(parser):
+            return cls.of_namespace(parser.parse_object(dict(settings)))
+
+    @classmethod
+    def of_namespace(cls, parsed: Namespace) -> "RunConfig":
+        """Takes what :func:`run_parser` has parsed."""
+        own = Namespace({setting.name: parsed[setting.name] for setting in fields(cls)})
+        settings = yaml.safe_load(run_parser("fit").dump(own, skip_none=False))
+        arguments = settings["data"].setdefault("init_args", {})
+        if arguments.get("dataset") is None:
+            arguments["dataset"] = _named(settings["data"]["class_path"]).task_class.dataset
+        where = settings["wandb"]
+        return cls(**{**settings, "wandb": where and WandbSettings(**where)})
+
+    def settings(self) -> Settings:
+        """The settings as YAML has them; :meth:`of` takes them again."""
+        plain = {setting.name: copy.deepcopy(getattr(self, setting.name)) for setting in fields(self)}
+        return {**plain, "wandb": vars(plain["wandb"]) if plain["wandb"] else None}
+
+    def to_yaml(self) -> str:
+        """The settings as the text of a file that ``--config`` takes."""
+        return yaml.safe_dump(self.settings(), sort_keys=False, allow_unicode=True)
+
+    def data_module(self, language: str | None = None) -> LanguageDataModule:
+        """Makes the data module.
+
+        Args:
+            language: another language than that of the settings.
+
+        Raises:
+            UserError: an argument is outside its range.
+        """
+        arguments = self.data["init_args"] | ({"language": language} if language else {})
+        return _named(self.data["class_path"])(
+            tokenizer=self.model["base_model"], seed=self.seed_everything, **arguments
+        )
+
+    def trainer_arguments(self) -> dict[str, Any]:
+        """The arguments of the trainer, with callbacks, loggers, strategies and plugins made.
+
+        Raises:
+            UserError: one of them cannot be made.
+        """
+        parser = run_parser("fit")
+        with explained(parser):
+            return vars(parser.instantiate_classes(parser.parse_object(self.settings())).trainer)
+
+
+@cache
+def run_parser(command: str) -> ArgumentParser:
+    """The parser of a training command, with all settings of a run.
+
+    Args:
+        command: ``fit``, or another, whose method of the trainer has options of its own: ``validate``, ``test``,
+            ``predict``.
+    """
+    # Without abbreviations, which would take `--model.learning_rat` for a setting that is spelled otherwise.
+    parser = ArgumentParser(prog=f"lnsub {command}", exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="a file of settings; of several the later wins")
+    parser.add_argument(
+        "--seed_everything",
+        type=NonNegativeInt,
+        default=57,
+        help="Seed of the task head, the order of the data and dropout; part of the run folder's name.",
+    )
+    parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
+    parser.set_defaults({f"trainer.{name}": value for name, value in _TRAINER_DEFAULTS.items()})
+    parser.add_class_arguments(
+        SubnetModule, "model", fail_untyped=False, instantiate=False, sub_configs=True, skip={"task", "seed"}
+    )
+    parser.add_subclass_arguments(
+        LanguageDataModule, "data", fail_untyped=False, instantiate=False, required=True, skip={"tokenizer", "seed"}
+    )
+    parser.add_argument(
+        "--output",
+        default="runs",
+        help="Tree of runs; this run's folder is OUTPUT/<task>/<language>/seed<seed_everything>.",
+    )
+    parser.add_argument(
+        "--wandb",
+        type=WandbSettings | None,
+        default=None,
+        help="Log to Weights & Biases too; offline where there is no API key. Null: CSV only.",
+    )
+    parser.add_argument(
+        "--checkpoint_every_n_steps",
+        type=PositiveInt | None,
+        default=EVERY_N_STEPS,
+        help="For fit: optimizer steps between checkpoints, from which an interrupted run is resumed. Null: only "
+        "between rounds.",
+    )
+    parser.add_argument(
+        "--rank_timeout",
+        type=PositiveFloat,
+        default=RANK_TIMEOUT,
+        help="Minutes that one of several processes waits for the others before the run stops.",
+    )
+    if command != "fit":
+        own = {"model", "dataloaders", "datamodule", "return_predictions"}
+        parser.add_method_arguments(Trainer, command, skip=own)
+    return parser
+
+
+def _named(class_path: str) -> Any:
+    """The class of this path."""
+    return pkgutil.resolve_name(class_path)

@@ -1,0 +1,125 @@
+"""One fit, and what is measured after it: the two steps that rounds, fine-tunings and transfers are made of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from lnsub.common.errors import UserError
+from lnsub.runs.records import Record
+from lnsub.tasks.task import LanguageDataModule
+from lnsub.training.checkpoints import Checkpoints
+from lnsub.training.module import Budget, SubnetModule
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long one fit is.
+
+    Attributes:
+        epochs: its epochs; -1 where only ``steps`` bounds it.
+        steps: its optimizer steps; -1 where only ``epochs`` bounds it.
+    """
+
+    epochs: int
+    steps: int
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> "Length":
+        """The length that a trainer was given; raises UserError where it was given none."""
+        epochs = trainer.max_epochs if trainer.max_epochs is not None else -1
+        if epochs < 1 and trainer.max_steps < 1:
+            raise UserError("Say how long a fit is: set trainer.max_epochs or trainer.max_steps.")
+        return cls(epochs, trainer.max_steps)
+
+
+def fit_once(
+    trainer: Trainer,
+    module: SubnetModule,
+    datamodule: LanguageDataModule,
+    length: Length,
+    checkpoint: Path | None = None,
+    *,
+    after: tuple[int, int] = (0, 0),
+    part: int = 0,
+    parts: int = 1,
+) -> float:
+    """Fits once, or the rest of a fit that was interrupted.
+
+    Args:
+        trainer: with :class:`~lnsub.training.checkpoints.Checkpoints` among its callbacks.
+        module: what is trained.
+        datamodule: what it is trained on.
+        length: of the whole fit.
+        checkpoint: what to resume from.
+        after: the epochs and optimizer steps of the run's earlier fits, which the trainer's limits count too.
+        part: this fit's place among the ``parts`` fits that share one learning-rate schedule.
+        parts: 1: it has a schedule of its own.
+
+    Returns:
+        Seconds that the fit took, before interruptions too.
+    """
+    if length.epochs != -1:
+        trainer.fit_loop.max_epochs = after[0] + length.epochs
+    if length.steps != -1:
+        trainer.fit_loop.epoch_loop.max_steps = after[1] + length.steps
+    module.budget = Budget(length.epochs, length.steps, part, parts)
+    trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint and str(checkpoint))
+    return round(Checkpoints.of(trainer).seconds, 3)
+
+
+def measure(
+    trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, split: str = "validation"
+) -> dict[str, float]:
+    """The metrics of the weights as they are now.
+
+    Args:
+        trainer: the run's.
+        module: what is measured.
+        datamodule: what it is measured on.
+        split: ``validation`` or ``test``.
+
+    Returns:
+        Values by name. A validation that came at the end of the fit is not repeated.
+    """
+    done = module.validation
+    if split == "validation" and done and done.of is datamodule and done.step == trainer.global_step:
+        return done.metrics
+    evaluate = trainer.validate if split == "validation" else trainer.test
+    (logged,) = evaluate(module, datamodule=datamodule, verbose=False)
+    return {name.split("_", 1)[1]: float(value) for name, value in logged.items()}
+
+
+def records(
+    module: SubnetModule, datamodule: LanguageDataModule, metrics: dict[str, float], *, split: str, **facts: Any
+) -> list[Record]:
+    """What :func:`measure` gave, for the disk.
+
+    Args:
+        module: what was measured.
+        datamodule: what it was measured on.
+        metrics: the values.
+        split: the split.
+        facts: the fields of a :class:`~lnsub.runs.records.Record` that depend on what was done. By default they are
+            those of the module's ticket.
+    """
+    ticket = module.ticket
+    found = ticket.provenance if ticket else None
+    shared: dict[str, Any] = {
+        "task": module.task.name,
+        "model": module.base_model,
+        "source": found.language if found else None,
+        "target": datamodule.language,
+        "sparsity": found.sparsity if found else 0.0,
+        "score": found.score if found else None,
+        "init": module.init,
+        "seed": module.seed,
+        "round": None,
+        "split": split,
+        "n": len(datamodule.table(split)),
+        "ticket": ticket.checksum if ticket else None,
+        "source_task": found.task if found else None,
+        "source_seed": found.seed if found else None,
+    }
+    return [Record(metric=name, value=value, **{**shared, **facts}) for name, value in metrics.items()]

@@ -1,0 +1,81 @@
+"""What jsonargparse says of a setting it does not take, in one line: which setting, why, and the right one beside it."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from inspect import signature
+
+from jsonargparse import ArgumentError, ArgumentParser, NSKeyError
+from lightning.pytorch import Trainer
+
+from lnsub.common.errors import UserError
+from lnsub.tasks import data_modules
+
+_UNKNOWN = re.compile(
+    r"[Oo]ption '([\w.]+)' is not accepted|accept option '([\w.]+)'|unrecognized arguments: --([\w.+-]+)"
+)
+_VALUE = re.compile(r'Parser key "([\w.]+)":\s+(?!\s|Does not validate|Problem with)([^\n]+)')
+_UNION = re.compile(
+    r'Parser key "([\w.]+)":\s+Does not validate.*?Errors:\n(.*?)\n\s*Given value type:.*?Given value: ([^\n]+)', re.S
+)
+_CLASS = re.compile(r"Problem with given class_path '([\w.]+)':\s+([^\n]+)")
+
+
+@contextmanager
+def explained(parser: ArgumentParser) -> Iterator[None]:
+    """Turns what a parser refuses into a :class:`UserError` of one line.
+
+    Args:
+        parser: the parser, whose ``prog`` a hint names.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (ArgumentError, NSKeyError) as error:
+        for cause in _chain(error):  # what a class's __init__ refuses comes wrapped
+            if isinstance(cause, UserError):
+                raise cause from error
+        raise UserError(" ".join(_line(str(error), parser.prog).split())) from error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _line(text: str, prog: str) -> str:
+    """The innermost reason, with the right key beside a mistyped one."""
+    unknown, value = _UNKNOWN.search(text), _VALUE.search(text)
+    if unknown and not (value and value.start() < unknown.start()):
+        key = next(group for group in unknown.groups() if group)
+        close = get_close_matches(key.split(".")[-1], _settings(), 1, cutoff=0.6)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        return f"there is no setting {key}{hint}; `{prog} --help` lists them."
+    if value:
+        return f"{value.group(1)}: {_plain(value.group(2))}"
+    if union := _UNION.search(text):
+        if problem := _CLASS.search(union.group(2)):
+            return f"{union.group(1)}: {problem.group(1)} cannot be used: {problem.group(2)}."
+        reasons = [_plain(line.strip(" -")) for line in union.group(2).splitlines() if "NoneType" not in line]
+        return f"{union.group(1)}: {union.group(3)} cannot be used: {'; '.join(reasons)}."
+    return " ".join(line for line in text.splitlines() if not line.strip().startswith("tip:"))
+
+
+def _plain(reason: str) -> str:
+    """Python's names of types in a user's words."""
+    reason = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", reason)
+    return re.sub(r"an? <class '(?:\w+\.)*(\w+)'>", r"\1", reason).replace("a one of", "one of")
+
+
+def _settings() -> list[str]:
+    """The last parts of the names of all settings."""
+    from lnsub.training.config import RunConfig
+    from lnsub.training.imp import IMPCallback
+    from lnsub.training.module import SubnetModule
+
+    owners = [Trainer, SubnetModule, IMPCallback, RunConfig, *data_modules().values()]
+    names = {name for owner in owners for name in signature(owner).parameters}
+    return sorted(names | {"config", "class_path", "init_args"})

@@ -1,0 +1,124 @@
+"""The loop of iterative magnitude pruning: fit, measure, prune, write, rewind, save.
+
+One trainer runs all rounds, so ``global_step`` grows over the whole run, loggers see one run, and the process group
+stays up.
+"""
+
+import logging
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer
+
+from lnsub.common.errors import UserError
+from lnsub.tasks.task import LanguageDataModule
+from lnsub.tickets.ticket import Ticket
+from lnsub.training.checkpoints import Checkpoints
+from lnsub.training.imp import IMPCallback
+from lnsub.training.module import SubnetModule
+from lnsub.training.one_fit import Length, fit_once, measure, records
+
+log = logging.getLogger(__name__)
+
+
+def run_rounds(
+    imp: IMPCallback, trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, length: Length
+) -> None:
+    """Runs the rounds that are not done yet.
+
+    Args:
+        imp: one of the trainer's callbacks: the settings, and which round it is.
+        trainer: with :class:`~lnsub.training.checkpoints.Checkpoints` among its callbacks.
+        module: from the base model, untrained.
+        datamodule: of the same task.
+        length: of one round.
+
+    Raises:
+        UserError: the settings cannot work together, or the folder's run cannot be resumed.
+    """
+    checkpoints = Checkpoints.of(trainer)
+    checkpoint = _resume(imp, module, checkpoints)
+    while imp.round < len(imp.levels):
+        part, parts = (0, 1) if imp.rewind_lr else (imp.round, len(imp.levels))
+        after = (imp.first_epoch, imp.first_step)
+        seconds = fit_once(trainer, module, datamodule, length, checkpoint, after=after, part=part, parts=parts)
+        metrics = measure(trainer, module, datamodule)
+        ticket = None if imp.in_last_round else imp.prune(trainer, module, datamodule, metrics)
+        _write(imp, trainer, module, datamodule, metrics, seconds, ticket)
+        imp.start_next_round(trainer, module, ticket)
+        if ticket or imp.keep_checkpoint:
+            checkpoints.save(trainer)
+        checkpoint = None
+    checkpoints.finish(trainer, keep=imp.keep_checkpoint)
+
+
+def _resume(imp: IMPCallback, module: SubnetModule, checkpoints: Checkpoints) -> Path | None:
+    """Reads which round comes next, before the trainer's limits are set; the trainer then loads the rest."""
+    folder = checkpoints.folder
+    if module.ticket is not None:
+        raise UserError(
+            "IMP starts dense, so model.ticket and IMPCallback exclude each other: "
+            "leave the callback out to fine-tune a ticket, or the ticket to find one."
+        )
+    checkpoint = checkpoints.newest()
+    if checkpoint is not None:
+        contents = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
+        if imp.state_key not in contents["callbacks"]:
+            raise UserError(f"{checkpoint} is not of a run with IMPCallback; choose another --output.")
+        imp.load_state_dict(contents["callbacks"][imp.state_key])
+        if imp.fingerprint != module.fingerprint:
+            raise UserError(
+                f"{module.base_model} is not the base model that {folder.path} was started from: its weights differ. "
+                "Use the same checkpoint again, or another --output."
+            )
+        if imp.round < len(imp.levels):
+            step = contents["global_step"] - imp.first_step
+            log.info(f"Resuming round {imp.round} at its step {step}: {folder.path}")
+    else:
+        imp.fingerprint = module.fingerprint
+        if len({record.round for record in folder.records("imp")}) == len(imp.levels):
+            imp.round = len(imp.levels)
+    if imp.round == len(imp.levels):
+        log.info(f"All {len(imp.levels)} rounds are done: {folder.path}")
+    return checkpoint
+
+
+def _write(
+    imp: IMPCallback,
+    trainer: Trainer,
+    module: SubnetModule,
+    datamodule: LanguageDataModule,
+    metrics: dict[str, float],
+    seconds: float,
+    ticket: Ticket | None,
+) -> None:
+    """Records a round, writes the next one's ticket, and tells the loggers, which draw it against sparsity."""
+    if trainer.is_global_zero:
+        folder = Checkpoints.of(trainer).folder
+        facts = {
+            "kind": "imp",
+            "source": datamodule.language,
+            "sparsity": imp.sparsity,
+            "score": imp.score,
+            "round": imp.round,
+            "wall_s": seconds,
+            "ticket": imp.checksum,
+        }
+        folder.record(records(module, datamodule, metrics, split="validation", **facts))
+        if ticket is not None:
+            _save_once(ticket, folder.ticket(ticket.provenance.sparsity))
+    row = {"imp/round": float(imp.round), "imp/sparsity": imp.sparsity}
+    row |= {f"imp/val_{name}": value for name, value in metrics.items()}
+    for logger in trainer.loggers:
+        logger.log_metrics(row, step=trainer.global_step)
+        logger.save()
+
+
+def _save_once(ticket: Ticket, path: Path) -> None:
+    """Writes a ticket, unless an interrupted run has written the same mask there already."""
+    try:
+        if Ticket.load(path).checksum == ticket.checksum:
+            return
+    except UserError:
+        pass  # there is none, or it is damaged
+    ticket.save(path)
