@@ -15,8 +15,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import wandb
-from lnsub.tracking.history import GLOBAL_STEP, Segment, drop_empty, past, segments
-from lnsub.tracking.tables import log_tables
 
 from lnsub.common.errors import UserError
 from lnsub.runs.folder import RunFolder
@@ -24,8 +22,10 @@ from lnsub.runs.records import read
 from lnsub.tickets.ticket import Ticket
 from lnsub.tracking import logger as tracked
 from lnsub.tracking import settings
+from lnsub.tracking.history import GLOBAL_STEP, Segment, drop_empty, past, segments
 from lnsub.tracking.logger import RunWandbLogger, axis_of, wandb_logger
 from lnsub.tracking.settings import RunCard, WandbSettings
+from lnsub.tracking.tables import log_tables
 from tests.support.data_makers import WORDS
 from tests.support.wandb_files import Inspected, inspect
 from tests.support.wandb_server import WandbServer, digest_of
