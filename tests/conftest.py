@@ -82,3 +82,23 @@ def no_launcher() -> Iterator[None]:
     yield
     for name in LAUNCHER:
         os.environ.pop(name, None)
+
+
+@pytest.fixture
+def wandb_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """W&B's client as on a new machine: offline, without a key, and with nothing to send to.
+
+    A test sets further variables on the monkeypatch that it gets; the client reads them on first use.
+    """
+    import wandb
+
+    for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "wandb-home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    wandb.teardown()
+    yield monkeypatch
+    wandb.teardown()

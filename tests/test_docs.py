@@ -8,7 +8,7 @@ import pytest
 
 from lnsub.cli import commands
 from lnsub.cli.main import OTHERS, TRAINING
-from tests.cli.test_training import parsed
+from tests.support.command import parsed
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]

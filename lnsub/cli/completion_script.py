@@ -1,34 +1,12 @@
 """Shell completion of the whole command, options of the training commands included."""
 
 import argparse
-from typing import NoReturn
 
 import shtab
 
 from lnsub.cli import commands
 from lnsub.cli.main import OTHERS, TRAINING
-from lnsub.cli.training import TrainingCLI
-
-
-class _ParserMade(Exception):  # noqa: N818 (not an error: it carries the parser out)
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
-        self.parser = parser
-
-
-class _ParserOnly(TrainingCLI):
-    """Stops as soon as the parser is there."""
-
-    def parse_arguments(self, parser: argparse.ArgumentParser, args: object) -> NoReturn:
-        raise _ParserMade(self._subcommand_parsers[self._command])
-
-
-def training_parser(command: str) -> argparse.ArgumentParser:
-    """The parser of a training command."""
-    try:
-        _ParserOnly(command, None)
-    except _ParserMade as made:
-        return made.parser
-    raise AssertionError("a parser is always made")
+from lnsub.training.config import run_parser
 
 
 def script(shell: str) -> str:
@@ -38,7 +16,7 @@ def script(shell: str) -> str:
     whole.add_argument("--debug", action="store_true")
     parsers = whole.add_subparsers()
     for name, text in {**TRAINING, **OTHERS}.items():
-        made = training_parser(name) if name in TRAINING else commands.parser_of(name)
+        made = run_parser(name) if name in TRAINING else commands.parser_of(name)
         parsers.add_parser(name, help=text)
         parsers.choices[name] = made
     return shtab.complete(whole, shell)

@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from lnsub.cli.options import comma_list
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
@@ -21,14 +23,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lnsub.common.errors import UserError
     from lnsub.tracking.dashboard import Dashboard
 
-    tasks = [part.strip() for part in options.tasks.split(",") if part.strip()]
-    try:
-        seeds = [int(part) for part in options.seeds.split(",") if part.strip()]
-    except ValueError:
-        raise UserError(f"--seeds takes whole numbers such as 57,58; '{options.seeds}' is not.") from None
+    tasks = comma_list("--tasks", options.tasks)
+    seeds = comma_list("--seeds", options.seeds, int)
     dashboard = Dashboard(options.entity, options.project, tasks, seeds, options.name)
     if options.dry_run:
         sys.stdout.write(dashboard.preview() + "\n")

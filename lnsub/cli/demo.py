@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from lnsub.cli.options import comma_list
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
@@ -22,5 +24,5 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     from lnsub.demo.run import demo
 
-    demo(options.output, [language.strip() for language in options.languages.split(",")])
+    demo(options.output, comma_list("--languages", options.languages))
     return 0

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from lnsub.common.errors import RunError
-from lnsub.common.signals import EXIT_STATUS, Preempted, deferred_signals, is_first_process
+from lnsub.common.launcher import is_first_process
+from lnsub.common.signals import EXIT_STATUS, Preempted, deferred_signals
 from lnsub.version import __version__
 
 TRAINING = {
@@ -29,7 +30,7 @@ OTHERS = {
     "completion": "print a shell completion script",
 }
 RESUMED = (["fit"], ["transfer"])
-"""Commands that a signal stops where they can be gone on with; the others it just ends."""
+"""Commands that a signal stops where they can be resumed; the others it just ends."""
 
 USAGE = f"""usage: lnsub COMMAND [OPTIONS]     (lnsub COMMAND --help tells a command's options)
 
@@ -95,10 +96,9 @@ def _run(args: list[str]) -> int:
     elif command == "--version":
         sys.stdout.write(f"lnsub {__version__}\n")
     elif command in TRAINING:
-        from lnsub.cli.training import TrainingCLI, quiet
+        from lnsub.cli import training
 
-        quiet()
-        TrainingCLI(command, args)
+        return training.run(command, args[1:])
     else:
         from lnsub.cli.commands import run
         from lnsub.common.lookup import lookup

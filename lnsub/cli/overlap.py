@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lnsub.cli.options import comma_list
 from lnsub.cli.output import emit
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
     from lnsub.tickets.parameters import group_columns
     from lnsub.tickets.ticket import load_all
 
-    groupings = [tuple(part.strip() for part in by.split(",") if part.strip()) for by in options.by]
+    groupings = [tuple(comma_list("--by", by)) for by in options.by]
     for by in groupings:
         group_columns((), by)  # refuses a mistyped word before any file is read
     _check_inherited(options)

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from lnsub.cli.options import comma_list
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
@@ -46,10 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     from lnsub.common.errors import UserError
 
-    try:
-        sparsities = tuple(float(part) for part in options.sparsities.split(",") if part.strip())
-    except ValueError:
-        sparsities = ()
+    sparsities = tuple(comma_list("--sparsities", options.sparsities, float))
     if not sparsities or not all(0 < s < 1 for s in sparsities):
         raise UserError(f"--sparsities takes shares between 0 and 1, such as 0.5,0.8; '{options.sparsities}' is not.")
     if options.tolerance is not None and not 0 <= options.tolerance < 1:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lnsub.cli.options import comma_list
 from lnsub.cli.output import emit
 
 if TYPE_CHECKING:
@@ -59,14 +60,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    layers = _layers(options.layers)
+    layers = None if options.layers == "all" else tuple(comma_list("--layers", options.layers, int))
+    languages = None if options.languages is None else comma_list("--languages", options.languages)
 
     from lnsub.analysis.retrieval.sentence_pairs import find_files, read_pairs
     from lnsub.tickets.ticket import Ticket
 
     # Files first: a wrong one is told before the model is loaded.
     tickets = [Ticket.load(path) for path in options.tickets]
-    files = find_files(options.pairs, _listed(options.languages) if options.languages is not None else None)
+    files = find_files(options.pairs, languages)
     pairs = [read_pairs(path, options.max_pairs) for path in files.values()]
 
     from lnsub.analysis.retrieval.measure import Retrieval, Settings, record
@@ -86,21 +88,6 @@ def _run(options: argparse.Namespace) -> int:
         text = to_csv(rows) if options.format == "csv" else to_json(rows)
     emit(text, options.output)
     return 0
-
-
-def _layers(text: str) -> tuple[int, ...] | None:
-    from lnsub.common.errors import UserError
-
-    if text == "all":
-        return None
-    try:
-        return tuple(dict.fromkeys(int(part) for part in _listed(text)))
-    except ValueError:
-        raise UserError(f"--layers must be all, or numbers such as 0,4,8: it is {text!r}.") from None
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _shown(retrieval: "Retrieval") -> "Iterator[Retrieved]":

@@ -2,12 +2,15 @@
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lnsub.cli.options import comma_list
 
 if TYPE_CHECKING:
     from lnsub.transfer.runner import Transfer
+
+_SET_BY_CELLS = {"--seed_everything", "--output", "--model.ticket", "--data.init_args.language", "--data.language"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +37,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--languages", required=True, metavar="a,b,c", help="targets")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for cells and records")
-    parser.add_argument("--seeds", metavar="57,58", help="run each cell with each seed (default: the configuration's)")
-    parser.add_argument("--sparsities", metavar="0.5,0.8", help="only tickets of these")
+    parser.add_argument(
+        "--seeds", default="", metavar="57,58", help="seeds of each cell (default: the configuration's)"
+    )
+    parser.add_argument("--sparsities", default="", metavar="0.5,0.8", help="only tickets of these")
     parser.add_argument("--baselines", default="", metavar="random,...", help="what to compare the tickets with")
     parser.add_argument(
         "--zero-shot", action="store_true", help="fine-tune on each ticket's own language only, measure on all targets"
@@ -59,25 +64,29 @@ def _run(options: argparse.Namespace) -> int:
     for setting in options.settings:
         if not setting.startswith("--") or "=" not in setting:
             raise UserError(f"After -- come settings such as --trainer.max_epochs=1; '{setting}' is not one.")
+        if (name := setting.split("=")[0]) in _SET_BY_CELLS:
+            raise UserError(f"{name} differs from cell to cell, so it cannot be given for all of them.")
     share = _share(options.share) if options.share else None
-    sparsities = _listed("--sparsities", options.sparsities, float)
-    seeds = _listed("--seeds", options.seeds, int)
-    tickets = find_tickets(options.tickets, sparsities)
+    seeds = comma_list("--seeds", options.seeds, int)
+    tickets = find_tickets(options.tickets, comma_list("--sparsities", options.sparsities, float) or None)
 
     # From here on torch is needed, which takes seconds.
-    from lightning.fabric.utilities.rank_zero import rank_zero_only
-
-    from lnsub.cli.training import quiet
+    from lnsub.common.launcher import is_first_process
+    from lnsub.training.config import RunConfig
+    from lnsub.training.remarks import show_remarks
     from lnsub.transfer.runner import Transfer
 
-    quiet()
+    show_remarks()
+    languages = comma_list("--languages", options.languages)
+    # The configuration need not name a language.
+    given = [*options.settings, *(f"--data.init_args.language={language}" for language in languages[:1])]
     transfer = Transfer(
         options.output,
-        [*(f"--config={config}" for config in options.config), *options.settings],
+        RunConfig.parse([*(f"--config={config}" for config in options.config), *given]),
         tickets,
-        _listed("--languages", options.languages, str) or [],
+        languages,
         seeds=seeds,
-        baselines=_listed("--baselines", options.baselines, str) or [],
+        baselines=comma_list("--baselines", options.baselines),
         zero_shot=options.zero_shot,
         test=options.test,
         keep_checkpoints=options.keep_checkpoints,
@@ -90,14 +99,14 @@ def _run(options: argparse.Namespace) -> int:
     elif share is not None:
         chosen = list(range(share[0], len(transfer.cells) + 1, share[1]))
     outcome = transfer.run(chosen)
-    if rank_zero_only.rank == 0:
+    if is_first_process():
         _report(transfer, chosen)
     for number in outcome.failed:
         cell = transfer.cells[number - 1]
         sys.stderr.write(f"lnsub: cell {number} failed: {cell.id}: {transfer.folder(cell).reason()}\n")
     if outcome.elsewhere:
         numbers = ", ".join(map(str, outcome.elsewhere))
-        sys.stderr.write(f"lnsub: left to another process, which is at it: cell {numbers}\n")
+        sys.stderr.write(f"lnsub: in use by another process: cell {numbers}\n")
     if outcome.failed:
         total = len(transfer.cells if chosen is None else chosen)
         sys.stderr.write(f"lnsub: {len(outcome.failed)} of {total} cells failed; the same command tries them again.\n")
@@ -141,18 +150,3 @@ def _share(text: str) -> tuple[int, int]:
     if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
         raise UserError(f"--share takes one share of so many, such as 3/10, counted from 1; '{text}' is not.")
     return int(number), int(of)
-
-
-def _listed(option: str, text: str | None, kind: Callable[[str], Any]) -> list[Any] | None:
-    """Reads values separated by commas; None where the option was not given."""
-    from lnsub.common.errors import UserError
-
-    if text is None:
-        return None
-    try:
-        values = [kind(part.strip()) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise UserError(
-            f"{option} takes values separated by commas, such as 57,58 or 0.5,0.8; '{text}' is not."
-        ) from None
-    return values or None

@@ -1,19 +1,8 @@
 """Errors for people: whatever a person can put right becomes one line that says what was wrong and what to do."""
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterator, Sequence
 
 from lnsub.common.errors import RunError, UserError
-
-_UNKNOWN = re.compile(
-    r"[Oo]ption '([\w.]+)' is not accepted|accept option '([\w.]+)'|unrecognized arguments: --([\w.+-]+)"
-)
-_VALUE = re.compile(r'Parser key "([\w.]+)":\s+(?!\s|Does not validate|Problem with)([^\n]+)')
-_UNION = re.compile(
-    r'Parser key "([\w.]+)":\s+Does not validate.*?Errors:\n(.*?)\n\s*Given value type:.*?Given value: ([^\n]+)', re.S
-)
-_CLASS = re.compile(r"Problem with given class_path '([\w.]+)':\s+([^\n]+)")
 
 
 def one_line(error: Exception, args: Sequence[str] = ()) -> str | None:
@@ -21,21 +10,18 @@ def one_line(error: Exception, args: Sequence[str] = ()) -> str | None:
 
     Args:
         error: what was raised.
-        args: the command line, to name the command in a hint.
+        args: the command line, which names the file that could not be decoded.
 
     Returns:
         The line, or None where the error is not the user's: a bug, whose traceback is needed.
     """
-    for cause in _chain(error):  # jsonargparse wraps what a class's __init__ refuses
+    for cause in _chain(error):  # a library may wrap what a class's __init__ refuses
         if isinstance(cause, UserError | RunError):
             return " ".join(str(cause).split())
-    names = {cls.__name__ for cls in type(error).__mro__}
-    if names & {"ArgumentError", "ArgumentTypeError", "NSKeyError", "ParserError"}:
-        text = _parsing(str(error), args)
-    elif "MisconfigurationException" in names:
+    if "MisconfigurationException" in {cls.__name__ for cls in type(error).__mro__}:
         text = str(error)
     elif isinstance(error, UnicodeDecodeError):
-        files = [value for at, value in _options(args) if at == "--config"]
+        files = [value for name, value in _options(args) if name == "--config"]
         text = f"{' or '.join(files) or 'A file'} is not UTF-8 text: {error.reason} at byte {error.start:,}."
     elif isinstance(error, OSError):
         text = f"{error.strerror}: {error.filename}" if error.filename else str(error)
@@ -51,52 +37,7 @@ def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield name, value if equals else following
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint such as `` (did you mean learning_rate?)``, or nothing where nothing is close."""
-    close = get_close_matches(word, list(known), 1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _parsing(text: str, args: Sequence[str]) -> str:
-    """What jsonargparse says, down to the innermost reason, with the right key beside a mistyped one."""
-    unknown, value = _UNKNOWN.search(text), _VALUE.search(text)
-    if unknown and not (value and value.start() < unknown.start()):
-        key = next(group for group in unknown.groups() if group)
-        close = did_you_mean(key.split(".")[-1], _settings())
-        return f"there is no setting {key}{close}; `lnsub {args[0] if args else 'fit'} --help` lists them."
-    if value:
-        return f"{value.group(1)}: {_plain(value.group(2))}"
-    if union := _UNION.search(text):
-        if problem := _CLASS.search(union.group(2)):
-            return f"{union.group(1)}: {problem.group(1)} cannot be used: {problem.group(2)}."
-        reasons = [_plain(line.strip(" -")) for line in union.group(2).splitlines() if "NoneType" not in line]
-        return f"{union.group(1)}: {union.group(3)} will not do: {'; '.join(reasons)}."
-    return " ".join(line for line in text.splitlines() if not line.strip().startswith("tip:"))
-
-
-def _plain(reason: str) -> str:
-    """Python's names of types in a user's words."""
-    reason = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", reason)
-    return re.sub(r"an? <class '(?:\w+\.)*(\w+)'>", r"\1", reason).replace("a one of", "one of")
-
-
-def _settings() -> list[str]:
-    """The last parts of the names of all settings that a training command has."""
-    from inspect import signature
-
-    from lightning.pytorch import Trainer
-
-    from lnsub import tasks
-    from lnsub.training.imp import IMPCallback
-    from lnsub.training.module import SubnetModule
-
-    owners = [Trainer, SubnetModule, IMPCallback, tasks.XNLI, tasks.WikiANN, tasks.WikipediaMLM]
-    names = {name for owner in owners for name in signature(owner.__init__).parameters if name != "self"}
-    top = {"seed_everything", "trainer", "model", "data", "output", "wandb", "config", "class_path", "init_args"}
-    return sorted(names | top)

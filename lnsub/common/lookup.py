@@ -1,7 +1,7 @@
-"""Choosing one entry of a table by the name a user typed."""
+"""Choosing one entry of a table by the name a user typed, and guessing what a mistyped name meant."""
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import TypeVar
 
 from lnsub.common.errors import UserError
@@ -25,6 +25,10 @@ def lookup(what: str, name: str, table: Mapping[str, T]) -> T:
     """
     if name in table:
         return table[name]
-    close = difflib.get_close_matches(str(name), table, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise UserError(f"Unknown {what} {name!r}: choose one of {', '.join(table)}.{hint}")
+    raise UserError(f"Unknown {what} {name!r}{did_you_mean(name, table)}: choose one of {', '.join(table)}.")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Returns a hint such as `` (did you mean learning_rate?)``, or nothing where no known word is close."""
+    close = get_close_matches(str(word), list(known), 1)
+    return f" (did you mean {close[0]}?)" if close else ""

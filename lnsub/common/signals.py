@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from lnsub.common.launcher import is_first_process
+
 log = logging.getLogger(__name__)
 
 EXIT_STATUS = 75
@@ -82,12 +84,6 @@ def _note(number: int, _: FrameType | None) -> None:
             again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
             # Not by print or logging, which the signal may have interrupted half-way.
             os.write(2, f"lnsub: {_pending.name}: stopping at the end of a step{again}.\n".encode())
-
-
-def is_first_process() -> bool:
-    """Tells whether this process speaks for all that a launcher (SLURM, torchrun, Lightning) started."""
-    variables = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
-    return next((os.environ[name] for name in variables if name in os.environ), "0") == "0"
 
 
 def shield_data_worker(_: int) -> None:

@@ -1,10 +1,11 @@
 """The rows of one language of a data set, from a local folder or from the Hugging Face Hub.
 
-A local data set is a folder ``<folder>/<language>/<split>.parquet`` (or ``.jsonl``, ``.csv``) with the splits
-``train``, ``validation`` and, if there is one, ``test``. A Hub data set has one configuration per language.
+A local data set is a folder ``<folder>/<language>/<split>.parquet`` (or ``.jsonl``, ``.csv``, ``.conllu``) with the
+splits ``train``, ``validation`` and, if there is one, ``test``. A Hub data set has one configuration per language.
 """
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from lnsub.common.errors import UserError
+from lnsub.data.conllu_files import read_conllu
+from lnsub.data.datasets_internals import fingerprint
 from lnsub.models.pretrained import looks_local
 
 SPLITS = ("train", "validation", "test")
@@ -44,7 +47,11 @@ def _read_csv(path: Path, columns: Sequence[str]) -> pa.Table:
     )
 
 
-_READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".csv": _read_csv}
+def _read_conllu(path: Path, columns: Sequence[str]) -> pa.Table:
+    return read_conllu(path)
+
+
+_READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".csv": _read_csv, ".conllu": _read_conllu}
 
 
 class RowSource(ABC):
@@ -146,7 +153,7 @@ class LocalRows(RowSource):
         path = self._files[split]
         try:
             table = _READERS[path.suffix](path, self.columns) if path.stat().st_size else pa.table({})
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(f"{self.where(split)} cannot be read: {str(error).splitlines()[0]}") from error
         return datasets.Dataset(table, fingerprint=self.fingerprint(split)[:32])
 
@@ -159,11 +166,12 @@ class HubRows(RowSource):
         language: the language's code.
         columns: the columns that the task reads.
         prefix: what comes before the language in the name of its configuration.
+        suffix: what comes after it.
     """
 
-    def __init__(self, dataset: str, language: str, columns: Sequence[str], prefix: str = "") -> None:
+    def __init__(self, dataset: str, language: str, columns: Sequence[str], prefix: str = "", suffix: str = "") -> None:
         super().__init__(dataset, language, columns)
-        self.prefix = prefix
+        self.prefix, self.suffix = prefix, suffix
         self._loaded: datasets.DatasetDict | None = None
 
     @property
@@ -174,7 +182,7 @@ class HubRows(RowSource):
 
     def _load(self) -> datasets.DatasetDict:
         try:
-            return datasets.load_dataset(self.dataset, f"{self.prefix}{self.language}")
+            loaded = datasets.load_dataset(self.dataset, f"{self.prefix}{self.language}{self.suffix}")
         except (ValueError, OSError, RuntimeError) as error:
             # datasets raises a plain ValueError for an unknown configuration; after others the Hub need not be asked.
             languages = self._languages() if isinstance(error, ValueError) else []
@@ -186,13 +194,17 @@ class HubRows(RowSource):
                 f"'{self.dataset}' is neither a folder here nor a data set that could be fetched from the Hugging Face"
                 f" Hub for '{self.language}': check the name and the network, or give a folder."
             ) from error
+        if "dev" in loaded and "validation" not in loaded:  # as some name it, Universal Dependencies among them
+            loaded["validation"] = loaded.pop("dev")
+        return loaded
 
     def _languages(self) -> list[str]:
         try:
             names = datasets.get_dataset_config_names(self.dataset)
         except (ValueError, OSError, RuntimeError):
             return []
-        return sorted(name.removeprefix(self.prefix) for name in names if name.startswith(self.prefix))
+        named = re.compile(f"{re.escape(self.prefix)}(.+){re.escape(self.suffix)}")
+        return sorted(found[1] for name in names if (found := named.fullmatch(name)))
 
     def splits(self) -> list[str]:
         """Returns the splits of the language's configuration."""
@@ -200,7 +212,7 @@ class HubRows(RowSource):
 
     def fingerprint(self, split: str) -> str:
         """Returns the fingerprint that datasets gives the downloaded revision."""
-        return self._splits[split]._fingerprint
+        return fingerprint(self._splits[split])
 
     def where(self, split: str) -> str:
         """Names the data set, the language and the split."""
@@ -210,7 +222,7 @@ class HubRows(RowSource):
         return self._splits[split]
 
 
-def open_rows(dataset: str, language: str, columns: Sequence[str], prefix: str = "") -> RowSource:
+def open_rows(dataset: str, language: str, columns: Sequence[str], prefix: str = "", suffix: str = "") -> RowSource:
     """Finds the rows of a language; what exists as a folder, or is written like a path, is local.
 
     Args:
@@ -218,13 +230,14 @@ def open_rows(dataset: str, language: str, columns: Sequence[str], prefix: str =
         language: the language's code: a sub-folder, or a configuration of the Hub's data set.
         columns: the columns that the task reads.
         prefix: what comes before the language in the name of a Hub configuration.
+        suffix: what comes after it.
 
     Raises:
         UserError: there is no such data set or language.
     """
     if looks_local(dataset):
         return LocalRows(dataset, language, columns)
-    return HubRows(dataset, language, columns, prefix)
+    return HubRows(dataset, language, columns, prefix, suffix)
 
 
 def at_most(limit: int | None, numbers: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -15,7 +15,13 @@ from lnsub.demo.figure import draw
 from lnsub.report import report
 from lnsub.runs.folder import RunFolder
 from lnsub.runs.records import Record
+from lnsub.tickets.finding import find_tickets
 from lnsub.tickets.ticket import Ticket
+from lnsub.training.config import RunConfig
+from lnsub.training.remarks import show_remarks
+from lnsub.training.setup import set_up
+from lnsub.training.summary import print_rounds
+from lnsub.transfer.runner import Transfer
 
 SEED = 57
 TASK = "wikiann"
@@ -42,6 +48,7 @@ def demo(output: Path, languages: Sequence[str], console: Console | None = None)
     Raises:
         UserError: fewer than two languages, or one that is not embedded.
     """
+    show_remarks()
     console = console or Console()
     home = Path(str(files("lnsub.demo")))
     there = sorted(path.name for path in (home / "data").iterdir() if path.is_dir())
@@ -92,23 +99,18 @@ def findings(rounds: dict[str, list[Record]], overlaps: dict[float, tuple[float,
 
 
 def _find_tickets(home: Path, output: Path, language: str) -> None:
-    from lnsub.cli.training import TrainingCLI, quiet
-
-    quiet()
-    options = {"data.init_args.language": language, "seed_everything": SEED, "output": output}
-    settings = [f"--config={home / 'demo.yaml'}", *_embedded(home), *(f"--{key}={v}" for key, v in options.items())]
-    TrainingCLI("fit", ["fit", *settings])
+    run = set_up(_config(home, output, language))
+    run.fit()
+    if run.trainer.is_global_zero:
+        print_rounds(run.folder, METRIC)
 
 
 def _transfer(home: Path, output: Path, languages: Sequence[str]) -> None:
     """Fine-tunes each ticket on each language, with random masks of the same density beside them."""
-    from lnsub.tickets.finding import find_tickets
-    from lnsub.transfer.runner import Transfer
-
     tickets = [str(RunFolder.of(output, TASK, language, SEED).ticket(TRANSFERRED)) for language in languages]
     Transfer(
         output / "transfer",
-        [f"--config={home / 'demo.yaml'}", *_embedded(home)],
+        _config(home, output, languages[0]),
         find_tickets(tickets),
         list(languages),
         seeds=[SEED],
@@ -116,9 +118,16 @@ def _transfer(home: Path, output: Path, languages: Sequence[str]) -> None:
     ).run()
 
 
-def _embedded(home: Path) -> list[str]:
-    """The settings that name the embedded model and data."""
-    return [f"--model.base_model={home / 'model'}", f"--data.init_args.dataset={home / 'data'}"]
+def _config(home: Path, output: Path, language: str) -> RunConfig:
+    """The settings of one language's run, with the embedded model and data."""
+    settings = {
+        "model.base_model": home / "model",
+        "data.init_args.dataset": home / "data",
+        "data.init_args.language": language,
+        "seed_everything": SEED,
+        "output": output,
+    }
+    return RunConfig.parse([f"--config={home / 'demo.yaml'}", *(f"--{key}={value}" for key, value in settings.items())])
 
 
 def _rounds(folder: RunFolder) -> list[Record]:

@@ -128,7 +128,6 @@ def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:
     names = [name for name, weight in module.named_parameters() if id(weight) in prunable]
     rewound = all(torch.equal(state[name], here[name]) for name in names)
     module.load_state_dict(state)
-    module.subnet.sync()
     if module.subnet.mask != before:
         raise UserError(
             f"{path} is of a fit under another mask (sparsity {module.subnet.mask.sparsity:.4f}) than that of ticket "
@@ -139,7 +138,6 @@ def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:
             f"{path} holds theta_0 and no trained weights, as it was written between two rounds: let the fit "
             "finish, or export without --checkpoint"
         )
-    module.subnet.apply()
     records = [r for r in read(path.parent.parent / FILE_NAME) if r.ticket == ticket.checksum]
     return Training(path.name, step, records)
 

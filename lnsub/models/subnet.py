@@ -1,12 +1,11 @@
 """The sub-network of a live model: which weights are prunable, the mask on them, and the way back to theta_0.
 
 The only file that touches a live model's weights. A mask lives in the model as one boolean buffer per prunable matrix,
-``weight_mask`` beside ``weight``; parameters keep their own names, so checkpoints stay plain.
+``weight_mask`` beside ``weight``. Parameters keep their own names, so checkpoints stay plain.
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -17,7 +16,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from lnsub.common.errors import UserError
 from lnsub.pruning.masks import Mask
-from lnsub.pruning.sharding import local, shared_like, whole
+from lnsub.pruning.sharding import local, sharded_like, whole
 
 _BUFFER = "weight_mask"
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of a weight
@@ -25,7 +24,7 @@ _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of 
 Weights = dict[str, Tensor]
 """A model's parameters and buffers by name, detached from the model: what a rewind goes back to.
 
-Of a model that is shared out among processes, each rank holds its own rows.
+Of a sharded model, each rank holds its own rows. :meth:`Subnet.prunable_of` picks the prunable weights.
 """
 
 
@@ -61,6 +60,13 @@ def prunable(model: nn.Module) -> dict[str, nn.Linear]:
     return dict(sorted(found.items()))
 
 
+def _base_prefix(model: nn.Module) -> str:
+    """What precedes a base model's names in the whole model: ``bert.``; nothing where the model is its own base."""
+    base = getattr(model, "base_model", model)
+    name = next(name for name, module in model.named_modules() if module is base)
+    return f"{name}." if name else ""
+
+
 def _blocks(model: nn.Module) -> list[nn.Module]:
     """The blocks that the model repeats: what is in its outermost lists of modules."""
     found: list[nn.Module] = []
@@ -72,26 +78,12 @@ def _blocks(model: nn.Module) -> list[nn.Module]:
     return found
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How far a ticket's parameters and a model's agree.
-
-    Attributes:
-        shared: parameters that both have; the mask is applied to these.
-        only_ticket: in the ticket, not in the model (XNLI's pooler in a tagger, say); left out.
-        only_model: in the model, not in the ticket; left dense.
-    """
-
-    shared: tuple[str, ...]
-    only_ticket: tuple[str, ...]
-    only_model: tuple[str, ...]
-
-
 class Subnet:
     """A model's prunable weights under a mask.
 
     Making one puts an all-kept mask buffer beside every prunable weight of ``model``. The buffers are saved in
-    checkpoints and follow the model from device to device.
+    checkpoints and follow the model from device to device. Pruned weights are exactly 0 after every method here, and
+    after every ``load_state_dict`` of the model or of a module that holds it, which may bring another mask.
 
     Args:
         model: a Hugging Face model with its task head.
@@ -103,20 +95,22 @@ class Subnet:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
+        self._base_prefix = _base_prefix(model)
         self._linears = prunable(model)
-        self._dense = True
-        self._shared = False
+        self._dense: bool | None = True  # whether all is kept on this rank; None: not known
+        self._sharded = False
         for name, linear in self._linears.items():
             if hasattr(linear, _BUFFER):
                 raise ValueError(f"{name} carries a mask already; a model can be one Subnet only.")
             linear.register_buffer(_BUFFER, torch.ones_like(linear.weight, dtype=torch.bool), persistent=True)
+            linear.register_load_state_dict_post_hook(self._on_load)
 
     def shard(self, mesh: DeviceMesh, compute: torch.dtype | None = None) -> None:
-        """Shares the model out among processes: FSDP2, by torch's ``fully_shard``.
+        """Shards the model over processes: FSDP2, by torch's ``fully_shard``.
 
         Every rank is left with some rows of each parameter, and with the same rows of its mask, gradient and optimizer
-        state. A block's parameters are gathered while the block computes, those outside of all blocks while the model
-        does. A second call does nothing. Parameters are replaced by others: make the optimizer afterwards.
+        state. A block's parameters are gathered while the block computes, those outside all blocks while the model
+        does. A second call does nothing. Parameters are replaced: make the optimizer afterwards.
 
         Args:
             mesh: the processes, in one dimension; each holds the whole model, the same as the others.
@@ -124,19 +118,19 @@ class Subnet:
                 optimizer state keep their dtype. Autocast instead would hold a copy of the whole model until the
                 backward pass.
         """
-        if self._shared:
+        if self._sharded:
             return
         policy = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=compute and torch.float32)
         blocks = _blocks(self._model)
         inside = {module for block in blocks for module in block.modules()}
-        # The pooler apart too: what is left to the whole model stays gathered after a forward pass without a backward.
+        # The pooler apart too: what the whole model gathers stays gathered after a forward pass without a backward.
         for module in [*blocks, *(linear for linear in self._linears.values() if linear not in inside)]:
             fully_shard(module, mesh=mesh, mp_policy=policy)
         fully_shard(self._model, mesh=mesh, mp_policy=policy)
         for linear in self._linears.values():
             # fully_shard leaves buffers as they are.
-            linear.register_buffer(_BUFFER, shared_like(self._buffer(linear), linear.weight), persistent=True)
-        self._shared = True
+            linear.register_buffer(_BUFFER, sharded_like(self._buffer(linear), linear.weight), persistent=True)
+        self._sharded = True
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:
@@ -162,32 +156,8 @@ class Subnet:
         Raises:
             ValueError: the names or shapes differ.
         """
-        if mask.shapes != self.shapes:
-            odd = sorted(set(mask.shapes.items()) ^ set(self.shapes.items()))[:2]
-            raise ValueError(f"The mask does not fit the model: names or shapes differ, for example {odd}.")
-        for name, linear in self._linears.items():
-            buffer = self._buffer(linear)
-            buffer.copy_(shared_like(mask[name], buffer))
-        self.sync()
-        self.apply()
-
-    def fit(self, names: Collection[str]) -> Fit:
-        """Tells which of a ticket's parameter ``names`` the model has."""
-        here, there = set(self._linears), set(names)
-        return Fit(tuple(sorted(here & there)), tuple(sorted(there - here)), tuple(sorted(here - there)))
-
-    def sync(self) -> None:
-        """Looks at the mask buffers again after they were filled from outside, by a checkpoint say."""
-        self._dense = all(bool(local(self._buffer(linear)).all()) for linear in self._linears.values())
-
-    @torch.no_grad()
-    def apply(self) -> None:
-        """Sets every pruned weight to exactly 0."""
-        for linear in self._linears.values():
-            # The bits of a weight, as an integer, times 0 or 1: NaN and negative weights become plain 0 too, and it
-            # takes a fraction of masked_fill_'s time.
-            weight = local(linear.weight.detach())
-            weight.view(_INTEGERS[weight.itemsize]).mul_(local(self._buffer(linear)).view(torch.uint8))
+        self._copy_to_buffers(mask)
+        self._mask_weights()
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
@@ -196,7 +166,7 @@ class Subnet:
         With the weights masked once, this equals masking them again in every forward pass: gradients, their norm,
         Adam's moments and decoupled weight decay of a pruned weight all stay 0, and so does the weight.
         """
-        if self._dense:
+        if self._all_kept:
             return
         for linear in self._linears.values():
             if linear.weight.grad is not None:
@@ -204,10 +174,10 @@ class Subnet:
                 local(linear.weight.grad).mul_(local(self._buffer(linear)).view(torch.uint8))
 
     def snapshot(self) -> Weights:
-        """Copies all parameters and buffers of the model to the CPU, masks left out.
+        """Copies all parameters and buffers of the model to the CPU, except for the masks.
 
-        What is taken is the whole model, not only what can be pruned: a rewind puts embeddings, norms and biases back
-        too. At mBERT size this is 711 MB.
+        The whole model is copied, not only what can be pruned: a rewind restores embeddings, norms and biases too. At
+        mBERT size this is 711 MB.
         """
         return {
             name: tensor.detach().to("cpu", copy=True)
@@ -215,34 +185,43 @@ class Subnet:
             if not name.endswith(f".{_BUFFER}")
         }
 
+    def prunable_of(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Picks the prunable weights from a snapshot, by name in the bare base model as :attr:`weights` has them."""
+        return {name: weights[f"{self._base_prefix}{name}"] for name in self._linears}
+
     @torch.no_grad()
-    def rewind(self, weights: Mapping[str, Tensor], *, base: bool = True, head: bool = True) -> None:
-        """Puts the model back to ``weights`` under its current mask.
+    def rewind(
+        self, weights: Mapping[str, Tensor], *, mask: Mask | None = None, base: bool = True, head: bool = True
+    ) -> None:
+        """Restores ``weights``, under the current mask or a new one.
 
         Values are copied, never aliased, so that a snapshot serves any number of rewinds.
 
         Args:
-            weights: from :meth:`snapshot`; of a model that is shared out, also from before that.
-            base: put the base model back; with False it keeps its trained values.
-            head: put the task head back, likewise.
+            weights: from :meth:`snapshot`; of a sharded model, also from before it was sharded.
+            mask: the mask to set, as :meth:`set_mask` does, but masking only once; None keeps the current one.
+            base: restore the base model; with False it keeps its trained values.
+            head: restore the task head; likewise.
 
         Raises:
-            ValueError: the names differ from the model's.
+            ValueError: the names differ from the model's, or the mask does not fit.
         """
         here = {n: t for n, t in self._model.state_dict(keep_vars=True).items() if not n.endswith(f".{_BUFFER}")}
         if here.keys() != weights.keys():
             raise ValueError(f"These weights are another model's: {sorted(here.keys() ^ weights.keys())[:2]} differ.")
-        in_base = self._base_names()
+        if mask is not None:
+            self._copy_to_buffers(mask)
         for name, tensor in here.items():
-            if base if name in in_base else head:
-                tensor.copy_(shared_like(weights[name], tensor))
-        self.apply()
+            if base if self._in_base(name) else head:
+                tensor.copy_(sharded_like(weights[name], tensor))
+        if base or mask is not None:
+            self._mask_weights()
 
     def fingerprint(self) -> str:
         """SHA-256 over the prunable weights inside the blocks, by name, shape and float32 value.
 
         Two runs that start from one checkpoint agree on it whatever their task and seed. So the pooler is left out:
-        some tasks' models have none, and some checkpoints lack it, in which case the seed sets its values.
+        some tasks' models have none, and where the checkpoint lacks it, the seed sets its values.
         """
         digest = hashlib.sha256()
         for name, linear in self._linears.items():
@@ -252,13 +231,45 @@ class Subnet:
                 digest.update(values.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def _base_names(self) -> set[str]:
-        """Names, in the whole model, of what belongs to the base model and not to the task head."""
-        base = getattr(self._model, "base_model", self._model)
-        if base is self._model:  # a seq2seq model is its own base; what is not in its stacks is the output layer
-            return {n for n in self._model.state_dict() if not n.startswith("lm_head.")}
-        prefix = next(name for name, module in self._model.named_modules() if module is base)
-        return {name for name in self._model.state_dict() if name.startswith(f"{prefix}.")}
+    def _copy_to_buffers(self, mask: Mask) -> None:
+        if mask.shapes != self.shapes:
+            odd = sorted(set(mask.shapes.items()) ^ set(self.shapes.items()))[:2]
+            raise ValueError(f"The mask does not fit the model: names or shapes differ, for example {odd}.")
+        for name, linear in self._linears.items():
+            buffer = self._buffer(linear)
+            buffer.copy_(sharded_like(mask[name], buffer))
+        self._dense = None
+
+    def _on_load(self, linear: nn.Module, incompatible_keys: object) -> None:
+        """Takes the mask that was loaded into one layer; strategies for sharded models load layer by layer."""
+        self._dense = None
+        self._mask_weight(cast(nn.Linear, linear))
+
+    @property
+    def _all_kept(self) -> bool:
+        """Whether this rank prunes nothing."""
+        if self._dense is None:
+            kept = torch.stack([local(self._buffer(linear)).all() for linear in self._linears.values()])
+            self._dense = bool(kept.all())  # one wait for the device, not one per matrix
+        return self._dense
+
+    def _mask_weights(self) -> None:
+        if not self._all_kept:
+            for linear in self._linears.values():
+                self._mask_weight(linear)
+
+    @torch.no_grad()
+    def _mask_weight(self, linear: nn.Linear) -> None:
+        """Sets every pruned weight of a layer to exactly 0."""
+        # The bits of a weight, as an integer, times 0 or 1: NaN and negative weights become plain 0 too, and it takes
+        # a fraction of masked_fill_'s time.
+        weight = local(linear.weight.detach())
+        weight.view(_INTEGERS[weight.itemsize]).mul_(local(self._buffer(linear)).view(torch.uint8))
+
+    def _in_base(self, name: str) -> bool:
+        """Whether a name in the whole model belongs to the base model and not to the task head."""
+        # A seq2seq model is its own base; what is not in its stacks is the output layer.
+        return name.startswith(self._base_prefix) if self._base_prefix else not name.startswith("lm_head.")
 
     @staticmethod
     def _buffer(linear: nn.Linear) -> Tensor:
@@ -266,10 +277,10 @@ class Subnet:
 
 
 def gathered(weights: Weights) -> Weights:
-    """Makes a snapshot of a model that is shared out among processes whole, for a file; all ranks call it together.
+    """Gathers a sharded model's snapshot, for a file; all ranks call it together.
 
     Returns:
-        The weights, on the CPU; on ranks other than 0, which write no files, without those that were shared out.
+        The whole weights, on the CPU; on ranks other than 0, which write no files, without those that are sharded.
     """
     found = {}
     for name, tensor in weights.items():

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lnsub.common.lookup import lookup
 from lnsub.pruning.masks import generator_for
-from lnsub.pruning.sharding import shared_like
+from lnsub.pruning.sharding import sharded_like
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def random(inputs: ScoreInputs) -> Mapping[str, Tensor]:
     for name, weight in inputs.weights.items():
         # Drawn on the CPU, so that the numbers do not depend on the device. rand() is in [0, 1).
         uniform = torch.rand(weight.shape, generator=generator_for("random", inputs.seed, name), dtype=torch.float32)
-        scores[name] = shared_like(uniform.neg_().add_(1.0), weight).to(weight.device)
+        scores[name] = sharded_like(uniform.neg_().add_(1.0), weight).to(weight.device)
     return scores
 
 

@@ -19,7 +19,7 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def shared_like(tensor: Tensor, other: Tensor) -> Tensor:
+def sharded_like(tensor: Tensor, other: Tensor) -> Tensor:
     """Shares ``tensor`` out as ``other`` is, without communication.
 
     Args:

@@ -44,6 +44,14 @@ class Accuracy(Metric):
         return self.correct.double() / self.total.clamp(min=1)
 
 
+class TokenAccuracy(Accuracy):
+    """Share of counted positions that are predicted right, whichever example they are in."""
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Counts one batch."""
+        super().update(logits.flatten(0, -2), labels.flatten())
+
+
 class CrossEntropy(Metric):
     """Mean cross-entropy in nats over all counted positions: the sum divided by the count, not a mean of means."""
 

@@ -22,7 +22,7 @@ from lnsub.common.errors import UserError
 from lnsub.data.batching import IGNORED
 from lnsub.data.cache import Encoded, Encoder
 from lnsub.models.pretrained import Init, load_config, load_model, load_tokenizer
-from lnsub.tasks.labels import label_reader
+from lnsub.tasks.labels import label_names, label_reader, labelled
 from lnsub.tasks.metrics import Accuracy
 from lnsub.tasks.task import LanguageDataModule, Task, model_inputs
 
@@ -48,14 +48,8 @@ class XNLITask(Task):
         """Loads an encoder with a classifier of 3 labels, or an encoder-decoder as it is; see :meth:`Task.build`."""
         if load_config(base_model).is_encoder_decoder:
             return load_model(AutoModelForSeq2SeqLM, base_model, init=init, attention=attention)
-        return load_model(
-            AutoModelForSequenceClassification,
-            base_model,
-            init=init,
-            attention=attention,
-            id2label=dict(enumerate(LABELS)),
-            label2id={label: i for i, label in enumerate(LABELS)},
-        )
+        names = label_names(LABELS)
+        return load_model(AutoModelForSequenceClassification, base_model, init=init, attention=attention, **names)
 
     def forward(self, model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
         """Runs the model.
@@ -136,15 +130,7 @@ class XNLI(LanguageDataModule):
             kept = [i for i in range(len(numbers)) if premises[i].strip() or hypotheses[i].strip()]
             if len(kept) < len(numbers):
                 left_out["rows without any text"] += len(numbers) - len(kept)
-            columns = {
-                key: [encoded[key][i] for i in kept] for key in ("input_ids", "token_type_ids") if key in encoded
-            }
-            return {
-                **columns,
-                "labels": [labels[i] if words is None else words[labels[i]] for i in kept],
-                "length": [len(encoded["input_ids"][i]) for i in kept],
-                "index": [numbers[i] for i in kept],
-            }
+            return labelled(encoded, labels if words is None else [words[label] for label in labels], numbers, kept)
 
         return encode
 

@@ -13,7 +13,8 @@ from typing_extensions import override
 from lnsub.common.signals import EXIT_STATUS
 from lnsub.runs.folder import RunFolder
 from lnsub.tracking.client import one_line, run_id, start, wanted_mode
-from lnsub.tracking.settings import RunCard, WandbSettings
+from lnsub.tracking.settings import RunCard
+from lnsub.training.config import WandbSettings
 
 log = logging.getLogger(__name__)
 

@@ -1,17 +1,18 @@
 """The callback that tells the W&B logger what a trainer's loggers are not told: rounds, tickets, how a run ended."""
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
 
 from lnsub.common.signals import Preempted
 from lnsub.tickets.ticket import Ticket
 from lnsub.tracking.artifacts import base_artifact, ticket_artifact
 from lnsub.tracking.logger import RunWandbLogger
+from lnsub.training.callbacks import RunCallback
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
 
 
-class WandbRounds(Callback):
+class WandbRounds(RunCallback):
     """Logs what goes into a run, what comes out of it, and which round its training curves belong to.
 
     Args:
@@ -46,7 +47,8 @@ class WandbRounds(Callback):
         """Notes that a signal stopped the run, which is no failure."""
         self._preempted = isinstance(exception, Preempted)
 
-    def close(self, trainer: Trainer, *, failed: bool = False) -> None:
+    @override
+    def on_run_end(self, trainer: Trainer, *, failed: bool) -> None:
         """Ends the run on W&B: as finished, failed, or preempted.
 
         Args:

@@ -1,25 +1,8 @@
 """Where a run is logged on W&B, and what it is called there. Needs neither wandb nor torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-
-
-@dataclass
-class WandbSettings:
-    """Where on Weights & Biases a run is logged.
-
-    Attributes:
-        project: the project.
-        entity: the team or user; None: your default.
-        group: the group that runs are compared in; None: the task's name.
-        tags: tags of the run.
-    """
-
-    project: str = "lnsub"
-    entity: str | None = None
-    group: str | None = None
-    tags: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,8 @@
 """Callbacks of a whole run, which may have many fits."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from lightning.pytorch import Callback, Trainer
 
 
@@ -13,3 +16,16 @@ class RunCallback(Callback):
             trainer: the run's.
             failed: whether an error or a signal ended it.
         """
+
+
+@contextmanager
+def announced_end(trainer: Trainer) -> Iterator[None]:
+    """Tells the trainer's callbacks of the end of a run, which is what happens inside."""
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        for callback in trainer.callbacks:
+            if isinstance(callback, RunCallback):
+                callback.on_run_end(trainer, failed=failed)

@@ -5,16 +5,10 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
-<<<<<<< HEAD
 from lnsub.common.errors import UserError
 from lnsub.runs.folder import RunFolder
 from lnsub.tasks.task import LanguageDataModule
-from lnsub.training.callbacks import RunCallback
-=======
-from lnsub.runs.folder import RunFolder
-from lnsub.runs.records import Record
-from lnsub.tasks.task import LanguageDataModule
->>>>>>> tasks
+from lnsub.training.callbacks import announced_end
 from lnsub.training.checkpoints import EVERY_N_STEPS, Checkpoints
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
@@ -51,17 +45,11 @@ def fit(
         raise UserError("A fit records its validation metrics: trainer.limit_val_batches must not be 0.")
     Checkpoints(RunFolder(Path(trainer.default_root_dir)), checkpoint_every_n_steps).attach(trainer)
     imp = next((callback for callback in trainer.callbacks if isinstance(callback, IMPCallback)), None)
-    failed = True
-    try:
+    with announced_end(trainer):
         if imp is not None:
             run_rounds(imp, trainer, module, datamodule, length)
         else:
             _fine_tune(trainer, module, datamodule, length)
-        failed = False
-    finally:
-        for callback in trainer.callbacks:
-            if isinstance(callback, RunCallback):
-                callback.on_run_end(trainer, failed=failed)
 
 
 def _fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, length: Length) -> None:

@@ -4,28 +4,19 @@ Frankle & Carbin (2019), https://arxiv.org/abs/1803.03635; for pre-trained encod
 https://arxiv.org/abs/2007.12223. :mod:`lnsub.training.rounds` is the loop.
 """
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 
 from lnsub.common.errors import UserError
 from lnsub.models.subnet import Weights, gathered
+from lnsub.pruning.masks import Mask
 from lnsub.pruning.schedules import sparsities as scheduled
 from lnsub.pruning.scores import SCORES, ScoreInputs, score
 from lnsub.pruning.selection import select
-<<<<<<< HEAD
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.tickets.provenance import Provenance
 from lnsub.tickets.ticket import Ticket
-=======
-from lnsub.runs.folder import RunFolder
-from lnsub.runs.records import Record
-from lnsub.tasks.task import LanguageDataModule
-from lnsub.tickets.ticket import Provenance, Ticket
-from lnsub.training.checkpoints import Checkpoints
->>>>>>> tasks
 from lnsub.training.gradients import loss_gradients
 from lnsub.training.module import SubnetModule
 from lnsub.training.ranks import check_agreement
@@ -174,11 +165,11 @@ class IMPCallback(Callback):
 
     def prune(
         self, trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, metrics: dict[str, float]
-    ) -> Ticket:
-        """Puts the next round's mask on the model, the same on every rank, and returns it as a ticket."""
+    ) -> tuple[Ticket, Mask]:
+        """Selects the next round's mask, the same on every rank, and returns it, also as a ticket."""
         weights = {name: weight.detach() for name, weight in module.subnet.weights.items()}
         needs = SCORES[self.score]
-        init = _by_base_name(self._theta_0, weights) if needs.needs_init else None
+        init = module.subnet.prunable_of(self._theta_0) if needs.needs_init else None
         gradients = None
         if needs.needs_gradients:
             gradients = loss_gradients(trainer, module, datamodule, self.score_batches)
@@ -203,35 +194,22 @@ class IMPCallback(Callback):
             ),
         )
         check_agreement(trainer, ticket.checksum)
-        module.subnet.set_mask(mask)
-        return ticket
+        return ticket, mask
 
-    def start_next_round(self, trainer: Trainer, module: SubnetModule, ticket: Ticket | None) -> None:
-        """Counts a round as done, and rewinds the weights that the ticket of the next one keeps.
+    def start_next_round(self, trainer: Trainer, module: SubnetModule, pruned: tuple[Ticket, Mask] | None) -> None:
+        """Counts a round as done, and rewinds the weights that the next one's mask keeps.
 
         Args:
             trainer: the run's.
-            module: the model, under the ticket's mask.
-            ticket: None after the last round, whose weights stay as trained.
+            module: the model.
+            pruned: of :meth:`prune`; None after the last round, whose weights stay as trained.
         """
         self.round += 1
         self.first_epoch, self.first_step = trainer.current_epoch, trainer.global_step
-        if ticket is None:
+        if pruned is None:
             return
+        ticket, mask = pruned
         self.checksum = ticket.checksum
-        head = self.head == "reinit"
-        if self.rewind == "none":
-            module.subnet.rewind(self._theta_0, base=False, head=head)
-        elif self.rewind == "init":
-            module.subnet.rewind(self._theta_0, head=head)
-        else:
-            assert self._rewind_weights is not None
-            module.subnet.rewind(self._rewind_weights, head=head)
-
-
-def _by_base_name(weights: Weights, names: Iterable[str]) -> dict[str, Tensor]:
-    """Picks prunable weights, by their names in the bare base model, from a snapshot of the whole model."""
-    found = {}
-    for name in names:
-        found[name] = next(t for full, t in weights.items() if full == name or full.endswith(f".{name}"))
-    return found
+        target = self._rewind_weights if self.rewind == "step" else self._theta_0
+        assert target is not None
+        module.subnet.rewind(target, mask=mask, base=self.rewind != "none", head=self.head == "reinit")

@@ -14,9 +14,9 @@ from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
 from lnsub.common.errors import UserError
 from lnsub.data.batching import IGNORED
+from lnsub.models.apply import apply_ticket
 from lnsub.models.compiling import Mode, check_can_compile, compile_for_training
 from lnsub.models.subnet import Subnet
-from lnsub.models.ticket_masks import check_fit, mask_of
 from lnsub.tasks.task import Task
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.ranks import part_of_all
@@ -146,8 +146,7 @@ class SubnetModule(LightningModule):
         """Puts a ticket's mask on the model: on the parameters that both have."""
         if self.init == "pretrained":
             ticket.check_base(self.fingerprint, self.base_model)
-        fit = check_fit(ticket, self.subnet, self.base_model)
-        self.subnet.set_mask(mask_of(ticket, self.subnet))
+        fit = apply_ticket(ticket, self.subnet, self.base_model)
         log.info(
             f"Ticket of {ticket.provenance.task}/{ticket.provenance.language} at sparsity "
             f"{ticket.provenance.sparsity}: applied to {len(fit.shared)} matrices"
@@ -226,10 +225,6 @@ class SubnetModule(LightningModule):
                 sharded=isinstance(self.trainer.strategy, ShardedStrategy),
                 accumulated=self.trainer.accumulate_grad_batches,
             )
-
-    def on_train_start(self) -> None:
-        """Looks at the masks, which a checkpoint may have filled."""
-        self.subnet.sync()
 
     def on_train_epoch_start(self) -> None:
         """Makes an epoch's dropout a function of seed, epoch and rank alone, so that it does not depend on restarts."""

@@ -1,15 +1,16 @@
-"""What jsonargparse says of a setting it does not take, in one line: which setting, why, and the right one beside it."""
+"""What jsonargparse says of a setting it does not take, in one line: which setting, why, and what it may have been."""
 
 import re
+from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from inspect import signature
 
-from jsonargparse import ArgumentError, ArgumentParser, NSKeyError
+from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
 from lnsub.common.errors import UserError
+from lnsub.common.lookup import did_you_mean
 from lnsub.tasks import data_modules
 
 _UNKNOWN = re.compile(
@@ -33,7 +34,7 @@ def explained(parser: ArgumentParser) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (ArgumentError, NSKeyError) as error:
+    except (ArgumentError, KeyError) as error:
         for cause in _chain(error):  # what a class's __init__ refuses comes wrapped
             if isinstance(cause, UserError):
                 raise cause from error
@@ -51,8 +52,7 @@ def _line(text: str, prog: str) -> str:
     unknown, value = _UNKNOWN.search(text), _VALUE.search(text)
     if unknown and not (value and value.start() < unknown.start()):
         key = next(group for group in unknown.groups() if group)
-        close = get_close_matches(key.split(".")[-1], _settings(), 1, cutoff=0.6)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = did_you_mean(key.split(".")[-1], _settings())
         return f"there is no setting {key}{hint}; `{prog} --help` lists them."
     if value:
         return f"{value.group(1)}: {_plain(value.group(2))}"

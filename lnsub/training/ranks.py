@@ -29,15 +29,6 @@ from lnsub.common.errors import RunError
 from lnsub.common.locks import claimed
 from lnsub.common.signals import EXIT_STATUS
 from lnsub.training.lightning_internals import rank_timeout, set_rank_timeout, watch_launches
-import random
-from typing import Any
-import numpy as np
-import torch
-import torch.distributed as dist
-from lightning.pytorch import LightningModule, Trainer
-from torch.nn.parallel import DistributedDataParallel
-from lnsub.data.batching import ResumableLoader
-from lnsub.training.module import SubnetModule
 
 RANK_TIMEOUT = 30.0
 """Minutes that a rank waits for the others, unless told otherwise; rank 0 may tokenise data meanwhile."""
@@ -53,7 +44,7 @@ _children: list[Popen[Any]] = []
 """The ranks that this process has started."""
 
 
-def set_up(trainer: Trainer, minutes: float) -> None:
+def set_up_ranks(trainer: Trainer, minutes: float) -> None:
     """Has a trainer's ranks give up after some time, and has the process that starts them watch them.
 
     Args:

@@ -43,10 +43,10 @@ def run_rounds(
         after = (imp.first_epoch, imp.first_step)
         seconds = fit_once(trainer, module, datamodule, length, checkpoint, after=after, part=part, parts=parts)
         metrics = measure(trainer, module, datamodule)
-        ticket = None if imp.in_last_round else imp.prune(trainer, module, datamodule, metrics)
-        _write(imp, trainer, module, datamodule, metrics, seconds, ticket)
-        imp.start_next_round(trainer, module, ticket)
-        if ticket or imp.keep_checkpoint:
+        pruned = None if imp.in_last_round else imp.prune(trainer, module, datamodule, metrics)
+        _write(imp, trainer, module, datamodule, metrics, seconds, pruned[0] if pruned else None)
+        imp.start_next_round(trainer, module, pruned)
+        if pruned or imp.keep_checkpoint:
             checkpoints.save(trainer)
         checkpoint = None
     checkpoints.finish(trainer, keep=imp.keep_checkpoint)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lnsub.common.files import replacing
 from lnsub.common.locks import LOCK_NAME
 from lnsub.runs.folder import RunFolder
 from lnsub.runs.records import read
@@ -39,16 +40,14 @@ class CellFolder(RunFolder):
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
-            return f"{self.failure} is not readable any more"
+            return f"{self.failure} cannot be read"
 
     def fail(self, reason: str, traceback: str | None = None) -> None:
         """Notes why the cell failed; the traceback too where it looks like a bug."""
-        self.path.mkdir(parents=True, exist_ok=True)
         time = datetime.now(UTC).isoformat(timespec="seconds")
         text = json.dumps({"reason": reason, "traceback": traceback, "time": time}, ensure_ascii=False, indent=1)
-        part = self.failure.with_suffix(".partial")
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(self.failure)
+        with replacing(self.failure) as file:
+            file.write(f"{text}\n".encode())
 
     def measured(self, kind: str, metrics: Collection[str]) -> set[tuple[str, str]]:
         """Tells what is recorded whole.

@@ -3,7 +3,7 @@
 Cells do not depend on one another, but for the one-shot masks, which are made of dense cells. So they can run in one
 process, one after another, or each in a process of its own: every cell has its own folder, and what several share is
 written by one at a time, whole or not at all. A cell's records are written together at its end; an
-interrupted cell goes on from its last checkpoint.
+interrupted cell is resumed from its last checkpoint.
 """
 
 import gc
@@ -15,22 +15,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch import Trainer
 from rich.console import Console
 
-from lnsub.cli.training import keep_settings
 from lnsub.common.error_messages import one_line
 from lnsub.common.errors import RunError, UserError
 from lnsub.common.locks import claimed
 from lnsub.common.signals import Preempted
 from lnsub.runs.records import Record, read
+from lnsub.runs.settings import keep_settings
 from lnsub.tickets.finding import FoundTicket
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.checkpoints import Checkpoints
+from lnsub.training.config import RunConfig
 from lnsub.training.preemption import leave
-from lnsub.training.ranks import detecting_lost_ranks
+from lnsub.training.ranks import claimed_by_run, detecting_lost_ranks
 from lnsub.transfer.baseline_masks import random_ticket
-from lnsub.transfer.cell_fit import CellFit
+from lnsub.transfer.cell_fit import CellFit, left_out
 from lnsub.transfer.cell_folder import CellFolder
 from lnsub.transfer.cell_progress import CellProgress
 from lnsub.transfer.cells import Cell, plan
@@ -54,7 +57,7 @@ class Transfer:
 
     Args:
         output: the folder for all of it; see :mod:`lnsub.transfer.cell_folder`.
-        settings: the configuration, as options of `lnsub fit`: ``--config`` and settings beside it.
+        config: the settings of all cells; what differs from cell to cell is replaced, and IMP left out.
         tickets: from :func:`lnsub.tickets.finding.find_tickets`.
         languages: the targets.
         seeds: of the fine-tunings; None: the configuration's.
@@ -64,14 +67,14 @@ class Transfer:
         keep_checkpoints: keep each cell's trained weights in ``checkpoints/last.ckpt``.
 
     Raises:
-        UserError: the configuration does not parse, or another one was used in this folder; see also
+        UserError: another configuration was used in this folder; see also
             :func:`lnsub.transfer.cells.plan`.
     """
 
     def __init__(
         self,
         output: Path,
-        settings: Sequence[str],
+        config: RunConfig,
         tickets: Sequence[FoundTicket],
         languages: Sequence[str],
         *,
@@ -85,13 +88,14 @@ class Transfer:
             raise UserError("Name at least one language: --languages fr,ur.")
         self.output = output
         self.languages = tuple(dict.fromkeys(languages))
-        self.fit = CellFit(settings, self.languages[0])
+        self.fit = CellFit(config)
         self.cells = plan(
             tickets, self.fit.task.name, self.languages, seeds or [self.fit.seed], baselines, zero_shot=zero_shot
         )
         self._splits = ("validation", "test") if test else ("validation",)
         self._keep_checkpoints = keep_checkpoints
         self._failed_here: dict[str, str] = {}
+        self._trainer: Trainer | None = None  # of the cell at hand
         if self._settings_file.exists():
             keep_settings(self._settings_file, self.fit.shared_settings())
 
@@ -189,7 +193,7 @@ class Transfer:
                     if not self._take(self.cells[number - 1], progress):
                         elsewhere.append(number)
             except Preempted as stop:
-                leave(self.fit.__dict__.get("trainer"), stop)
+                leave(self._trainer, stop)
                 raise
             finally:
                 progress.close()
@@ -200,9 +204,9 @@ class Transfer:
         """Runs a cell if no other process has it or has done it meanwhile; tells whether it was free."""
         progress.start(cell.title)
         folder = self.folder(cell)
-        with _claimed_for_all_ranks(folder.path) as ours:
+        with claimed_by_run(folder.path) as ours:
             if not ours:
-                progress.finish("another process is at it", run=False)
+                progress.finish("in use by another process", run=False)
             elif rank_zero_only.rank == 0 and self.state(cell) == "done":
                 progress.finish("done by another process", run=False)
             else:
@@ -222,7 +226,10 @@ class Transfer:
             reason = line or f"{type(error).__name__}: {' '.join(str(error).split())}"
             said = f"failed: {reason}"
         # Outside of the handler, whose exception keeps the cell's tensors alive.
-        self.fit.release()
+        self._trainer = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
         if reason:
             self._failed_here[cell.id] = reason
             if rank_zero_only.rank == 0:
@@ -236,20 +243,21 @@ class Transfer:
         ticket = self._ticket(cell, progress)
         if Checkpoints(folder).newest() is None and rank_zero_only.rank == 0:
             folder.clear()
-        self.fit.build(cell, folder, ticket)
-        with detecting_lost_ranks(self.fit.trainer):
-            records, unusable = self.fit.fit_and_measure(cell, self._to_measure(cell), [progress])
-        checkpoints = Checkpoints.of(self.fit.trainer)
+        run = self.fit.set_up(cell, folder, ticket)
+        self._trainer = run.trainer
+        with detecting_lost_ranks(run.trainer):
+            found, unusable = self.fit.fit_and_measure(run, cell, self._to_measure(cell), [progress])
+        checkpoints = Checkpoints.of(run.trainer)
         if self._keep_checkpoints:
-            checkpoints.save(self.fit.trainer, weights_only=True)
-        self.fit.prune_once(cell, self._masks)
+            checkpoints.save(run.trainer, weights_only=True)
+        self.fit.prune_once(run, cell, self._masks)
         if rank_zero_only.rank == 0:
-            folder.record(records)
-        checkpoints.finish(self.fit.trainer, keep=self._keep_checkpoints)
+            folder.record(found)
+        checkpoints.finish(run.trainer, keep=self._keep_checkpoints)
         metric = self.fit.task.metric
-        shown = [f"{r.target} {r.split} {metric} {r.value:.4f}" for r in records if r.metric == metric]
+        shown = [f"{r.target} {r.split} {metric} {r.value:.4f}" for r in found if r.metric == metric]
         reason = " ".join(f"{target}: {text}" for target, text in unusable.items())
-        return reason, " · ".join([*shown, *self.fit.left_out(), *([f"failed: {reason}"] if reason else [])])
+        return reason, " · ".join([*shown, *left_out(run.module), *([f"failed: {reason}"] if reason else [])])
 
     def _ticket(self, cell: Cell, progress: CellProgress) -> Path | None:
         """The ticket file that a cell trains under, made first where it is a baseline's."""
@@ -272,7 +280,7 @@ class Transfer:
         language = cell.found.provenance.language
         dense = next(c for c in self.cells if c.prunes and c.language == language and c.seed == cell.seed)
         if not path.exists() and dense.id not in self._failed_here:
-            with _claimed_for_all_ranks(self.folder(dense).path, wait=True):
+            with claimed_by_run(self.folder(dense).path, wait=True):
                 if not path.exists():
                     progress.start(dense.title)
                     self._attempt(dense, self.folder(dense), progress)
@@ -282,18 +290,8 @@ class Transfer:
 
 
 @contextmanager
-def _claimed_for_all_ranks(folder: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Claims a folder once for all processes that run one cell together (DDP): the first one holds it."""
-    if rank_zero_only.rank > 0:
-        yield True
-        return
-    with claimed(folder, wait=wait) as ours:
-        yield ours
-
-
-@contextmanager
 def _few_words() -> Iterator[None]:
-    """Keeps what is said anew for each cell off the screen, W&B's summary included: a cell has one line of its own."""
+    """Keeps what is said for each cell off the screen, W&B's summary included: a cell has one line of its own."""
     remarks = logging.getLogger("lnsub.training.module")
     level = remarks.level
     remarks.setLevel(logging.WARNING)

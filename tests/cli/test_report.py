@@ -28,7 +28,7 @@ def test_the_command_writes_the_page_and_says_so(tmp_path: Path, capsys: pytest.
         (["nowhere"], "There is no folder nowhere"),
         (["."], "holds no records"),
         ([".", "--sparsities", "50,80"], "shares between 0 and 1"),
-        ([".", "--sparsities", "half"], "shares between 0 and 1"),
+        ([".", "--sparsities", "half"], "half"),
         ([".", "--tolerance", "2"], "0.01 for one point"),
         ([".", "-o", "report.pdf"], "ends in .html"),
     ],

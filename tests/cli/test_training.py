@@ -4,46 +4,17 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
 from lnsub.cli.main import OTHERS, TRAINING, main
-from lnsub.cli.training import TrainingCLI
 from lnsub.common.error_messages import one_line
 from lnsub.common.errors import UserError
 from lnsub.runs.records import read
+from lnsub.tasks import data_modules
 from lnsub.version import __version__
-
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-
-
-def arguments(bert: str, data: Path, output: Path, **settings: object) -> list[str]:
-    """`fit` of the real Urdu config, with everything that is large replaced."""
-    values: dict[str, object] = {
-        "config": next(path for path in CONFIGS if path.stem == "wikiann_ur"),
-        "model.base_model": bert,
-        "data.init_args.dataset": data,
-        "data.init_args.language": "en",
-        "data.init_args.batch_size": 8,
-        "data.init_args.max_length": 32,
-        "data.init_args.num_workers": 0,
-        "trainer.accelerator": "cpu",
-        "trainer.max_epochs": 1,
-        "trainer.callbacks.sparsities": "[0.3,0.6]",
-        "output": output,
-        **settings,
-    }
-    return ["fit", *(f"--{key}={value}" for key, value in values.items())]
-
-
-def said(capsys: pytest.CaptureFixture[str], args: list[str]) -> str:
-    """Runs bad input: exit status 2 and one line, which is returned."""
-    assert main(args) == 2
-    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lnsub: error: ")]
-    assert len(err) == 1
-    return err[0]
+from tests.support.command import CONFIGS, arguments, parsed, said
 
 
 def test_fit_finds_tickets_repeats_itself_from_its_config_and_knows_when_it_is_done(bert, data, tmp_path, capsys):
@@ -117,10 +88,8 @@ def test_every_config_parses_and_names_only_settings_that_exist(config):
     assert cli["trainer"]["precision"] == "bf16-mixed"
     assert cli["trainer"]["callbacks"][0]["init_args"]["sparsities"] == [x / 10 for x in range(1, 10)]
     assert cli["data"]["init_args"]["language"] == given["data"]["init_args"]["language"]
-    assert config.stem.split("_")[:2] == [
-        {"XNLI": "xnli", "WikiANN": "wikiann", "WikipediaMLM": "mlm"}[cli["data"]["class_path"].split(".")[-1]],
-        cli["data"]["init_args"]["language"],
-    ]
+    module = data_modules()[cli["data"]["class_path"].split(".")[-1]]
+    assert config.stem.split("_")[:2] == [module.task_class.name, cli["data"]["init_args"]["language"]]
 
 
 def test_the_authors_hyper_parameters_are_those_of_the_configs():
@@ -135,27 +104,13 @@ def test_the_authors_hyper_parameters_are_those_of_the_configs():
             trainer["max_epochs"],
             trainer["max_steps"],
         )
-    assert found == {
+    expected = {
         "xnli_fr": (5e-5, 32, 128, 3, -1),
         "xnli_fr_mt5": (2e-4, 32, 128, 3, -1),
         "wikiann_ur": (2e-5, 32, 128, 3, -1),
         "mlm_en": (2e-5, 16, 128, -1, 10_000),
     }
-
-
-def parsed(args: list[str]) -> dict:
-    """The parsed configuration, nothing instantiated."""
-
-    class Parsed(Exception):  # noqa: N818
-        pass
-
-    class Only(TrainingCLI):
-        def _set_seed(self) -> None:
-            raise Parsed(self.config[self._command].as_dict())
-
-    with pytest.raises(Parsed) as found:
-        Only(args[0], args)
-    return found.value.args[0]
+    assert {name: found[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -212,7 +167,7 @@ def test_a_mistake_in_a_config_file_is_named(where, change, sentence, tmp_path, 
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["fitt"], "Did you mean 'fit'?"),
+        (["fitt"], "did you mean fit?"),
         (["ticket"], "info|verify"),
         (["ticket", "info", "no.safetensors"], "no.safetensors"),
         (["overlap", "a.safetensors", "b.safetensors"], "a.safetensors"),

@@ -35,8 +35,8 @@ from lnsub.tasks.task import Task
 from lnsub.tasks.wikiann import WikiANN, WikiANNTask
 from lnsub.tasks.xnli import XNLITask
 from lnsub.training.module import SubnetModule
-from tests.cli.test_training import arguments, said
 from tests.support import ddp_cases
+from tests.support.command import arguments, said
 from tests.support.data_makers import WORDS, write_rows
 from tests.support.processes import on_ranks
 from tests.training import test_ddp

@@ -26,6 +26,10 @@ from lnsub.pruning.selection import select
 from tests.support.models import bert_classifier, bert_config
 
 
+def mt5_config() -> MT5Config:
+    return MT5Config(vocab_size=50, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_decoder_layers=2, num_heads=2)
+
+
 def magnitude_mask(subnet: Subnet, sparsity: float) -> Mask:
     return select({name: weight.detach() for name, weight in subnet.weights.items()}, subnet.mask, sparsity)
 
@@ -59,10 +63,7 @@ def test_embeddings_norms_biases_and_heads_are_never_prunable():
     config = DistilBertConfig(vocab_size=50, dim=16, hidden_dim=32, n_layers=2, n_heads=2)
     distil = DistilBertForSequenceClassification(config)
     assert len(prunable(distil)) == 2 * 6
-    mt5 = MT5ForConditionalGeneration(
-        MT5Config(vocab_size=50, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_decoder_layers=2, num_heads=2)
-    )
-    names = prunable(mt5)
+    names = prunable(MT5ForConditionalGeneration(mt5_config()))
     assert len(names) == 2 * (4 + 3) + 2 * (8 + 3)  # attention, gated feed-forward; the decoder attends twice
     assert not [name for name in names if "shared" in name or "lm_head" in name or "relative" in name]
 
@@ -216,8 +217,76 @@ def test_a_mask_of_other_names_is_refused():
         subnet.set_mask(Mask({"encoder.layer.0.x.weight": torch.ones(2, 2, dtype=torch.bool)}))
 
 
-def test_which_parameters_a_ticket_and_a_model_share():
-    fit = Subnet(BertForTokenClassification(bert_config())).fit(prunable(bert_classifier()))
-    assert fit.only_ticket == ("pooler.dense.weight",)
-    assert fit.only_model == ()
-    assert len(fit.shared) == 12
+def test_a_snapshots_prunable_weights_go_by_their_base_names_whatever_else_ends_alike():
+    model = bert_classifier()
+    # A second name that ends as the pooler's does.
+    model.register_module("pooler", nn.Module())
+    model.pooler.dense = nn.Linear(16, 16)
+    for whole, prefix in ((model, "bert."), (MT5ForConditionalGeneration(mt5_config()), "")):
+        subnet = Subnet(whole)
+        snapshot = subnet.snapshot()
+        found = subnet.prunable_of(snapshot)
+        assert list(found) == list(subnet.weights)
+        assert all(found[name] is snapshot[f"{prefix}{name}"] for name in found)
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["the model", "a module around it"])
+def test_loading_a_state_takes_its_masks_and_masks_the_weights(wrapped):
+    saved, model = bert_classifier(), bert_classifier(seed=1)
+    source, subnet = Subnet(saved), Subnet(model)
+    mask = magnitude_mask(source, 0.5)
+    source.set_mask(mask)
+    state = {name: tensor.clone() for name, tensor in saved.state_dict().items()}
+    weights = {name: state[f"bert.{name}"] for name in subnet.weights}
+    for name, weight in weights.items():
+        weight[~mask[name]] = 7.0  # what a foreign checkpoint may hold where its mask prunes
+    if wrapped:
+        module = nn.ModuleDict({"model": model})
+        module.load_state_dict({f"model.{name}": tensor for name, tensor in state.items()})
+    else:
+        model.load_state_dict(state)
+    assert subnet.mask == mask
+    for name, weight in subnet.weights.items():
+        assert torch.equal(weight.detach(), weights[name] * mask[name])
+    model(**batches(1)[0]).loss.backward()
+    subnet.mask_gradients()
+    assert all(not weight.grad[~mask[name]].any() for name, weight in subnet.weights.items())
+
+
+def test_loading_a_dense_state_makes_the_model_dense_again():
+    dense, model = bert_classifier(), bert_classifier()
+    Subnet(dense)
+    subnet = Subnet(model)
+    subnet.set_mask(magnitude_mask(subnet, 0.5))
+    model.load_state_dict(dense.state_dict())
+    assert subnet.mask.kept == subnet.mask.total
+    assert all(torch.equal(weight, dense.get_parameter(f"bert.{name}")) for name, weight in subnet.weights.items())
+
+
+@pytest.mark.parametrize("base", [True, False])
+def test_a_rewind_can_set_the_next_mask(base):
+    model = bert_classifier()
+    subnet = Subnet(model)
+    theta_0 = subnet.snapshot()
+    with torch.no_grad():
+        for weight in subnet.weights.values():
+            weight.add_(1.0)
+    expected = subnet.prunable_of(theta_0) if base else {n: w.detach().clone() for n, w in subnet.weights.items()}
+    mask = magnitude_mask(subnet, 0.4)
+    subnet.rewind(theta_0, mask=mask, base=base)
+    assert subnet.mask == mask
+    assert all(torch.equal(weight.detach(), expected[name] * mask[name]) for name, weight in subnet.weights.items())
+
+
+def test_a_copy_of_a_model_is_masked_on_its_own():
+    model = bert_classifier()
+    subnet = Subnet(model)
+    subnet.set_mask(magnitude_mask(subnet, 0.5))
+    before = {name: weight.detach().clone() for name, weight in subnet.weights.items()}
+    other = copy.deepcopy(model)
+    state = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    name = next(iter(subnet.weights))
+    state[f"bert.{name}"].fill_(1.0)
+    other.load_state_dict(state)
+    assert torch.equal(other.get_parameter(f"bert.{name}"), subnet.mask[name].float())
+    assert all(torch.equal(weight, before[name]) for name, weight in subnet.weights.items())

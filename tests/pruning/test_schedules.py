@@ -82,5 +82,5 @@ def test_an_option_of_the_other_schedule_or_a_missing_one_is_refused(schedule, o
 
 
 def test_an_unknown_schedule_is_refused_with_the_closest():
-    with pytest.raises(UserError, match="Did you mean 'geometric'"):
+    with pytest.raises(UserError, match="did you mean geometric"):
         sparsities("geometrical", rate=0.1, rounds=2)

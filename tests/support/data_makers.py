@@ -89,6 +89,12 @@ def write_rows(path: Path, columns: dict[str, Sequence[Any]], features: datasets
                 writer.writerow({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()})
 
 
+def pairs(count: int, language: str = "fr") -> dict[str, list[Any]]:
+    """Columns of XNLI in one language, the labels in turn."""
+    premises = [f"the cat sat on a {'red ' * (i % 7)}mat" for i in range(count)]
+    return {"premise": premises, "hypothesis": [f"{language} cats ran"] * count, "label": [i % 3 for i in range(count)]}
+
+
 def batches(loader: Any) -> Iterator[dict[str, torch.Tensor]]:
     """All batches of a loader, each checked for tensors of int64."""
     for batch in loader:

@@ -46,3 +46,20 @@ class HoldAt(Callback):
                     file.write(f"{trainer.global_step}\n")
             while not pending():
                 time.sleep(0.05)
+
+
+class FailAt(Callback):
+    """Raises an error in the middle of a step, the first time that a run comes there.
+
+    Args:
+        step: after so many optimizer steps of the whole run.
+        mark: a file that says that it has done so.
+    """
+
+    def __init__(self, step: int, mark: str) -> None:
+        self.step, self.mark = step, Path(mark)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step == self.step and not self.mark.exists():
+            self.mark.touch()
+            raise RuntimeError("failed on purpose")

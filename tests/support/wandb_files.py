@@ -1,4 +1,4 @@
-"""Offline W&B runs read back by W&B's own tool, `wandb leet inspect`, as an independent truth for lnsub's reader."""
+"""Offline W&B runs read back by W&B's own tool, `wandb leet inspect`."""
 
 import json
 import subprocess
@@ -24,8 +24,7 @@ class Inspected:
     rows: list[dict[str, Any]] = field(default_factory=list)
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Artifacts that came out of the run, by name."""
-    used: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Artifacts that went into it."""
+    preempting: bool = False
     exit_code: int | None = None
 
     def values(self) -> list[tuple[int, str, Any]]:
@@ -51,13 +50,17 @@ def inspect(path: Path) -> Inspected:
                 found.group, found.job_type = value.get("run_group", ""), value.get("job_type", "")
                 found.tags = value.get("tags", [])
                 found.config |= value["config"]["update"]
+            case "config":
+                found.config |= value.get("update", {})
             case "history":
                 found.rows.append(value["item"])
             case "metric":
                 if "step_metric" in value:
                     found.axes[value["name"]] = value["step_metric"]
             case "artifact":
-                (found.used if value.get("use_after_commit") else found.made)[value["name"]] = value
+                found.made[value["name"]] = value
+            case "preempting":
+                found.preempting = True
             case "exit":
                 found.exit_code = value.get("exit_code", 0)
     return found

@@ -1,12 +1,10 @@
-"""A stand-in for the W&B server on the loopback: what wandb 0.31's client sends is kept, what it needs is answered.
+"""A stand-in for the W&B server on the loopback: it keeps what wandb 0.31's client sends and answers what it asks.
 
-It shows what the client sends and how it goes on with a run, not what the site draws. As at the site, a run's history
-is a list of lines that the client writes at offsets, and two artifacts of one name and content are one version.
+As at the site, a run's history is a list of lines that the client writes at offsets, and two artifacts of one name and
+content are one version.
 """
 
-import base64
 import gzip
-import hashlib
 import json
 import re
 import threading
@@ -22,12 +20,7 @@ class Run:
     """What the server knows of a run."""
 
     id: str
-    name: str = ""
-    group: str | None = None
-    job_type: str | None = None
-    tags: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
-    summary: dict[str, Any] = field(default_factory=dict)
     history: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Rows by line number."""
     exit_code: int | None = None
@@ -41,10 +34,6 @@ class Run:
         """The history, in the order of its lines."""
         return [self.history[line] for line in sorted(self.history)]
 
-    def column(self, name: str) -> list[Any]:
-        """One key's values, in the order of the rows that have it."""
-        return [row[name] for row in self.rows if name in row]
-
 
 @dataclass
 class Artifact:
@@ -55,8 +44,6 @@ class Artifact:
     type: str
     version: int
     digest: str
-    metadata: dict[str, Any]
-    manifest: dict[str, Any] = field(default_factory=dict)
     committed: bool = False
 
     @property
@@ -79,10 +66,7 @@ class WandbServer(ThreadingHTTPServer):
         self.views: dict[str, dict[str, Any]] = {}
         self.charts: dict[str, dict[str, Any]] = {}
         self.files: dict[str, bytes] = {}
-        self.calls: list[str] = []
         self.unknown: list[str] = []
-        self.keep_from_streams = False
-        """Take no rows, answering with status 500, as a server in trouble."""
         self.refuse_views = False
         """Save no workspace, as for a user who may not."""
 
@@ -95,14 +79,14 @@ class WandbServer(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, *_: object) -> None:
-        """Says nothing of clients that are killed."""
+        """Ignores clients that are gone."""
 
     def environment(self) -> dict[str, str]:
-        """The variables that lead the client here."""
+        """The variables that direct the client here."""
         return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "online"}
 
     def answer(self, operation: str, given: dict[str, Any]) -> dict[str, Any] | None:
-        """Answers one GraphQL operation; None for one that it does not know."""
+        """Answers one GraphQL operation; None if it is unknown."""
         reply = getattr(self, f"_on_{re.sub(r'(?<!^)(?=[A-Z])', '_', operation).lower()}", None)
         return None if reply is None else reply(given)
 
@@ -118,10 +102,10 @@ class WandbServer(ThreadingHTTPServer):
         bucket = run and {
             "id": run.id,
             "name": run.id,
-            "displayName": run.name,
-            "summaryMetrics": json.dumps(run.summary),
+            "displayName": run.id,
+            "summaryMetrics": "{}",
             "config": json.dumps(run.config),
-            "tags": run.tags,
+            "tags": [],
             "notes": None,
             "historyLineCount": len(run.history),
             "eventsLineCount": 0,
@@ -136,14 +120,10 @@ class WandbServer(ThreadingHTTPServer):
         inserted = given["name"] not in self.runs
         run = self.runs.setdefault(given["name"], Run(given["name"]))
         run.config |= json.loads(given.get("config") or "{}")
-        run.name = given.get("displayName") or run.name
-        run.group = given.get("groupName") or run.group
-        run.job_type = given.get("jobType") or run.job_type
-        run.tags = given.get("tags") or run.tags
         bucket = {
             "id": run.id,
             "name": run.id,
-            "displayName": run.name,
+            "displayName": run.id,
             "description": "",
             "config": json.dumps(run.config),
             "sweepName": None,
@@ -157,14 +137,10 @@ class WandbServer(ThreadingHTTPServer):
         return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
 
     def stream(self, run: Run, chunk: dict[str, Any]) -> None:
-        """Takes lines of a run's files, each at its offset."""
-        for name, part in (chunk.get("files") or {}).items():
-            lines = part.get("content") or []
-            if name == "wandb-summary.json":
-                run.summary = json.loads(lines[-1])
-            elif name == "wandb-history.jsonl":
-                for line, text in enumerate(lines, start=part.get("offset", 0)):
-                    run.history[line] = json.loads(text)
+        """Takes lines of a run's history, each at its offset."""
+        rows = (chunk.get("files") or {}).get("wandb-history.jsonl") or {}
+        for line, text in enumerate(rows.get("content") or [], start=rows.get("offset", 0)):
+            run.history[line] = json.loads(text)
         if chunk.get("complete"):
             run.exit_code = chunk.get("exitcode")
 
@@ -177,8 +153,7 @@ class WandbServer(ThreadingHTTPServer):
         found = next((a for a in versions if a.digest == wanted["digest"]), None)
         if found is None:
             number = str(len(self.artifacts) + 1)
-            kind, metadata = wanted["artifactTypeName"], json.loads(wanted.get("metadata") or "{}")
-            found = Artifact(number, name, kind, len(versions), wanted["digest"], metadata)
+            found = Artifact(number, name, wanted["artifactTypeName"], len(versions), wanted["digest"])
             self.artifacts[number] = found
         if wanted["runName"]:  # an artifact that is only used has no run that made it
             self.runs[wanted["runName"]].made.append(found.label)
@@ -186,6 +161,38 @@ class WandbServer(ThreadingHTTPServer):
         return {
             "createArtifact": {
                 "artifact": {"id": found.id, "state": state, "artifactSequence": {"id": name, "latestArtifact": None}}
+            }
+        }
+
+    def _on_artifact_type(self, given: dict[str, Any]) -> dict[str, Any]:
+        name = str(given["name"]).split(":")[0]
+        kinds = [{"artifactType": {"name": a.type}} for a in self.artifacts.values() if a.name == name]
+        return {"project": {"artifact": kinds[0] if kinds else None}}
+
+    def _on_artifact_by_i_d(self, given: dict[str, Any]) -> dict[str, Any]:
+        found = self.artifacts[given["id"]]
+        unset = ("description", "metadata", "historyStep", "commitHash", "updatedAt")
+        return {
+            "artifact": {
+                **dict.fromkeys(unset),
+                "__typename": "Artifact",
+                "id": found.id,
+                "artifactSequence": {
+                    "__typename": "ArtifactSequence",
+                    "name": found.name,
+                    "project": self._project({}),
+                },
+                "versionIndex": found.version,
+                "artifactType": {"name": found.type},
+                "ttlDurationSeconds": -1,
+                "ttlIsInherited": False,
+                "tags": [],
+                "state": "COMMITTED",
+                "size": 0,
+                "digest": found.digest,
+                "fileCount": 1,
+                "createdAt": "2026-01-01T00:00:00",
+                "aliases": [],
             }
         }
 
@@ -215,7 +222,6 @@ class WandbServer(ThreadingHTTPServer):
     def _on_commit_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
         found = self.artifacts[given["artifactID"]]
         found.committed = True
-        found.manifest = json.loads(self.files[f"/manifests/{found.id}"])
         return {"commitArtifact": {"artifact": {"id": found.id, "digest": found.digest}}}
 
     # Projects and views ---------------------------------------------------------------------------------------------
@@ -291,8 +297,6 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         with self.server.lock:
             if stream := re.fullmatch(r"/files/[^/]*/[^/]*/([^/]*)/file_stream", self.path):
-                if self.server.keep_from_streams:
-                    return self._reply({}, 500)
                 self.server.stream(self.server.runs[stream[1]], json.loads(body))
                 return self._reply({"limits": {}})
             if self.path != "/graphql":
@@ -300,7 +304,6 @@ class _Handler(BaseHTTPRequestHandler):
             asked = json.loads(body)
             operation = re.search(r"(?:query|mutation)\s+(\w+)", asked["query"])[1]
             operation = operation[0].upper() + operation[1:]
-            self.server.calls.append(operation)
             try:
                 data = self.server.answer(operation, asked.get("variables") or {})
             except (PermissionError, ValueError) as error:
@@ -309,8 +312,3 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.unknown.append(operation)
                 return self._reply({"data": None, "errors": [{"message": f"{operation} is not known here"}]})
         return self._reply({"data": data})
-
-
-def digest_of(content: bytes) -> str:
-    """The digest that a manifest has of a file."""
-    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 from torchmetrics import Metric
 
 from lnsub.data.batching import IGNORED
-from lnsub.tasks.metrics import Accuracy, CrossEntropy, EntityScore, Perplexity
+from lnsub.tasks.metrics import Accuracy, CrossEntropy, EntityScore, Perplexity, TokenAccuracy
 from lnsub.tasks.wikiann import TAGS
 
 SCORES = {
@@ -111,6 +111,16 @@ def test_accuracy_equals_scikit_learn():
     metric = Accuracy()
     metric.update(logits_for(predicted, 3, rng), labels)
     assert metric.compute().item() == accuracy_score(labels, predicted)
+
+
+def test_accuracy_over_tokens_equals_scikit_learn_over_all_words_of_all_batches():
+    metric, gold, predicted = TokenAccuracy(), [], []
+    for seed in range(20):
+        logits, labels, *named = tagging(seed)
+        metric.update(logits, labels)
+        gold += [tag for sentence in named[0] for tag in sentence]
+        predicted += [tag for sentence in named[1] for tag in sentence]
+    assert metric.compute().item() == accuracy_score(gold, predicted)
 
 
 def test_accuracy_of_targets_is_the_share_that_is_right_throughout():

@@ -11,7 +11,8 @@ from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 from lnsub.common.errors import UserError
 from lnsub.data.batching import IGNORED
 from lnsub.models.pretrained import load_tokenizer
-from lnsub.tasks.wikiann import TAGS, WikiANN, first_pieces
+from lnsub.tasks.wikiann import TAGS, WikiANN
+from lnsub.tasks.words import first_pieces
 from tests.support.data_makers import batches, write_rows
 
 SENTENCES = [["Ann", "sat", "on", "mats"], ["the", "dogs"], ["Paris", "and", "cats", "and", "Paris"]]
@@ -72,7 +73,7 @@ def test_sentences_without_words_are_skipped_and_counted(data, bert, caplog):
     (data / "fr" / "train.parquet").unlink()
     with caplog.at_level(logging.INFO, "lnsub"):
         assert WikiANN("fr", bert, str(data)).table("train")["index"][:] == [0, 2]
-    assert "left out 1 rows without any token" in caplog.text
+    assert "left out 1 rows without any labelled token" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_sentences_without_words_are_skipped_and_counted(data, bert, caplog):
         ([["a", None]], [[0, 0]], "row 0 .*: tokens is not a list of strings"),
         ([["a"]], [None], "row 0 .*: ner_tags is not a list"),
         ([["a"]], [[None]], "row 0 .* has the label None"),
-        ([["a"], None], [[0], [0]], "row 1 .*: tokens is not a list of strings"),
+        ([["a"], None], [[0], [0]], "row 1 .*: tokens is not a list"),
     ],
 )
 def test_a_wrong_row_is_named(tmp_path, cache, bert, tokens, tags, message):

@@ -224,7 +224,7 @@ def test_a_finished_run_is_left_alone(bert, data, tmp_path, caplog):
     assert not RunFolder(tmp_path / "run").checkpoint.exists()
 
 
-def test_a_run_is_not_gone_on_with_from_another_base_model(bert, data, tmp_path):
+def test_a_run_is_not_resumed_from_another_base_model(bert, data, tmp_path):
     with pytest.raises(KeyError):
         run(bert, data, tmp_path / "run", IMPCallback(sparsities=LEVELS), Watch(STEPS + 1))
     from transformers import BertModel
@@ -235,7 +235,7 @@ def test_a_run_is_not_gone_on_with_from_another_base_model(bert, data, tmp_path)
     other.save_pretrained(tmp_path / "other")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / "other" / name).write_bytes((Path(bert) / name).read_bytes())
-    with pytest.raises(UserError, match=r"is not the base model that .* was begun with"):
+    with pytest.raises(UserError, match="is not the base model"):
         run(str(tmp_path / "other"), data, tmp_path / "run", IMPCallback(sparsities=LEVELS))
 
 
@@ -318,7 +318,7 @@ def test_a_kept_checkpoint_holds_the_last_round_as_trained(bert, data, tmp_path)
 def test_the_callback_says_what_starts_it(bert, data):
     datamodule = XNLI(language="en", tokenizer=bert, dataset=str(data))
     trainer = Trainer(max_epochs=1, callbacks=[IMPCallback()], logger=False, enable_checkpointing=False)
-    with pytest.raises(UserError, match=r"lnsub\.fit\.fit"):
+    with pytest.raises(UserError, match=r"lnsub\.fit"):
         trainer.fit(SubnetModule(datamodule.task, bert), datamodule)
 
 

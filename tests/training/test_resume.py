@@ -25,6 +25,7 @@ from lightning.pytorch import Callback, Trainer
 
 import lnsub.training.checkpoints
 import lnsub.training.imp
+import lnsub.training.rounds
 from lnsub.cli.main import main
 from lnsub.common.errors import UserError
 from lnsub.runs.folder import RunFolder
@@ -172,7 +173,7 @@ PLAIN: dict[str, Any] = {"imp": None}
 
 
 @pytest.mark.parametrize(
-    ("settings", "every", "plug", "goes_on_after"),
+    ("settings", "every", "plug", "resumed_after"),
     [
         # Before the first checkpoint, amid an epoch, at its last step, after it, in a later round.
         (IMP, 3, Plug("on_train_batch_start", 2), 0),
@@ -214,8 +215,8 @@ PLAIN: dict[str, Any] = {"imp": None}
     ],
     ids=lambda value: f"{value.hook}-{value.step}" if isinstance(value, Plug) else None,
 )
-def test_an_interrupted_run_goes_on_from_the_last_checkpoint_and_ends_the_same(
-    settings, every, plug, goes_on_after, place, undisturbed, tmp_path
+def test_an_interrupted_run_is_resumed_from_the_last_checkpoint_and_ends_the_same(
+    settings, every, plug, resumed_after, place, undisturbed, tmp_path
 ):
     plug = Plug(plug.hook, plug.step, plug.skip)
     whole = undisturbed(**settings)
@@ -223,7 +224,7 @@ def test_an_interrupted_run_goes_on_from_the_last_checkpoint_and_ends_the_same(
         run(place, tmp_path, [plug], every=every, **settings)
     watch = Watch()
     assert run(place, tmp_path, [watch], every=every, **settings) == whole
-    assert watch.steps[:1] == [goes_on_after][: len(watch.steps)]
+    assert watch.steps[:1] == [resumed_after][: len(watch.steps)]
 
 
 @pytest.mark.parametrize("moment", ["pruned", "recorded", "ticket written", "rewound", "checkpoint half written"])
@@ -235,9 +236,9 @@ def test_an_interruption_between_rounds_changes_nothing(moment, place, undisturb
         if moment == "pruned":
             patch.setattr(lnsub.training.imp, "check_agreement", unplug)
         elif moment == "recorded":
-            patch.setattr(lnsub.training.imp, "_save_once", unplug)
+            patch.setattr(lnsub.training.rounds, "_save_once", unplug)
         elif moment == "ticket written":
-            patch.setattr(IMPCallback, "_log", unplug)
+            patch.setattr(IMPCallback, "start_next_round", unplug)
         elif moment == "rewound":
             patch.setattr(lnsub.training.checkpoints, "writing", unplug)
         else:
@@ -309,7 +310,7 @@ def test_with_no_good_checkpoint_left_the_run_says_so_and_touches_nothing(place,
     flip(folder.previous_checkpoint)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for _ in range(2):
-        with pytest.raises(UserError, match=r"last\.ckpt cannot be read .* delete .*checkpoints to start"):
+        with pytest.raises(UserError, match=r"last\.ckpt .* delete .*checkpoints"):
             run(place, tmp_path, **IMP)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -325,17 +326,17 @@ def test_one_changed_bit_in_any_weight_is_noticed(place, tmp_path):
         folder.checkpoint.write_bytes(whole)
 
 
-def test_another_number_of_processes_may_not_go_on_amid_an_epoch(place, tmp_path):
+def test_another_number_of_processes_cannot_resume_amid_an_epoch(place, tmp_path):
     folder = cut(place, tmp_path)
     for path in (folder.checkpoint, folder.previous_checkpoint):
         checkpoint = torch.load(path, weights_only=True)
         checkpoint["lnsub"]["random"] *= 4
         torch.save(checkpoint, path)
-    with pytest.raises(UserError, match="in the middle of an epoch on 4 processes, so it cannot go on with 1"):
+    with pytest.raises(UserError, match=r"epoch on 4 processes.* on 1"):
         run(place, tmp_path, **IMP)
 
 
-def test_another_number_of_processes_may_go_on_with_the_next_round(place, undisturbed, tmp_path):
+def test_another_number_of_processes_can_resume_at_the_next_round(place, undisturbed, tmp_path):
     with pytest.raises(Unplugged):
         run(place, tmp_path, [Plug("on_train_batch_start", STEPS)], every=None, **IMP)
     checkpoint = torch.load(RunFolder(tmp_path).checkpoint, weights_only=True)
@@ -440,7 +441,7 @@ def environment(place: Place) -> dict[str, str]:
     return {**os.environ, "HF_DATASETS_CACHE": str(Path(place.data).parent / "cache"), "OMP_NUM_THREADS": "1"}
 
 
-def test_a_run_that_another_process_is_at_is_left_to_it_until_that_is_dead(place, tmp_path, capsys):
+def test_a_run_in_use_by_another_process_is_left_to_it_until_that_is_dead(place, tmp_path, capsys):
     lock = tmp_path / "xnli" / "en" / "seed57" / ".lock"
     lock.parent.mkdir(parents=True)
     hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
@@ -450,7 +451,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it_until_that_is_dead(place
         assert holder.stdout is not None
         holder.stdout.readline()
         assert main(command(place, tmp_path)[3:]) == 2
-        assert f"Another process is at {lock.parent}" in capsys.readouterr().err
+        assert f"{lock.parent} is in use" in capsys.readouterr().err
         assert [path.name for path in lock.parent.iterdir()] == [".lock"]
         holder.kill()
     assert main(command(place, tmp_path)[3:]) == 0

@@ -367,7 +367,7 @@ def test_a_cell_that_another_process_runs_is_left_to_it(world, tmp_path, capsys)
         (["--languages", "aa,zz"], "no language 'zz'"),
         (["--sparsities", "0.7"], "No ticket has sparsity 0.7: there are 0.5, 0.8"),
         (["--seeds", "a"], "--seeds takes"),
-        (["--baselines", "rnadom"], "Did you mean 'random'"),
+        (["--baselines", "rnadom"], "did you mean random?"),
         (["--cell", "9"], "There is no cell 9"),
         (["--share", "3/2"], "--share takes one share of so many, such as 3/10"),
         (["--share", "2"], "--share takes one share of so many, such as 3/10"),

@@ -11,9 +11,9 @@ from transformers import AutoModel
 
 from lnsub.common.errors import UserError
 from lnsub.data.batching import LengthGroupedBatches
+from lnsub.models.apply import Fit, apply_ticket, check_fit
 from lnsub.models.pretrained import load_model, load_tokenizer
-from lnsub.models.subnet import Fit, Subnet, Weights
-from lnsub.models.ticket_masks import check_fit, mask_of
+from lnsub.models.subnet import Subnet, Weights
 from lnsub.pruning.masks import Mask
 from lnsub.tickets.ticket import Ticket
 
@@ -105,11 +105,13 @@ class SentenceEncoder:
         Raises:
             UserError: the ticket was found in another base model.
         """
-        if ticket is not None:
-            self.check(ticket)
         if self._theta_0 is None:
             self._theta_0 = self._subnet.snapshot()
-        self._subnet.set_mask(Mask.dense(self._subnet.shapes) if ticket is None else mask_of(ticket, self._subnet))
+        if ticket is None:
+            self._subnet.set_mask(Mask.dense(self._subnet.shapes))
+        else:
+            ticket.check_base(self.fingerprint, self.base_model)
+            apply_ticket(ticket, self._subnet, self.base_model)
         self._subnet.rewind(self._theta_0)
 
     def tokenise(self, sentences: Sequence[str]) -> Tokens:

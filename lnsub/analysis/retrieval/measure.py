@@ -19,7 +19,7 @@ from lnsub.analysis.retrieval.embedding import POOLINGS, SentenceEncoder
 from lnsub.analysis.retrieval.margin import MARGINS, accuracy, best_matches
 from lnsub.analysis.retrieval.sentence_pairs import Pairs
 from lnsub.common.errors import UserError
-from lnsub.models.subnet import Fit
+from lnsub.models.apply import Fit
 from lnsub.runs.records import FILE_NAME, Record, append, read, records_of
 from lnsub.tickets.ticket import Ticket
 

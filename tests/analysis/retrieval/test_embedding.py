@@ -1,6 +1,5 @@
 """Embeddings from a live model: pooling, padding, layers, and the mask on theta_0."""
 
-import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, BertForMaskedLM
@@ -8,11 +7,7 @@ from transformers import AutoModel, AutoTokenizer, BertForMaskedLM
 from lnsub.analysis.retrieval.embedding import SentenceEncoder
 from lnsub.common.errors import UserError
 from lnsub.models.subnet import Subnet, prunable
-from lnsub.models.ticket_masks import check_fit, mask_of
-from lnsub.pruning.masks import Mask
-from lnsub.tickets.ticket import Ticket
 from tests.support.sentence_models import WORDS, make_base, ticket_of
-from tests.support.ticket_factory import provenance
 
 SENTENCES = [
     "w1",
@@ -87,31 +82,6 @@ def test_a_ticket_of_another_base_model_is_refused(base, encoder, tmp_path):
     other = make_base(tmp_path, seed=1)
     with pytest.raises(UserError, match=r"was found in tiny-bert .* but the base model here is"):
         encoder.put_on(ticket_of(other, lambda w: w > 0))
-
-
-def test_a_ticket_and_a_model_share_what_both_have(base):
-    tagger = Subnet(BertForMaskedLM.from_pretrained(base))  # has no pooler
-    ticket = ticket_of(base, lambda w: w > 0)
-    fit = check_fit(ticket, tagger, base)
-    assert fit.only_ticket == ("pooler.dense.weight",)
-    mask = mask_of(ticket, tagger)
-    assert mask.equal(Mask({name: weight.detach() > 0 for name, weight in tagger.weights.items()}))
-    whole = Subnet(AutoModel.from_pretrained(base))
-    without = {name: bits for name, bits in ticket.masks.items() if not name.startswith("pooler.")}
-    smaller = Ticket(without, {name: ticket.shapes[name] for name in without}, ticket.provenance)
-    assert check_fit(smaller, whole, base).only_model == ("pooler.dense.weight",)
-    assert mask_of(smaller, whole)["pooler.dense.weight"].all()
-
-
-def test_a_ticket_of_other_names_or_shapes_is_refused(base):
-    subnet = Subnet(AutoModel.from_pretrained(base))
-    bits = {"encoder.layer.0.attention.self.query.weight": np.zeros(2, np.uint8)}
-    other_shape = Ticket(bits, dict.fromkeys(bits, (4, 4)), provenance())
-    with pytest.raises(UserError, match=r"has the shape \(4, 4\) in ticket .* but \(16, 16\) in the-base"):
-        check_fit(other_shape, subnet, "the-base")
-    other_name = Ticket({"x.weight": np.zeros(2, np.uint8)}, {"x.weight": (4, 4)}, provenance())
-    with pytest.raises(UserError, match=r"such as x\.weight\) are not those of the-base"):
-        check_fit(other_name, subnet, "the-base")
 
 
 def test_of_an_encoder_decoder_the_encoder_embeds(mt5):

@@ -155,7 +155,7 @@ def test_records_hold_every_number_once_however_often_it_is_measured(capsys, bas
     [
         (["--layers", "0,3"], r"There is no layer 3: .* has 0 \(the embeddings\) to 2"),
         (["--layers=-1"], "There is no layer -1"),
-        (["--layers", "last"], "--layers must be all, or numbers such as 0,4,8: it is 'last'"),
+        (["--layers", "last"], "--layers .*'last'"),
         (["--layers", ","], "No layer is chosen"),
         (["--k", "40"], "k is 40, but 'copy' has 40 sentence pairs"),
         (["--k", "0"], "k is 0: it must be at least 1"),

@@ -1,0 +1,30 @@
+"""lnsub's own remarks on the screen, and the libraries' routine ones off it."""
+
+import logging
+import os
+import warnings
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from lnsub.common.launcher import is_first_process
+
+
+def show_remarks() -> None:
+    """Shows lnsub's own remarks, on the first process only, and keeps the libraries' routine ones off the screen."""
+    own = logging.getLogger("lnsub")
+    own.setLevel(logging.INFO if is_first_process() else logging.WARNING)
+    if not own.handlers:
+        handler = RichHandler(console=Console(stderr=True), show_time=False, show_level=False, show_path=False)
+        own.addHandler(handler)
+        own.propagate = False
+    for name in ("lightning.pytorch", "lightning.fabric", "datasets", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR if name == "transformers" else logging.WARNING)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+    # Metrics are summed over ranks by torchmetrics before they are logged.
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    warnings.filterwarnings("ignore", message=".*is deprecated, use `isinstance.*")
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")

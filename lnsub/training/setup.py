@@ -1,0 +1,111 @@
+"""The one way to make a run: trainer, module and data module from a configuration, ready to be fitted or measured."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.loggers import Logger
+
+from lnsub.common.errors import UserError
+from lnsub.common.signals import Preempted
+from lnsub.runs.folder import RunFolder
+from lnsub.runs.settings import keep_settings
+from lnsub.tasks.task import LanguageDataModule
+from lnsub.training.config import RunConfig
+from lnsub.training.csv_logger import RunCSVLogger
+from lnsub.training.fit import fit
+from lnsub.training.module import SubnetModule
+from lnsub.training.preemption import leave
+from lnsub.training.progress import RoundProgress
+from lnsub.training.ranks import claimed_by_run, detecting_lost_ranks, set_up_ranks
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is set up.
+
+    Attributes:
+        config: its settings.
+        folder: where it leaves what it finds.
+        trainer: Lightning's trainer, with the run's loggers and callbacks.
+        module: the model.
+        data: the data module.
+    """
+
+    config: RunConfig
+    folder: RunFolder
+    trainer: Trainer
+    module: SubnetModule
+    data: LanguageDataModule
+
+    def fit(self) -> None:
+        """Runs all rounds of IMP, or one fine-tuning, while no other process uses the folder.
+
+        Raises:
+            UserError: another process uses the folder, or it holds a run with other settings; see also
+                :func:`lnsub.training.fit.fit`.
+            Preempted: a signal stopped it; the job is queued again where SLURM runs it.
+            RunError: another rank is gone.
+        """
+        with claimed_by_run(self.folder.path) as ours:
+            if not ours:
+                raise UserError(
+                    f"{self.folder.path} is in use by another process: wait until it ends, or choose another --output."
+                )
+            if self.trainer.is_global_zero:
+                self.folder.sweep()
+                if not self.folder.started:
+                    self.folder.config.unlink(missing_ok=True)  # of a run that failed before it had anything to keep
+                keep_settings(self.folder.config, self.config.settings())
+            weights = self.module.subnet.weights.values()
+            count = sum(weight.numel() for weight in weights)
+            log.info(f"{self.module.base_model}: {len(weights)} prunable matrices, {count:,} weights")
+            try:
+                with detecting_lost_ranks(self.trainer):
+                    every = self.config.checkpoint_every_n_steps
+                    fit(self.trainer, self.module, self.data, checkpoint_every_n_steps=every)
+            except Preempted as stop:
+                leave(self.trainer, stop)  # SLURM ends the job at once, so this comes last
+                raise
+
+
+def set_up(config: RunConfig, *, folder: RunFolder | None = None, fitting: bool = True) -> Run:
+    """Makes a run.
+
+    Args:
+        config: its settings.
+        folder: where it goes; None: OUTPUT/<task>/<language>/seed<k>.
+        fitting: whether it is to be fitted: with ``metrics.csv`` and a progress display.
+
+    Raises:
+        UserError: a setting is outside its range, or the base model or the ticket cannot be used.
+    """
+    seed = config.seed_everything
+    seed_everything(seed, workers=True, verbose=False)
+    given = config.trainer_arguments()
+    if given["default_root_dir"] is not None:
+        raise UserError("trainer.default_root_dir is the run's folder, which lnsub names: give --output instead.")
+    data = config.data_module()
+    module = SubnetModule(data.task, seed=seed, **config.model)
+    folder = folder or RunFolder.of(config.output, data.task.name, data.language, seed)
+    callbacks, loggers = _listed(given["callbacks"]), []
+    if fitting:
+        if given["enable_progress_bar"] is not False:
+            callbacks.append(RoundProgress())
+        if given["logger"] is not False:
+            loggers = [RunCSVLogger(folder), *(x for x in _listed(given["logger"]) if isinstance(x, Logger))]
+    given |= {"callbacks": callbacks, "logger": loggers or False, "default_root_dir": str(folder.path)}
+    trainer = Trainer(**given)
+    set_up_ranks(trainer, config.rank_timeout)
+    return Run(config, folder, trainer, module, data)
+
+
+def _listed(value: Any) -> list[Any]:
+    """One object or several as a list; none of None."""
+    if isinstance(value, Sequence):
+        return list(value)
+    return [] if value is None else [value]

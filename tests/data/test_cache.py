@@ -1,0 +1,85 @@
+"""Tokenised rows: used again by whoever asks for the same, and by nobody else."""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from lnsub.common.errors import UserError
+from lnsub.models.pretrained import load_tokenizer
+from lnsub.tasks.xnli import XNLI
+from tests.support.data_makers import pairs, write_rows
+
+
+def test_tokenised_rows_are_used_again_by_the_next_run(data, cache, bert):
+    XNLI("fr", bert, str(data)).prepare_data()
+    written = {path: path.stat() for path in cache.iterdir()}
+    assert sorted(path.name.split("-")[2] for path in written) == ["test", "train", "validation"]
+    moved = data.parent / "elsewhere"
+    shutil.copytree(data, moved)  # new paths and times, the same content
+    load_tokenizer(bert)("a", truncation=True, max_length=3, padding="max_length")  # leaves a state behind
+    XNLI("fr", bert, str(moved), batch_size=2, seed=9).prepare_data()
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == {p: s.st_mtime_ns for p, s in written.items()}
+
+
+@pytest.mark.slow
+def test_another_process_uses_the_same_tokenised_rows(data, cache, bert):
+    module = XNLI("fr", bert, str(data))
+    module.table("train")
+    (path,) = cache.iterdir()
+    before = path.stat()
+    # Without its encoder a data module can only read what is in the cache.
+    code = (
+        "import sys; from lnsub import XNLI\nXNLI.encoder = None\nprint(len(XNLI('fr', *sys.argv[1:]).table('train')))"
+    )
+    environment = {**os.environ, "HF_DATASETS_CACHE": str(cache.parent), "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(
+        [sys.executable, "-c", code, bert, str(data)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["40"]
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_whatever_changes_the_tokens_makes_a_new_table(data, cache, bert, mt5):
+    def tables(language: str = "fr", tokenizer: str = bert, **settings: int) -> int:
+        XNLI(language, tokenizer, str(data), **settings).table("train")
+        return len(list(cache.iterdir()))
+
+    assert tables() == 1
+    assert tables(max_length=12) == 2
+    assert tables(max_train_examples=5) == 3
+    assert tables(max_eval_examples=5) == 3  # does not concern the train split
+    assert tables(tokenizer=mt5) == 4
+    assert tables(language="zh") == 5
+    write_rows(data / "fr" / "train.parquet", pairs(39))
+    assert tables() == 6
+
+
+def test_a_subset_is_drawn_once_for_all_and_alike_in_parallel_languages(data, bert):
+    def chosen(language: str, **settings: int) -> list[int]:
+        return XNLI(language, bert, str(data), **settings).table("train")["index"][:]
+
+    subset = chosen("fr", max_train_examples=10, seed=1)
+    assert len(set(subset)) == 10
+    assert subset != list(range(10))
+    assert subset == chosen("zh", max_train_examples=10, seed=2)
+    assert chosen("fr", max_train_examples=1000) == list(range(40))
+    module = XNLI("fr", bert, str(data), max_eval_examples=3)
+    assert [len(module.table(split)) for split in ("train", "validation", "test")] == [40, 3, 3]
+
+
+def test_rows_without_text_are_skipped_and_counted(data, bert, caplog):
+    columns = pairs(5)
+    columns["premise"][1] = columns["hypothesis"][1] = "  "
+    columns["premise"][2] = ""
+    write_rows(data / "fr" / "train.parquet", columns)
+    with caplog.at_level(logging.INFO, "lnsub"):
+        table = XNLI("fr", bert, str(data)).table("train")
+    assert table["index"][:] == [0, 2, 3, 4]
+    assert "left out 1 rows without any text" in caplog.text
+    write_rows(data / "fr" / "train.parquet", {"premise": [""], "hypothesis": [" "], "label": [0]})
+    with pytest.raises(UserError, match=r"train\.parquet' has no row from which the tokenizer .* makes any token"):
+        XNLI("fr", bert, str(data)).table("train")
