@@ -41,8 +41,8 @@ def main_metrics(frame: pd.DataFrame) -> dict[str, MainMetric]:
         frame: records, see :func:`lnsub.runs.tree.read_runs`.
 
     Returns:
-        By task: what the task itself says; of a task that lnsub does not know, the metric recorded first, higher being
-        better.
+        By task: the main metric that the task names; for a task that lnsub does not know, the metric recorded first,
+        and higher is better.
     """
     found = {}
     for task, rows in frame.groupby("task", sort=False):

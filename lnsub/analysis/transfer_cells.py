@@ -44,7 +44,7 @@ def transfer_cells(frame: pd.DataFrame, kind: str = "transfer") -> pd.DataFrame:
     """Averages the transfer records of each (source, target) over runs, and holds each against m(t, t).
 
     Args:
-        frame: records of one variant of tickets, see :func:`lnsub.runs.tree.read_runs`; other kinds are left aside.
+        frame: records of one variant of tickets, see :func:`lnsub.runs.tree.read_runs`; other kinds are ignored.
         kind: ``transfer``, or ``zero_shot``, where m(t, t) is the ticket of t, fine-tuned and evaluated on t.
 
     Returns:

@@ -24,14 +24,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "With inherited masks, also how far tickets depart from theta_0's own magnitude mask, and how far alike."
     )
     parser.add_argument(
-        "tickets", nargs="+", type=Path, metavar="TICKET", help="ticket files; inherited masks among them are used so"
+        "tickets",
+        nargs="+",
+        type=Path,
+        metavar="TICKET",
+        help="ticket files; inherited masks among them serve the others",
     )
     parser.add_argument(
         "--by",
         action="append",
         default=[],
         metavar="layer,kind",
-        help="also by layer, kind (query, key, ...), matrix or stack, or by several together; may be given again",
+        help="also by layer, kind (query, key, ...), matrix or stack, or by several together; may be repeated",
     )
     parser.add_argument("--summary", action="store_true", help="also the means over pairs, per task and sparsity")
     parser.add_argument(

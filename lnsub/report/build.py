@@ -1,4 +1,4 @@
-"""Makes the report: reads, draws, writes the page and its CSV files."""
+"""Makes a report: reads a tree of runs, draws the figures, and writes the page and its CSV files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ TABLES: frozenset[str] = frozenset(
 
 @dataclass(frozen=True)
 class Made:
-    """What was written: the page, the CSV files, the figures' titles drawn and left out, and the files' tables."""
+    """What was written: the page, the CSV files, the titles of figures drawn and left out, and the tables by name."""
 
     page: Path
     data: tuple[Path, ...]
@@ -79,7 +79,7 @@ def report(
     Args:
         root: the tree.
         output: the page. Its CSV files lie beside it, named ``<page's name without .html>.<figure>.csv``; those of an
-            earlier report under the same name are replaced, and removed where their figure has no data any more.
+            earlier report of the same name are replaced, or removed where their figure has no data now.
         options: what the figures show.
         split: the split that metrics are shown of.
         inherited_from: see :func:`lnsub.report.collect.collect`.

@@ -1,8 +1,7 @@
-"""Gathers what a report draws from: the records of a tree of runs, its tickets compared, and its settings.
+"""Gathers the data of a report: the records of a tree of runs, comparisons of its tickets, and its settings.
 
-A *study* is what one panel shows: one base model, one task, one score and one scope. A record does not say its ticket's
-scope, nor the task that the ticket was found on; the ticket does, so records are joined to the tree's tickets by
-checksum.
+A *study* is what one panel shows: one base model, task, score and scope. Records have neither their ticket's scope nor
+the task that it was found on; the ticket does, so records are joined to the tree's tickets by checksum.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,7 +29,7 @@ StudyKey = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class Material:
-    """What a report draws from; every frame may be empty. ``study`` is a study's label in all of them."""
+    """The data of a report. Every frame may be empty; ``study`` is a study's label in all of them."""
 
     root: Path
     """The tree of runs."""
@@ -59,9 +58,9 @@ class Material:
     languages: list[str]
     """All languages, sorted; a language's place is the number of its colour in every figure."""
     facts: dict[str, int]
-    """How many ``records`` (of whatever metric and split), ``tickets`` and ``seeds`` there are."""
+    """How many ``records`` (of any metric and split), ``tickets`` and ``seeds`` there are."""
     notes: list[str]
-    """What was left out or looked odd, in sentences."""
+    """Sentences on what was left out or looked odd."""
 
     @cached_property
     def language_pairs(self) -> pd.DataFrame:
@@ -90,11 +89,11 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
             :meth:`lnsub.report.ticket_index.TicketIndex.compare`.
     """
     if not root.is_dir():
-        raise UserError(f"There is no folder {root}: name the tree of runs that `lnsub fit` and `lnsub transfer` fill.")
+        raise UserError(f"There is no folder {root}: name a tree of runs that `lnsub fit` and `lnsub transfer` wrote.")
     frame = read_runs(root)
     ticket_index, notes = TicketIndex.read(root)
     if frame.empty and not ticket_index.tickets:
-        raise UserError(f"{root} holds no records (results.jsonl) and no tickets: let `lnsub fit` fill it first.")
+        raise UserError(f"{root} holds no records (results.jsonl) and no tickets: run `lnsub fit` there first.")
     known = ticket_index.by_checksum
     measured = frame[(frame["kind"] != "retrieval") & (frame["split"] == split)]
     records = _annotated(of_main_metric(measured), known)
@@ -122,7 +121,7 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
         facts={
             "records": len(frame),
             "tickets": sum(len(members) for members in ticket_index.sets().values()),
-            # Retrieval on the dense model draws nothing, so that its records' seed is none of the study's.
+            # Retrieval on the dense model is not random, so the seed of its records is not one of the study's.
             "seeds": frame.loc[frame["kind"] != "retrieval", "seed"].nunique(),
         },
         notes=notes + _oddities(records, frame, split),
@@ -131,7 +130,7 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
 
 
 def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
-    """Says what kind of sub-network a record measured.
+    """Tells what kind of sub-network a record measured.
 
     Args:
         record: a record's ``kind``, ``task``, ``score``, ``init`` and ``ticket``.
@@ -178,13 +177,13 @@ def study_labels(keys: Iterable[StudyKey]) -> dict[StudyKey, str]:
 
 
 def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.DataFrame:
-    """Adds ``scope``, ``variant`` and ``found_on`` (the ticket's task); evens out model names and absent scores."""
+    """Adds ``scope``, ``variant`` and ``found_on`` (the ticket's task); unifies model names and missing scores."""
     records = records.copy()
     found = [known.get(checksum) if isinstance(checksum, str) else None for checksum in records["ticket"]]
     records["model"] = [model_name(name) for name in records["model"]]
     records["score"] = records["score"].astype(object).where(records["score"].notna(), "")
     records["scope"] = pd.Series([p.scope if p else None for p in found], index=records.index, dtype=object)
-    # A dense round has no ticket; it has the scope of its run. A run whose tickets are gone had the usual scope.
+    # A dense round has no ticket, and takes the scope of its run: the default one where the run has no tickets.
     scopes = records.dropna(subset="scope").groupby("run")["scope"].first().to_dict()
     records["scope"] = [
         scope if isinstance(scope, str) else scopes.get(run, "global")
@@ -203,7 +202,7 @@ def _languages(frame: pd.DataFrame, tickets: Iterable[Provenance]) -> list[str]:
 
 
 def _oddities(records: pd.DataFrame, frame: pd.DataFrame, split: str) -> list[str]:
-    """What a reader should know of the records before trusting the figures."""
+    """What to know of the records before trusting the figures."""
     notes = []
     splits = sorted(set(frame.loc[frame["kind"] != "retrieval", "split"]))
     if splits and split not in splits:
@@ -212,8 +211,8 @@ def _oddities(records: pd.DataFrame, frame: pd.DataFrame, split: str) -> list[st
     spread = records.groupby(cell, dropna=False)["value"].nunique()
     if (spread > 1).any():
         notes.append(
-            f"{int((spread > 1).sum())} measurements are there more than once, with different values: runs of "
-            "different settings lie in one tree. Figures show their mean; report such runs apart."
+            f"{int((spread > 1).sum())} measurements are there more than once with different values, as the tree holds "
+            "runs of different settings. Figures show their mean; report such runs separately."
         )
     combined = int((records["variant"] == "combined").sum())
     if combined:

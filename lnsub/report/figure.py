@@ -1,4 +1,4 @@
-"""What a figure of the report is, and what all figures have in common."""
+"""Figures of a report, and what all of them use."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from lnsub.report.drawing.axes import number
 
 @dataclass(frozen=True)
 class Options:
-    """What a reader of the report may choose.
+    """What can be chosen of a report.
 
     Attributes:
         sparsities: those that heat maps and bars show; of each study the nearest that it has.
@@ -42,7 +42,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with all that the page says of it.
+    """A figure with the text around it.
 
     Attributes:
         name: of the anchor and of the CSV file.
@@ -51,8 +51,8 @@ class Figure:
         panels: the drawings.
         key: the legend, as markup.
         data: what is drawn, for the CSV file.
-        lead: what the numbers say, in a sentence for the summary; empty where they say nothing.
-        table: markup that follows the drawings.
+        lead: its main numbers in a sentence, for the summary; empty for none.
+        table: markup below the drawings.
         more: further tables, each a CSV file of its own, by name.
     """
 
@@ -69,17 +69,17 @@ class Figure:
 
 @dataclass(frozen=True)
 class Missing:
-    """A figure that has no data: what it would be, and what it would take."""
+    """A figure without data: its title, and the reason."""
 
     title: str
     reason: str
 
 
 def nearest(available: Iterable[float], asked: Sequence[float]) -> list[float]:
-    """Picks of the sparsities that there are the nearest to each one that was asked for.
+    """Picks the available sparsity nearest to each one asked for.
 
     Args:
-        available: sparsities; 0, the dense model, is left aside.
+        available: sparsities; 0, the dense model, is ignored.
         asked: sparsities.
 
     Returns:
@@ -111,26 +111,26 @@ def listed(words: Sequence[str]) -> str:
 
 
 def by_level(parts: Sequence[tuple[str, float, str]]) -> str:
-    """Puts what is said of studies and sparsities into one line: ``XNLI a at 50 % and b at 80 %; NER c at 50 %``.
+    """Joins texts on studies and sparsities: ``XNLI a at 50 % and b at 80 %; NER c at 50 %``.
 
     Args:
-        parts: study, sparsity, and what is said, in order.
+        parts: study, sparsity and text, in order.
     """
-    said: dict[str, list[str]] = {}
-    for study, sparsity, words in parts:
-        said.setdefault(study, []).append(f"{words} at {sparsity_name(sparsity)}")
-    return "; ".join(f"{study} {listed(words)}" for study, words in said.items())
+    texts: dict[str, list[str]] = {}
+    for study, sparsity, text in parts:
+        texts.setdefault(study, []).append(f"{text} at {sparsity_name(sparsity)}")
+    return "; ".join(f"{study} {listed(words)}" for study, words in texts.items())
 
 
 def by_study(data: pd.DataFrame, studies: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
-    """Parts a frame by its column ``study``, in the order given; studies without rows are left out."""
+    """Splits a frame by its column ``study``, in the order given; studies without rows are left out."""
     if data.empty:
         return []
     return [(study, part) for study in studies if not (part := data[data["study"] == study]).empty]
 
 
 def by_panel(data: pd.DataFrame, studies: Sequence[str], options: Options) -> list[tuple[str, float, pd.DataFrame]]:
-    """Parts a frame further, by those sparsities of each study that are shown: study, sparsity and rows."""
+    """Splits a frame by study and by those of its sparsities that are shown: study, sparsity and rows."""
     return [
         (study, sparsity, rows[rows["sparsity"] == sparsity])
         for study, rows in by_study(data, studies)
@@ -139,5 +139,5 @@ def by_panel(data: pd.DataFrame, studies: Sequence[str], options: Options) -> li
 
 
 def joined(data: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Puts frames under each other; an empty frame where there is none."""
+    """Concatenates frames; an empty frame for none."""
     return pd.concat([part for part in data if not part.empty], ignore_index=True) if data else pd.DataFrame()

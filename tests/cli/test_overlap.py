@@ -165,7 +165,7 @@ def test_plain_overlap_needs_no_torch(tmp_path: Path, root: Path) -> None:
 def test_mistakes_are_said_in_one_sentence(tmp_path: Path) -> None:
     path, other = saved(tmp_path, {"fr0": random_masks(0.5, 0), "ur0": random_masks(0.5, 1)})
     for args, sentence in (
-        ([path], r"^an overlap is of two tickets or more"),
+        ([path], r"takes at least two"),
         (
             [path, "nowhere", "--by", "layr"],
             r"^overlap cannot be taken by 'layr': choose from layer, kind, matrix, stack",

@@ -1,6 +1,6 @@
 """What tickets inherit from theta_0, and how far they depart from it alike: the rows beside every overlap.
 
-:mod:`lnsub.analysis.overlap.departure` says what a departure and its null are, and counts them.
+:mod:`lnsub.analysis.overlap.departure` defines departures and their null, and counts them.
 """
 
 import math

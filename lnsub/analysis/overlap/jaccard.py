@@ -84,7 +84,7 @@ def summary(tickets: Sequence[Ticket], by: Iterable[str] = ()) -> list[dict[str,
     """The mean overlap of the pairs of each task and sparsity, and the overlap of all their tickets at once.
 
     Args:
-        tickets: tickets of one base model. Inherited masks and combined tickets are left aside.
+        tickets: tickets of one base model. Inherited masks and combined tickets are ignored.
         by: some of :data:`lnsub.tickets.parameters.GROUPS`.
 
     Returns:
@@ -138,7 +138,7 @@ def comparable(tickets: Sequence[Ticket]) -> dict[tuple[Any, ...], list[Ticket]]
     """Sorts tickets into sets that differ only in language and seed.
 
     Args:
-        tickets: any tickets. Inherited masks and combined tickets, which no run found, are left aside.
+        tickets: any tickets. Inherited masks and combined tickets, which no run found, are ignored.
 
     Returns:
         By :data:`COMPARABLE`, in sorted order, the tickets of each set that has at least two.
@@ -152,7 +152,7 @@ def comparable(tickets: Sequence[Ticket]) -> dict[tuple[Any, ...], list[Ticket]]
 
 
 def relation_of(row: dict[str, Any]) -> str:
-    """Says which of :data:`RELATIONS` the pair of a row is, from its languages and seeds."""
+    """Tells which of :data:`RELATIONS` the pair of a row is, from its languages and seeds."""
     language = "same language" if row["language_a"] == row["language_b"] else "cross-language"
     return f"{language}, {'same seed' if row['seed_a'] == row['seed_b'] else 'different seeds'}"
 

@@ -1,6 +1,6 @@
-"""The neutrality index: how near tickets of different languages come to the overlap that noise allows.
+"""The neutrality index: the overlap of tickets of different languages, as a share of what noise allows.
 
-Two runs of one language with different seeds do not find the same ticket either. Their overlap is the ceiling, and
+Even two runs of one language with different seeds do not find the same ticket. Their overlap is the ceiling, and
 
     neutrality index = cross-language overlap / seed-to-seed overlap of one language.
 
@@ -44,10 +44,10 @@ def neutrality(
     source of noise.
 
     Args:
-        tickets: tickets of one base model. Inherited masks and combined tickets are left aside.
+        tickets: tickets of one base model. Inherited masks and combined tickets are ignored.
         by: some of :data:`lnsub.tickets.parameters.GROUPS`.
         inherited: inherited masks as :func:`departures` takes them; with them, the index is
-            also given for departures, where theta_0 no longer makes all tickets alike.
+            also given for departures, which leaves out what theta_0 makes alike in all tickets.
         theta_0: the base model's weights, for the null of the departures.
         resamples: bootstrap samples; 0 leaves the interval out.
         seed: seed of the bootstrap.

@@ -33,7 +33,7 @@ NO_INDEX = (
     "No neutrality index: it takes tickets of one task, score, scope and sparsity, of two languages or more, and of "
     "two seeds of at least one language."
 )
-"""What is said where no tickets have a neutrality index."""
+"""Shown where no tickets have a neutrality index."""
 
 
 def comparison_text(comparison: Comparison, width: int | None = None) -> str:
@@ -42,7 +42,7 @@ def comparison_text(comparison: Comparison, width: int | None = None) -> str:
     Args:
         comparison: what to write.
         width: characters a line. Where a table would be wider, its less important columns are left out, and a line
-            below says so. None lets everything be as wide as it needs.
+            below names them. None lets everything be as wide as it needs.
 
     Returns:
         The text, without colours.
@@ -78,8 +78,8 @@ class _Page:
         rows = self.comparison.inheritance
         self._tables("each ticket and the mask that it inherits", rows, self._ticket_cells, _TICKET_OPTIONAL)
         self._say(*_departures(self.comparison))
-        if self.comparison.aside:
-            aside = ", ".join(ticket.label for ticket in self.comparison.aside)
+        if self.comparison.without_inherited:
+            aside = ", ".join(ticket.label for ticket in self.comparison.without_inherited)
             self._say(f"No inherited mask for tickets of several scopes, or that keep nothing: {aside}.")
 
     def means(self) -> None:
@@ -224,7 +224,7 @@ def _departures(comparison: Comparison) -> list[str]:
 
 
 def _verdicts(comparison: Comparison) -> list[str]:
-    """What each set's neutrality index says."""
+    """What the neutrality index of each set of comparable tickets shows."""
     found = []
     for row in comparison.by(comparison.indices, ()):
         if row["measure"] == "overlap":

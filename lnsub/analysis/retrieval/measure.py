@@ -97,7 +97,7 @@ class Retrieved:
         settings: how it was measured.
         fit: which of the ticket's parameters the model has; None where dense.
         layers: accuracy by layer, in the order asked for.
-        wall_s: seconds that it took.
+        wall_s: seconds it took.
     """
 
     cell: Cell

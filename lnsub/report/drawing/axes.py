@@ -35,11 +35,11 @@ def number(value: float, decimals: int) -> str:
 
 
 def round_ticks(low: float, high: float, about: int = 5) -> list[Tick]:
-    """Finds round ticks that embrace a range.
+    """Finds round ticks that cover a range.
 
     Args:
         low: the lowest value.
-        high: the highest; a range of nothing is widened.
+        high: the highest; an empty range is widened.
         about: how many steps to aim for.
 
     Returns:

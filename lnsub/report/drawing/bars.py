@@ -40,7 +40,7 @@ def bar_groups(
 
     Args:
         groups: bars by group, from the top; at least one bar.
-        label: what it shows, for a reader who cannot see it.
+        label: what it shows, for screen readers.
         x_label: the name and unit of the values.
         decimals: of the values.
         name: what is written beside a group.
@@ -85,7 +85,7 @@ def dot_rows(rows: Sequence[Row], *, label: str, x_label: str, decimals: int = 1
 
     Args:
         rows: from the top; at least one dot.
-        label: what it shows, for a reader who cannot see it.
+        label: what it shows, for screen readers.
         x_label: the name and unit of the values.
         decimals: of the means in tooltips.
 

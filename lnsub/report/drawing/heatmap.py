@@ -1,4 +1,4 @@
-"""Heat maps with their numbers in the cells."""
+"""Heat maps with the numbers in their cells."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _HEAD = 42.0  # with a line for what the axes are and two for the columns
 
 @dataclass(frozen=True)
 class Shading:
-    """How values become colours, alike in all heat maps that are to be compared.
+    """How values become colours, the same in all heat maps that are to be compared.
 
     Args:
         low: the value of the ramp's one end.
@@ -78,10 +78,10 @@ def heat_map(
         rows: from the top.
         columns: from the left.
         shading: colours and the decimals of the numbers.
-        label: what it shows, for a reader who cannot see it.
+        label: what it shows, for screen readers.
         axes: what rows and columns are, written above.
         row_label: what is written beside a row.
-        column_label: what is written above a column; ``\n`` parts two lines.
+        column_label: what is written above a column; ``\n`` separates two lines.
 
     Returns:
         An ``svg`` element.
@@ -92,7 +92,7 @@ def heat_map(
     least = max(widest + 6, max(width_of(head, 11) for head in heads) + 6, 28.0)
     left = max([width_of(row_label(row)) for row in rows] + [30.0]) + 12
     if left + least * len(columns) > WIDTH and row_label is not str:
-        # Where it gets tight a code does for the row too.
+        # Where there is little room, rows are labelled with their codes alone.
         row_label, left = str, max([width_of(row) for row in rows] + [24.0]) + 12
     cell = min(max(least, (WIDTH - left - 2) / len(columns)), 58.0)
     head = _HEAD if axes else _HEAD - 18

@@ -58,8 +58,8 @@ def baseline_figure(material: Material, options: Options) -> Figure | Missing:
     reading = (
         "A marker for each target language, a stroke at their mean. Own ticket: found on the target itself; others' "
         "tickets: the mean over tickets of other languages. All have the same sparsity and were fine-tuned alike. A "
-        "shuffled ticket keeps each matrix's density but other places, a re-initialised one its places but weights "
-        "drawn anew."
+        "shuffled ticket keeps each matrix's density but not its places, a re-initialised one its places but not the "
+        "pre-trained weights."
     )
     lead = f"Own tickets against random masks, mean over targets: {by_level(leads)}." if leads else ""
     return Figure("baselines", TITLE, reading, tuple(panels), key(entries), data, lead)

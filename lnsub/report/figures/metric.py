@@ -58,7 +58,7 @@ def metric_data(rounds: pd.DataFrame, material: Material, options: Options) -> p
 
     Args:
         rounds: records of kind ``imp``, of main metrics.
-        material: all records; a dense model trained apart stands in where a language has no round at sparsity 0.
+        material: all records; a separately trained dense model is used where a language has no round at sparsity 0.
         options: the tolerance.
 
     Returns:
@@ -83,7 +83,7 @@ def metric_data(rounds: pd.DataFrame, material: Material, options: Options) -> p
         value, deviation = first.get((row["study"], row["language"]), apart_of_it)
         metric = material.metrics[row["study"]]
         allowed = tolerance(metric, value, row["n"], deviation, options.tolerance)
-        # A hair more, as the difference of two decimal fractions is not exact.
+        # Slightly more, as the difference of two decimal fractions is not exact.
         held.append((value, allowed, metric.sign * (row["value"] - value) >= -allowed - 1e-12))
     data["dense"], data["tolerance"], data["matches"] = zip(*held, strict=True)
     best = data[data["matches"] & (data["sparsity"] > 0)].groupby(["study", "language"])["sparsity"].max().to_dict()

@@ -72,7 +72,7 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
 
 
 def _square(rows: pd.DataFrame, near: pd.DataFrame, column: str, label: str) -> str:
-    """One matrix; its shading is that of ``near``, the matrices that it is to be compared with."""
+    """One matrix, shaded by the range of ``near``, the matrices that it is to be compared with."""
     shading = Shading.of([100 * v for v in near[column].dropna()])
     known = rows[rows[column].notna()]
     places = zip(known["source"], known["target"], strict=True)

@@ -36,8 +36,8 @@ def retrieval_figure(material: Material, options: Options) -> Figure | Missing:
             entries = [(swatch(place), _level(sparsity)) for place, sparsity in enumerate(styles)]
             panels.append(_panel(f"{name} tickets, mean over languages ({settings})", lines, entries))
             leads += [
-                _best(f"{name} tickets at {sparsity_name(sparsity)}", part)
-                for sparsity, part in levels.groupby("sparsity")
+                _best(f"{name} tickets at {sparsity_name(sparsity)}", levels[levels["sparsity"] == sparsity])
+                for sparsity in sorted(set(levels["sparsity"]))
             ]
     reading = (
         "The share of sentences whose translation scores highest among all sentences of the other language, from "

@@ -147,12 +147,13 @@ def drop_figure(material: Material, options: Options) -> Figure | Missing:
             name=language_label,
         )
         panels.append(Panel(study, svg))
-        for sparsity, of_it in chosen.groupby("sparsity"):
+        for sparsity in sorted(set(chosen["sparsity"])):
+            of_it = chosen[chosen["sparsity"] == sparsity]
             gains = metric.sign * of_it.set_index("source")["drop"]
             text = percent(float(of_it["drop"].mean()))
             if len(gains) > 1:
                 text += f" (best {gains.idxmax()}, worst {gains.idxmin()})"
-            leads.append((study, float(sparsity), text))
+            leads.append((study, sparsity, text))
     reading = (
         "A source's tickets on other languages, held against those languages' own tickets: the mean over targets t "
         "other than the source s of (m(s,t) - m(t,t)) / m(t,t). Below zero the source's tickets are worse; of a metric "
