@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.harness import MB, Case, Row, Timing, at_most, in_own_process, interleave, measure_command, memory_of
 from benchmarks.mbert import MBERT, TOY, Shapes, random_ticket, shapes_of
-from lnsub.analysis.overlap.pairs import pairwise
+from lnsub.analysis.overlap.jaccard import overlap
 from lnsub.runs.folder import ticket_filename
 from lnsub.tickets.ticket import Ticket, load_all
 
@@ -65,7 +65,7 @@ def one_pair(shapes: Shapes, files: list[Path], repeats: int) -> list[Row]:
     found = {}
 
     def ours() -> None:
-        found["ours"] = pairwise(packed)[0]["overlap"]
+        found["ours"] = overlap(packed)[0]["overlap"]
 
     def theirs() -> None:
         stacked = torch.stack(floats)
@@ -98,7 +98,7 @@ def whole_study(study: list[list[Path]], repeats: int) -> list[Row]:
 
 def compare_study(study: list[list[Path]]) -> float:
     """Goes through a study, one sparsity at a time; returns the mean overlap."""
-    return statistics.mean(row["overlap"] for files in study for row in pairwise(load_all(files), ["layer"]))
+    return statistics.mean(row["overlap"] for files in study for row in overlap(load_all(files), ["layer"]))
 
 
 def _time_study(study: list[list[Path]], repeats: int) -> Timing:

@@ -21,7 +21,7 @@ _PLACES = {
     "Ticket": "tickets.ticket",
     "combine": "tickets.combining",
     "fit": "training.fit",
-    "overlap": "analysis.overlap.pairs",
+    "overlap": "analysis.overlap.jaccard",
     "read_runs": "runs.tree",
     "set_up": "training.setup",
 }

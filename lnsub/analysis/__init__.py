@@ -1,1 +1,1 @@
-"""What is computed from tickets and records: overlap, retrieval, transfers compared."""
+"""What is computed from tickets and records: overlap, retrieval, relative drop, correlations."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lnsub.cli.options import comma_list
+from lnsub.cli.output import emit
 
 if TYPE_CHECKING:
     from lnsub.models.inherited import Theta0
@@ -23,14 +24,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "With inherited masks, also how far tickets depart from theta_0's own magnitude mask, and how far alike."
     )
     parser.add_argument(
-        "tickets", nargs="+", type=Path, metavar="TICKET", help="ticket files; inherited masks among them are used so"
+        "tickets",
+        nargs="+",
+        type=Path,
+        metavar="TICKET",
+        help="ticket files; inherited masks among them serve the others",
     )
     parser.add_argument(
         "--by",
         action="append",
         default=[],
         metavar="layer,kind",
-        help="also by layer, kind (query, key, ...), matrix or stack, or by several together; may be given again",
+        help="also by layer, kind (query, key, ...), matrix or stack, or by several together; may be repeated",
     )
     parser.add_argument("--summary", action="store_true", help="also the means over pairs, per task and sparsity")
     parser.add_argument(
@@ -54,8 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from lnsub.analysis.overlap.comparison import compare, split_inherited
-    from lnsub.analysis.overlap.text import comparison_text
-    from lnsub.analysis.overlap.words import neutrality_words
+    from lnsub.analysis.overlap.text import NO_INDEX, comparison_text
     from lnsub.common.tables import to_csv, to_json
     from lnsub.tickets.parameters import group_columns
     from lnsub.tickets.ticket import load_all
@@ -82,12 +86,8 @@ def _run(options: argparse.Namespace) -> int:
     else:
         text = (to_csv if options.format == "csv" else to_json)(comparison.rows())
         if options.neutrality and not comparison.indices:
-            sys.stderr.write("".join(f"{sentence}\n" for sentence in neutrality_words(comparison)))
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
+            sys.stderr.write(f"{NO_INDEX}\n")
+    emit(text, options.output)
     return 0
 
 

@@ -10,8 +10,8 @@ from lnsub.cli.options import comma_list
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Draws what a tree of runs holds: one page that needs no network, with a CSV file beside it for each figure.\n"
-        "Figures without data are left out, and the page says so."
+        "Draws the results of a tree of runs: one self-contained page, with a CSV file beside it for each figure.\n"
+        "Figures without data are left out, and the page lists them."
     )
     parser.add_argument("runs", type=Path, metavar="RUNS", help="folder with runs, transfers and tickets, at any depth")
     parser.add_argument(
@@ -21,16 +21,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--sparsities",
         default="0.5,0.8",
         metavar="0.5,0.8",
-        help="those that heat maps and bars show; of each study the nearest that it has (default: %(default)s)",
+        help="the sparsities in heat maps and bars, or the nearest that a study has (default: %(default)s)",
     )
-    parser.add_argument(
-        "--split", default="validation", help="the split that metrics are shown of (default: %(default)s)"
-    )
+    parser.add_argument("--split", default="validation", help="the split to show metrics of (default: %(default)s)")
     parser.add_argument(
         "--tolerance",
         type=float,
         metavar="X",
-        help="how far below the dense model still matches it, 0.01 for one point (default: one standard error)",
+        help="how far a ticket may fall short of the dense model and still match it: 0.01 is one point of accuracy or "
+        "F1, or 1 %% of a perplexity (default: one standard error, or of a perplexity one deviation over seeds)",
     )
     parser.add_argument(
         "--inherited",
@@ -53,10 +52,10 @@ def _run(options: argparse.Namespace) -> int:
         raise UserError(f"--sparsities takes shares between 0 and 1, such as 0.5,0.8; '{options.sparsities}' is not.")
     if options.tolerance is not None and not 0 <= options.tolerance < 1:
         raise UserError(
-            f"--tolerance is a share of the metric, such as 0.01 for one point; it is {options.tolerance:g}."
+            f"--tolerance must be at least 0 and below 1, such as 0.01 for one point; it is {options.tolerance:g}."
         )
     if options.output.suffix.lower() not in {".html", ".htm"}:
-        raise UserError(f"--output is the page, a file that ends in .html; it is {options.output}.")
+        raise UserError(f"--output must name a file that ends in .html; it is {options.output}.")
 
     from lnsub.report import Options, report
 

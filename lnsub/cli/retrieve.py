@@ -1,12 +1,12 @@
 """`lnsub retrieve`."""
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lnsub.cli.options import comma_list
+from lnsub.cli.output import emit
 
 if TYPE_CHECKING:
     from lnsub.analysis.retrieval.measure import Retrieval, Retrieved
@@ -19,8 +19,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Finds each sentence's translation among all sentences of the other language, by the states of every layer of\n"
         "the dense base model and of tickets applied to its pre-trained weights; nothing is trained. Shows the share\n"
-        "that is found from English, to English, and on average, beside the share that guessing finds. Scores are\n"
-        "margin-based (Artetxe & Schwenk, 2019): a cosine, held against its mean over the nearest neighbours."
+        "that is found from English, to English, and on average, beside the share by guessing. Scores are\n"
+        "margin-based (Artetxe & Schwenk, 2019): a cosine, relative to its mean over the nearest neighbours."
     )
     parser.add_argument("--base-model", required=True, metavar="M", help="Hub id or folder of the base model")
     parser.add_argument(
@@ -50,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--batch-tokens", type=int, default=8192, metavar="N", help="most tokens in a batch (default: 8192)"
     )
     parser.add_argument(
-        "--max-pairs", type=int, metavar="N", help="only so many pairs a language, the same in every run"
+        "--max-pairs", type=int, metavar="N", help="at most this many pairs of each language, the same in every run"
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: a GPU where there is one)")
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
@@ -63,10 +63,10 @@ def _run(options: argparse.Namespace) -> int:
     layers = None if options.layers == "all" else tuple(comma_list("--layers", options.layers, int))
     languages = None if options.languages is None else comma_list("--languages", options.languages)
 
-    from lnsub.analysis.retrieval.pairs import find_files, read_pairs
+    from lnsub.analysis.retrieval.sentence_pairs import find_files, read_pairs
     from lnsub.tickets.ticket import Ticket
 
-    # Files first: a wrong one is told before the model is loaded.
+    # Files first: a wrong one is reported before the model is loaded.
     tickets = [Ticket.load(path) for path in options.tickets]
     files = find_files(options.pairs, languages)
     pairs = [read_pairs(path, options.max_pairs) for path in files.values()]
@@ -86,11 +86,7 @@ def _run(options: argparse.Namespace) -> int:
         text = "\n".join([to_table(rows, columns=COLUMNS, title=f"retrieval, {settings.name}"), *_notes(done)]) + "\n"
     else:
         text = to_csv(rows) if options.format == "csv" else to_json(rows)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
+    emit(text, options.output)
     return 0
 
 

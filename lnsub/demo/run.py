@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lnsub.analysis.overlap.pairs import pairwise
+from lnsub.analysis.overlap.jaccard import overlap
 from lnsub.common.errors import UserError
 from lnsub.demo.figure import draw
 from lnsub.report import report
@@ -139,7 +139,7 @@ def _overlaps(folders: dict[str, RunFolder], sparsities: Sequence[float]) -> dic
     """The mean overlap over pairs of languages and its chance level, by sparsity."""
     found = {}
     for sparsity in sparsities:
-        rows = pairwise([Ticket.load(folder.ticket(sparsity)) for folder in folders.values()])
+        rows = overlap([Ticket.load(folder.ticket(sparsity)) for folder in folders.values()])
         assert len(rows) == len(list(combinations(folders, 2)))
         found[sparsity] = (
             sum(row["overlap"] for row in rows) / len(rows),

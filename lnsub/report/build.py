@@ -1,13 +1,12 @@
-"""Makes the report: reads, draws, writes the page and its CSV files."""
+"""Makes a report: reads a tree of runs, draws the figures, and writes the page and its CSV files."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from lnsub.common.errors import UserError
+from lnsub.common.files import replacing
 from lnsub.report.collect import Material, collect
 from lnsub.report.figure import Figure, Missing, Options
 from lnsub.report.figures.baselines import baseline_figure
@@ -59,7 +58,7 @@ TABLES: frozenset[str] = frozenset(
 
 @dataclass(frozen=True)
 class Made:
-    """What was written: the page, the CSV files, the figures' titles drawn and left out, and the files' tables."""
+    """What was written: the page, the CSV files, the titles of figures drawn and left out, and the tables by name."""
 
     page: Path
     data: tuple[Path, ...]
@@ -80,7 +79,7 @@ def report(
     Args:
         root: the tree.
         output: the page. Its CSV files lie beside it, named ``<page's name without .html>.<figure>.csv``; those of an
-            earlier report under the same name are replaced, and removed where their figure has no data any more.
+            earlier report of the same name are replaced, or removed where their figure has no data now.
         options: what the figures show.
         split: the split that metrics are shown of.
         inherited_from: see :func:`lnsub.report.collect.collect`.
@@ -99,27 +98,17 @@ def report(
     for figure in figures:
         if isinstance(figure, Figure):
             tables |= {figure.name: figure.data, **figure.more}
-    text = page(material, figures, prefix)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        for name in TABLES - tables.keys():
-            output.with_name(f"{prefix}{name}.csv").unlink(missing_ok=True)
-        paths = [output.with_name(f"{prefix}{name}.csv") for name in tables]
-        for path, table in zip(paths, tables.values(), strict=True):
-            _write(path, table.to_csv(index=False))
-        _write(output, text)
-    except OSError as error:
-        raise UserError(f"Cannot write the report {output}: {error.strerror or error}.") from error
+    paths = {name: output.with_name(f"{prefix}{name}.csv") for name in TABLES | tables.keys()}
+    for name, table in tables.items():
+        _write(paths[name], table.to_csv(index=False))
+    _write(output, page(material, figures, prefix))
+    for name in TABLES - tables.keys():
+        paths[name].unlink(missing_ok=True)
     drawn = tuple(figure.title for figure in figures if isinstance(figure, Figure))
     left_out = tuple(figure.title for figure in figures if isinstance(figure, Missing))
-    return Made(output, tuple(paths), drawn, left_out, tables)
+    return Made(output, tuple(paths[name] for name in tables), drawn, left_out, tables)
 
 
 def _write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all: a reader that reloads the page never sees half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(text.encode())

@@ -1,8 +1,7 @@
-"""Gathers what a report draws from: the records of a tree of runs, its tickets compared, and its settings.
+"""Gathers the data of a report: the records of a tree of runs, comparisons of its tickets, and its settings.
 
-A *study* is what one panel shows: one base model, one task, one score and one scope. A record does not say its ticket's
-scope, nor the task that the ticket was found on; the ticket does, so records are joined to the tree's tickets by
-checksum.
+A *study* is what one panel shows: one base model, task, score and scope. Records have neither their ticket's scope nor
+the task that it was found on; the ticket does, so records are joined to the tree's tickets by checksum.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,32 +12,31 @@ from typing import Any
 
 import pandas as pd
 
-from lnsub.analysis.transfer_cells import main_metric, read_frame
+from lnsub.analysis.main_metric import MainMetric, main_metrics, of_main_metric, task_title
 from lnsub.common.errors import UserError
-from lnsub.report.pairs import language_pairs
-from lnsub.report.settings import Run, read_runs
+from lnsub.report.language_pairs import language_pairs
+from lnsub.report.settings import Run, run_settings
 from lnsub.report.ticket_index import TicketIndex, model_name
+from lnsub.runs.tree import read_runs
 from lnsub.tickets.combining import HOW
 from lnsub.tickets.provenance import INHERITED, Provenance
 
 STUDY = ("model", "task", "score", "scope")
 """The columns that tell studies apart."""
 
-TASKS: dict[str, str] = {"xnli": "XNLI", "wikiann": "NER", "mlm": "MLM"}
-"""What tasks are called in figures, in the order in which they are shown."""
-
 StudyKey = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a report draws from; every frame may be empty. ``study`` is a study's label in all of them."""
+    """The data of a report. Every frame may be empty; ``study`` is a study's label in all of them."""
 
     root: Path
     """The tree of runs."""
     records: pd.DataFrame
-    """Records of each task's main metric on the split that was asked for: :func:`read_frame` with
-    ``study``, ``scope`` and ``variant`` (see :func:`variant_of`)."""
+    """Records of each task's main metric on the split that was asked for, see
+    :func:`lnsub.analysis.main_metric.of_main_metric`, with ``study``, ``scope`` and ``variant`` (see
+    :func:`variant_of`)."""
     retrieval: pd.DataFrame
     """Records of retrieval, with the same columns."""
     runs: list[Run]
@@ -55,16 +53,18 @@ class Material:
     """Neutrality indices, the rows of :func:`lnsub.analysis.overlap.neutrality.neutrality`."""
     studies: list[str]
     """The studies' labels, in the order in which they are shown."""
+    metrics: dict[str, MainMetric]
+    """Each study's main metric; none of studies without records."""
     languages: list[str]
     """All languages, sorted; a language's place is the number of its colour in every figure."""
     facts: dict[str, int]
-    """How many ``records`` (of whatever metric and split), ``tickets`` and ``seeds`` there are."""
+    """How many ``records`` (of any metric and split), ``tickets`` and ``seeds`` there are."""
     notes: list[str]
-    """What was left out or looked odd, in sentences."""
+    """Sentences on what was left out or looked odd."""
 
     @cached_property
     def language_pairs(self) -> pd.DataFrame:
-        """The pairs averaged by pair of languages, see :func:`lnsub.report.pairs.language_pairs`."""
+        """The pairs averaged by pair of languages, see :func:`lnsub.report.language_pairs.language_pairs`."""
         return language_pairs(self.pairs)
 
     def style(self, language: str) -> int:
@@ -89,14 +89,14 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
             :meth:`lnsub.report.ticket_index.TicketIndex.compare`.
     """
     if not root.is_dir():
-        raise UserError(f"There is no folder {root}: name the tree of runs that `lnsub fit` and `lnsub transfer` fill.")
-    frame = read_frame(root)
+        raise UserError(f"There is no folder {root}: name a tree of runs that `lnsub fit` and `lnsub transfer` wrote.")
+    frame = read_runs(root)
     ticket_index, notes = TicketIndex.read(root)
     if frame.empty and not ticket_index.tickets:
-        raise UserError(f"{root} holds no records (results.jsonl) and no tickets: let `lnsub fit` fill it first.")
+        raise UserError(f"{root} holds no records (results.jsonl) and no tickets: run `lnsub fit` there first.")
     known = ticket_index.by_checksum
     measured = frame[(frame["kind"] != "retrieval") & (frame["split"] == split)]
-    records = _annotated(main_metric(measured), known)
+    records = _annotated(of_main_metric(measured), known)
     retrieval = frame[(frame["kind"] == "retrieval") & frame["metric"].str.startswith("accuracy")]
     retrieval = _annotated(retrieval, known)
     tables = {name: pd.DataFrame(rows) for name, rows in ticket_index.compare(inherited_from).items()}
@@ -109,17 +109,19 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
     for part in (records, *tables.values()):
         if not part.empty:
             part["study"] = [names.get(key, "") for key in part[list(STUDY)].itertuples(index=False, name=None)]
+    metrics = main_metrics(measured)
     return Material(
         root=root,
         records=records.assign(study=records.get("study", pd.Series(dtype=object))),
         retrieval=retrieval,
-        runs=read_runs(root, frame),
+        runs=run_settings(root, frame),
         studies=list(names.values()),
+        metrics={label: metrics[key[1]] for key, label in names.items() if key[1] in metrics},
         languages=_languages(frame, known.values()),
         facts={
             "records": len(frame),
             "tickets": sum(len(members) for members in ticket_index.sets().values()),
-            # Retrieval on the dense model draws nothing, so that its records' seed is none of the study's.
+            # Retrieval on the dense model is not random, so the seed of its records is not one of the study's.
             "seeds": frame.loc[frame["kind"] != "retrieval", "seed"].nunique(),
         },
         notes=notes + _oddities(records, frame, split),
@@ -128,7 +130,7 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
 
 
 def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
-    """Says what kind of sub-network a record measured.
+    """Tells what kind of sub-network a record measured.
 
     Args:
         record: a record's ``kind``, ``task``, ``score``, ``init`` and ``ticket``.
@@ -165,24 +167,23 @@ def study_labels(keys: Iterable[StudyKey]) -> dict[StudyKey, str]:
         A label for each, in the order in which studies are shown: ``NER``, or ``NER (taylor)`` beside
         ``NER (magnitude)``.
     """
-    order = list(TASKS)
-    ordered = sorted(keys, key=lambda k: (order.index(k[1]) if k[1] in order else len(order), k[1], k))
+    ordered = sorted(keys, key=lambda key: (task_title(key[1]), key))
     varying = [part for part in (0, 2, 3) if len({key[part] for key in ordered}) > 1]
     labels = {}
     for key in ordered:
         extra = ", ".join(key[part] for part in varying if key[part])
-        labels[key] = TASKS.get(key[1], key[1]) + (f" ({extra})" if extra else "")
+        labels[key] = task_title(key[1]) + (f" ({extra})" if extra else "")
     return labels
 
 
 def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.DataFrame:
-    """Adds ``scope``, ``variant`` and ``found_on`` (the ticket's task); evens out model names and absent scores."""
+    """Adds ``scope``, ``variant`` and ``found_on`` (the ticket's task); unifies model names and missing scores."""
     records = records.copy()
     found = [known.get(checksum) if isinstance(checksum, str) else None for checksum in records["ticket"]]
     records["model"] = [model_name(name) for name in records["model"]]
     records["score"] = records["score"].astype(object).where(records["score"].notna(), "")
     records["scope"] = pd.Series([p.scope if p else None for p in found], index=records.index, dtype=object)
-    # A dense round has no ticket; it has the scope of its run. A run whose tickets are gone had the usual scope.
+    # A dense round has no ticket, and takes the scope of its run: the default one where the run has no tickets.
     scopes = records.dropna(subset="scope").groupby("run")["scope"].first().to_dict()
     records["scope"] = [
         scope if isinstance(scope, str) else scopes.get(run, "global")
@@ -201,7 +202,7 @@ def _languages(frame: pd.DataFrame, tickets: Iterable[Provenance]) -> list[str]:
 
 
 def _oddities(records: pd.DataFrame, frame: pd.DataFrame, split: str) -> list[str]:
-    """What a reader should know of the records before trusting the figures."""
+    """What to know of the records before trusting the figures."""
     notes = []
     splits = sorted(set(frame.loc[frame["kind"] != "retrieval", "split"]))
     if splits and split not in splits:
@@ -210,8 +211,8 @@ def _oddities(records: pd.DataFrame, frame: pd.DataFrame, split: str) -> list[st
     spread = records.groupby(cell, dropna=False)["value"].nunique()
     if (spread > 1).any():
         notes.append(
-            f"{int((spread > 1).sum())} measurements are there more than once, with different values: runs of "
-            "different settings lie in one tree. Figures show their mean; report such runs apart."
+            f"{int((spread > 1).sum())} measurements are there more than once with different values, as the tree holds "
+            "runs of different settings. Figures show their mean; report such runs separately."
         )
     combined = int((records["variant"] == "combined").sum())
     if combined:

@@ -1,4 +1,4 @@
-"""What a figure of the report is, and what all figures have in common."""
+"""Figures of a report, and what all of them use."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,15 +6,17 @@ from typing import Any
 
 import pandas as pd
 
+from lnsub.report.drawing.axes import number
+
 
 @dataclass(frozen=True)
 class Options:
-    """What a reader of the report may choose.
+    """What can be chosen of a report.
 
     Attributes:
         sparsities: those that heat maps and bars show; of each study the nearest that it has.
-        tolerance: by how much of the metric a ticket may stay below the dense model and still match it; None for one
-            standard error of a proportion.
+        tolerance: how far a ticket may fall short of the dense model and still match it, see
+            :func:`lnsub.report.metric_text.tolerance`; None for its default.
     """
 
     sparsities: tuple[float, ...] = (0.5, 0.8)
@@ -40,7 +42,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with all that the page says of it.
+    """A figure with the text around it.
 
     Attributes:
         name: of the anchor and of the CSV file.
@@ -49,9 +51,8 @@ class Figure:
         panels: the drawings.
         key: the legend, as markup.
         data: what is drawn, for the CSV file.
-        lead: what the numbers say, in a sentence or two, for the summary; empty where they say nothing.
-        findings: what they say in particular, a sentence each.
-        table: markup that follows the drawings.
+        lead: its main numbers in a sentence, for the summary; empty for none.
+        table: markup below the drawings.
         more: further tables, each a CSV file of its own, by name.
     """
 
@@ -62,33 +63,23 @@ class Figure:
     key: str
     data: pd.DataFrame
     lead: str = ""
-    findings: tuple[str, ...] = ()
     table: str = ""
     more: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A figure that has no data: what it would be, and what it would take."""
+    """A figure without data: its title, and the reason."""
 
     title: str
     reason: str
 
 
-METRICS: dict[str, str] = {"accuracy": "accuracy", "f1": "F1"}
-"""What metrics are called."""
-
-
-def metric_name(metric: str) -> str:
-    """What a metric is called: ``F1`` for ``f1``."""
-    return METRICS.get(metric, metric)
-
-
 def nearest(available: Iterable[float], asked: Sequence[float]) -> list[float]:
-    """Picks of the sparsities that there are the nearest to each one that was asked for.
+    """Picks the available sparsity nearest to each one asked for.
 
     Args:
-        available: sparsities; 0, the dense model, is left aside.
+        available: sparsities; 0, the dense model, is ignored.
         asked: sparsities.
 
     Returns:
@@ -98,22 +89,14 @@ def nearest(available: Iterable[float], asked: Sequence[float]) -> list[float]:
     return sorted({min(there, key=lambda s: (round(abs(s - a), 9), s)) for a in asked}) if there else []
 
 
-def percent(share: float, decimals: int = 1) -> str:
+def percent(share: float) -> str:
     """Writes a share in percent, with a true minus sign: ``94.7 %``."""
-    written = f"{100 * share:.{decimals}f}"
-    if not float(written):
-        written = written.removeprefix("-")
-    return written.replace("-", "\u2212") + "\u00a0%"
+    return f"{number(100 * share, 1)}\u00a0%"
 
 
 def sparsity_name(sparsity: float) -> str:
     """A sparsity in percent with as many decimals as it needs: ``50 %``, ``87.5 %``."""
     return f"{100 * sparsity:g}\u00a0%"
-
-
-def at(study: str, sparsity: float) -> str:
-    """Where a sentence is about: ``XNLI at 50 %``."""
-    return f"{study} at {sparsity_name(sparsity)}"
 
 
 def extremes(rows: pd.DataFrame, column: str) -> tuple[dict[Any, Any], dict[Any, Any]]:
@@ -128,24 +111,33 @@ def listed(words: Sequence[str]) -> str:
 
 
 def by_level(parts: Sequence[tuple[str, float, str]]) -> str:
-    """Puts what is said of studies and sparsities into one line: ``XNLI a at 50 % and b at 80 %; NER c at 50 %``.
+    """Joins texts on studies and sparsities: ``XNLI a at 50 % and b at 80 %; NER c at 50 %``.
 
     Args:
-        parts: study, sparsity, and what is said, in order.
+        parts: study, sparsity and text, in order.
     """
-    said: dict[str, list[str]] = {}
-    for study, sparsity, words in parts:
-        said.setdefault(study, []).append(f"{words} at {sparsity_name(sparsity)}")
-    return "; ".join(f"{study} {listed(words)}" for study, words in said.items())
+    texts: dict[str, list[str]] = {}
+    for study, sparsity, text in parts:
+        texts.setdefault(study, []).append(f"{text} at {sparsity_name(sparsity)}")
+    return "; ".join(f"{study} {listed(words)}" for study, words in texts.items())
 
 
 def by_study(data: pd.DataFrame, studies: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
-    """Parts a frame by its column ``study``, in the order given; studies without rows are left out."""
+    """Splits a frame by its column ``study``, in the order given; studies without rows are left out."""
     if data.empty:
         return []
     return [(study, part) for study in studies if not (part := data[data["study"] == study]).empty]
 
 
+def by_panel(data: pd.DataFrame, studies: Sequence[str], options: Options) -> list[tuple[str, float, pd.DataFrame]]:
+    """Splits a frame by study and by those of its sparsities that are shown: study, sparsity and rows."""
+    return [
+        (study, sparsity, rows[rows["sparsity"] == sparsity])
+        for study, rows in by_study(data, studies)
+        for sparsity in nearest(rows["sparsity"], options.sparsities)
+    ]
+
+
 def joined(data: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Puts frames under each other; an empty frame where there is none."""
+    """Concatenates frames; an empty frame for none."""
     return pd.concat([part for part in data if not part.empty], ignore_index=True) if data else pd.DataFrame()

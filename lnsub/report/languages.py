@@ -2,7 +2,7 @@
 
 from html import escape
 
-from lnsub.report.svg import tag
+from lnsub.report.drawing.svg import tag
 
 NAMES: dict[str, str] = {
     "af": "Afrikaans", "ar": "العربية", "az": "azərbaycanca", "be": "беларуская", "bg": "български", "bn": "বাংলা",

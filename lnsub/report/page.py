@@ -1,16 +1,16 @@
-"""The page: figures, what they say, what was left out, and the runs with their settings."""
+"""The page: the figures, a summary, what was left out, and the runs with their settings."""
 
 from collections.abc import Sequence
 from html import escape
 from itertools import groupby
 
 from lnsub.report.collect import Material
+from lnsub.report.drawing.style import CSS
+from lnsub.report.drawing.svg import tag
 from lnsub.report.figure import Figure, Missing, Panel, listed
+from lnsub.report.html_tables import DASH, rows_table
 from lnsub.report.languages import html_label
 from lnsub.report.settings import split_settings
-from lnsub.report.style import CSS
-from lnsub.report.svg import tag
-from lnsub.report.tables import DASH, rows_table
 from lnsub.version import __version__
 
 SOURCES = (
@@ -20,7 +20,7 @@ SOURCES = (
     ),
     ("Frankle & Carbin (2019), The Lottery Ticket Hypothesis", "https://arxiv.org/abs/1803.03635"),
 )
-"""What the method is after: title and address, shown as links in the footer."""
+"""The papers that the method comes from: title and address, shown as links in the footer."""
 
 
 def page(material: Material, figures: Sequence[Figure | Missing], csv_prefix: str) -> str:
@@ -28,11 +28,11 @@ def page(material: Material, figures: Sequence[Figure | Missing], csv_prefix: st
 
     Args:
         material: what the figures were drawn from.
-        figures: in order; those without data are named with the reason.
+        figures: in order; those without data are listed with the reason.
         csv_prefix: what the names of the CSV files start with; a figure's is ``<prefix><name>.csv``.
 
     Returns:
-        An HTML document that needs nothing beside itself: no script, no font, no image from elsewhere.
+        A self-contained HTML document, without scripts and without fonts or images from elsewhere.
     """
     drawn = [figure for figure in figures if isinstance(figure, Figure)]
     missing = [figure for figure in figures if isinstance(figure, Missing)]
@@ -61,7 +61,7 @@ def page(material: Material, figures: Sequence[Figure | Missing], csv_prefix: st
 
 
 def _prose(words: str) -> str:
-    """Plain text as markup; what stands between backticks is code."""
+    """Plain text as markup; text between backticks is code."""
     parts = escape(words).split("`")
     return "".join(tag("code", part) if place % 2 else part for place, part in enumerate(parts))
 
@@ -86,7 +86,7 @@ def _scope(material: Material, models: list[str]) -> str:
 
 def _summary(drawn: list[Figure], material: Material) -> str:
     items = [tag("li", _link(figure), f": {_prose(figure.lead)}") for figure in drawn if figure.lead]
-    said = tag("ul", *items) if items else tag("p", "There is nothing to say yet: no figure has data.")
+    said = tag("ul", *items) if items else tag("p", "No figure has data yet.")
     names = tag("p", "Languages: ", ", ".join(map(html_label, material.languages)), class_="languages")
     return tag("div", tag("h2", "Summary"), said, names if material.languages else "", class_="summary", id="summary")
 
@@ -100,7 +100,6 @@ def _section(figure: Figure, csv_prefix: str) -> str:
         tag("div", *(_panel(panel) for panel in together), class_="group")
         for _, together in groupby(figure.panels, key=lambda panel: panel.group or panel.title)
     ]
-    findings = tag("ul", *(tag("li", _prose(f)) for f in figure.findings), class_="findings") if figure.findings else ""
     files = [f"{csv_prefix}{name}.csv" for name in (figure.name, *figure.more)]
     links = ", ".join(tag("a", escape(file), href=file) for file in files)
     return tag(
@@ -109,7 +108,6 @@ def _section(figure: Figure, csv_prefix: str) -> str:
         tag("p", _prose(figure.reading), class_="reading"),
         tag("div", figure.key, class_="keys") if figure.key else "",
         tag("div", *panels, class_="panels") if panels else "",
-        findings,
         figure.table,
         tag("p", "Data: ", links, class_="csv"),
         id=figure.name,

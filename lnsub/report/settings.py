@@ -1,4 +1,4 @@
-"""The runs of a tree with their settings: what they share is said once, what differs becomes a table."""
+"""The runs of a tree with their settings: those that all share, and those that differ."""
 
 import json
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-# What a run is about and where it lies: the table has columns of their own for these, or they say nothing of it.
+# What a run is about has columns of its own in the table, and where it lies does not matter.
 _ASIDE = frozenset({"output", "language", "seed_everything", "ticket", "default_root_dir", "wandb"})
 
 
@@ -18,7 +18,7 @@ class Run:
 
     Attributes:
         folder: relative to the tree.
-        facts: what its records say, by column of the table.
+        facts: from its records, by column of the table.
         settings: its resolved configuration, flat: short names and their values as text.
     """
 
@@ -27,16 +27,16 @@ class Run:
     settings: dict[str, str] = field(default_factory=dict)
 
 
-def read_runs(root: Path, frame: pd.DataFrame) -> list[Run]:
+def run_settings(root: Path, frame: pd.DataFrame) -> list[Run]:
     """Reads the settings of all runs of a tree.
 
     Args:
         root: the tree.
-        frame: its records, see :func:`lnsub.analysis.transfer_cells.read_frame`.
+        frame: its records, see :func:`lnsub.runs.tree.read_runs`.
 
     Returns:
-        The runs in path order: folders with records or with a ``config.yaml``; the cells of a transfer are one run. A
-        configuration that is not readable counts as none.
+        The runs in path order: folders with records or with a ``config.yaml``; the cells of a transfer are one run. An
+        unreadable configuration counts as none.
     """
     configs: dict[str, Path] = {}
     for path in sorted(root.rglob("config.yaml")):
@@ -49,13 +49,13 @@ def read_runs(root: Path, frame: pd.DataFrame) -> list[Run]:
 
 
 def split_settings(runs: list[Run]) -> tuple[dict[str, str], list[str]]:
-    """Parts what all runs with a configuration share from what differs.
+    """Separates the settings that all runs with a configuration share from those that differ.
 
     Args:
-        runs: any.
+        runs: the runs.
 
     Returns:
-        The shared settings with their values, and the names of those that differ between runs, or that not all have.
+        The shared settings with their values, and the names of those that differ or that some runs lack.
     """
     configured = [run.settings for run in runs if run.settings]
     names = list(dict.fromkeys(name for settings in configured for name in settings))
@@ -71,7 +71,7 @@ def _run_of(folder: str) -> str:
 def _facts(records: pd.DataFrame) -> dict[str, str]:
     def listed(column: str) -> str:
         values = sorted({str(value) for value in records[column].dropna()})
-        return ", ".join(values) if len(values) < 12 else f"{len(values)} of them"
+        return ", ".join(values) if len(values) < 12 else f"{len(values)} different"
 
     if records.empty:
         return {"measured": "nothing yet"}
@@ -94,7 +94,7 @@ def _facts(records: pd.DataFrame) -> dict[str, str]:
 
 
 def _settings(path: Path) -> dict[str, str]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
     try:
         config = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
@@ -105,7 +105,7 @@ def _settings(path: Path) -> dict[str, str]:
 
 
 def _flatten(value: Any, name: str, flat: dict[str, str]) -> None:
-    """Writes nested settings as ``learning_rate`` or ``IMPCallback.sparsities``; those that are null are left out."""
+    """Writes nested settings as ``learning_rate`` or ``IMPCallback.sparsities``; nulls are left out."""
     leaf = name.rsplit(".", 1)[-1]
     if leaf in _ASIDE:
         return

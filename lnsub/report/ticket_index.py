@@ -1,24 +1,22 @@
-"""The ticket files of a tree of runs: what each is, and the sets of them compared."""
+"""The ticket files of a tree of runs, and comparisons of those that differ in language and seed alone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lnsub.analysis.overlap.comparison import compare
+from lnsub.analysis.overlap.jaccard import COMPARABLE
 from lnsub.analysis.overlap.neutrality import neutrality
-from lnsub.analysis.overlap.pairs import COMPARABLE
 from lnsub.common.errors import UserError
+from lnsub.models.inherited import Theta0, inherited_masks
 from lnsub.tickets.combining import HOW
-from lnsub.tickets.parameters import group_columns
+from lnsub.tickets.density import density_by
+from lnsub.tickets.finding import FoundTicket
 from lnsub.tickets.provenance import INHERITED, Provenance
 from lnsub.tickets.ticket import Ticket
-from lnsub.transfer.cells import FoundTicket
-
-if TYPE_CHECKING:
-    from lnsub.models.inherited import Theta0
 
 RESAMPLES = 500
 """Bootstrap samples of a neutrality index."""
@@ -33,19 +31,19 @@ Rows = list[dict[str, Any]]
 
 
 def model_name(name: str) -> str:
-    """The last part of a base model's name or path, the same however it was spelled."""
+    """The last part of a base model's name or path, the same for every way of writing it."""
     return name.rstrip("/").rsplit("/", 1)[-1]
 
 
 def is_found(provenance: Provenance) -> bool:
-    """Whether a ticket was found by pruning in rounds: no inherited mask, no baseline's, no combined one."""
+    """Whether a ticket was found by pruning in rounds, and is not inherited, a baseline or combined."""
     p = provenance
     return p.task != INHERITED and not p.sources and p.score not in {"random", "shuffled", "oneshot", *HOW}
 
 
 @dataclass(frozen=True)
 class TicketIndex:
-    """The ticket files of a tree by what their headers say."""
+    """The ticket files of a tree, with their provenance."""
 
     tickets: tuple[FoundTicket, ...]
 
@@ -57,8 +55,8 @@ class TicketIndex:
             root: the tree.
 
         Returns:
-            The index, and a sentence on each file that had to be left out. Files named ``model*``, as an exported
-            sub-network's weights are, are no tickets.
+            The index, and a sentence on each file that had to be left out. Files named ``model*`` are the weights of
+            exported sub-networks, and not tickets.
         """
         found, problems = [], []
         for path in sorted(root.rglob("*.safetensors")):
@@ -112,9 +110,6 @@ class TicketIndex:
             tickets = [Ticket.load(member.path) for member in members]
             masks = self.inherited_of(key)
             if inherited_from is not None:
-                # torch and transformers: only for those who ask for it.
-                from lnsub.models.inherited import inherited_masks
-
                 name = inherited_from or tickets[0].provenance.base_model
                 if theta_0 is None or name != loaded:
                     theta_0, loaded = _theta_0(name, named_by_tickets=not inherited_from), name
@@ -125,16 +120,14 @@ class TicketIndex:
         return tables
 
 
-def _theta_0(base_model: str, named_by_tickets: bool) -> "Theta0":
-    from lnsub.models.inherited import Theta0
-
+def _theta_0(base_model: str, named_by_tickets: bool) -> Theta0:
     try:
         return Theta0.load(base_model)
     except UserError as error:
         if not named_by_tickets:
             raise
         raise UserError(
-            f"{error} The tickets name that base model: say where it is, --inherited BASE_MODEL."
+            f"{error} The tickets name that base model: give its place with --inherited BASE_MODEL."
         ) from error
 
 
@@ -152,7 +145,11 @@ def compare_set(
         Rows by table, see :data:`TABLES`.
     """
     tables = {name: Rows() for name in TABLES}
-    tables["densities"] = [row for ticket in tickets for row in _densities(ticket)]
+    tables["densities"] = [
+        {"language": ticket.provenance.language, "seed": ticket.provenance.seed} | row
+        for ticket in tickets
+        for row in density_by(ticket)
+    ]
     if len(tickets) > 1 or inherited:
         found = compare(tickets, [("layer",)], inherited=inherited, theta_0=theta_0)
         tables["pairs"], tables["layers"] = found.by(found.pairs, ()), found.by(found.pairs, ("layer",))
@@ -165,13 +162,3 @@ def compare_set(
             if theta_0 is not None or row["measure"] != "departure_corrected"
         ]
     return tables
-
-
-def _densities(ticket: Ticket) -> Iterable[dict[str, Any]]:
-    names = list(ticket.masks)
-    sizes = dict(zip(names, (int(np.prod(ticket.shapes[name])) for name in names), strict=True))
-    for (layer, kind), columns in group_columns(names, ("layer", "kind")).items():
-        kept = sum(ticket.kept_by_name[names[m]] for m in columns)
-        weights = sum(sizes[names[m]] for m in columns)
-        facts = {"language": ticket.provenance.language, "seed": ticket.provenance.seed, "layer": layer, "kind": kind}
-        yield facts | {"kept": kept, "weights": weights, "density": kept / weights}

@@ -1,7 +1,6 @@
 """What ``lnsub ticket`` shows: what a ticket is, and whether it is whole."""
 
 import dataclasses
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from lnsub.common.errors import UserError
 from lnsub.common.tables import to_table
-from lnsub.tickets.parameters import group_columns
+from lnsub.tickets.density import density_by
 from lnsub.tickets.ticket import Ticket
 
 
@@ -32,21 +31,15 @@ def ticket_info(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
 
 
 def _info(ticket: Ticket) -> dict[str, Any]:
-    names = list(ticket.masks)
-    densities = []
-    for (layer, kind), columns in group_columns(names, ("layer", "kind")).items():
-        kept = sum(ticket.kept_by_name[names[m]] for m in columns)
-        weights = sum(math.prod(ticket.shapes[names[m]]) for m in columns)
-        densities.append({"layer": layer, "kind": kind, "density": kept / weights, "kept": kept, "weights": weights})
     return {
         "path": ticket.where,
         **dataclasses.asdict(ticket.provenance),
         "measured_sparsity": ticket.sparsity,
         "kept": ticket.kept,
         "total": ticket.total,
-        "matrices": len(names),
+        "matrices": len(ticket.masks),
         "checksum": ticket.checksum,
-        "densities": densities,
+        "densities": density_by(ticket),
     }
 
 

@@ -14,7 +14,7 @@ MODEL = "../models/tiny-mbert"
 LANGUAGES = {"xnli": ("ar", "fr", "zh"), "wikiann": ("ar", "fr", "ru", "ur", "zh"), "mlm": ("fr", "ru", "ur")}
 LEVELS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 CHOSEN = (0.5, 0.8)
-METRIC = {"xnli": "accuracy", "wikiann": "f1", "mlm": "accuracy"}
+METRIC = {"xnli": "accuracy", "wikiann": "f1", "mlm": "perplexity"}
 N = {"xnli": 1245, "wikiann": 2000, "mlm": 300}
 SEED = 57
 # How far fine-tuning moves the weights: the share of a ticket's scores that is its own.
@@ -80,17 +80,27 @@ def record(kind: str, task: str, source: str | None, target: str, value: float, 
     return Record(**(values | changes))
 
 
-def own_value(task: str, language: str, sparsity: float) -> float:
-    """The metric of a language's own ticket: nearly flat, then falling."""
+def quality(task: str, share: float) -> float:
+    """A value of the task's main metric, from a share that is higher the better: of MLM a perplexity."""
+    return 20 * (1 - share) ** 2 if task == "mlm" else share
+
+
+def own_share(task: str, language: str, sparsity: float) -> float:
+    """How good a language's own ticket is: nearly flat, then falling."""
     dense = {"xnli": 0.62, "wikiann": 0.81, "mlm": 0.34}[task] - 0.013 * LANGUAGES[task].index(language)
     return dense - 0.12 * max(sparsity - 0.45, 0.0) ** 2 * (3 + LANGUAGES[task].index(language))
+
+
+def own_value(task: str, language: str, sparsity: float, worse: float = 0.0) -> float:
+    """The metric of a language's own ticket, or of one that is so much worse."""
+    return quality(task, own_share(task, language, sparsity) - worse)
 
 
 def transfer_value(task: str, source: str, target: str, sparsity: float) -> float:
     if source == target:
         return own_value(task, target, sparsity)
     far = 1 + abs(LANGUAGES[task].index(source) - LANGUAGES[task].index(target))
-    return own_value(task, target, sparsity) - 0.02 * sparsity * far
+    return own_value(task, target, sparsity, 0.02 * sparsity * far)
 
 
 def write_imp(root: Path, task: str, language: str, seed: int = SEED, levels: tuple[float, ...] = LEVELS) -> None:
@@ -143,19 +153,17 @@ def write_transfer(root: Path, task: str, levels: tuple[float, ...] = CHOSEN) ->
             for target in LANGUAGES[task]:
                 value = transfer_value(task, source, target, sparsity)
                 cells.append(record("transfer", task, source, target, value, **facts))
-                zero_shot = value if source == target else value - 0.15
+                zero_shot = value if source == target else own_value(task, target, sparsity, 0.15)
                 cells.append(record("zero_shot", task, source, target, zero_shot, **facts))
-            low = own_value(task, source, sparsity)
-            cells += [
-                record(
-                    "transfer", task, source, source, low - 0.05, **facts | {"ticket": "f" * 64, "score": "shuffled"}
-                ),
-                record(
-                    "transfer", task, source, source, low - 0.01, **facts | {"ticket": "e" * 64, "score": "oneshot"}
-                ),
-                record("transfer", task, source, source, low - 0.3, **facts, init="random"),
-                record("transfer", task, None, source, low - 0.12, **facts | {"ticket": "d" * 64, "score": "random"}),
-            ]
+            for score, letter, worse in (("shuffled", "f", 0.05), ("oneshot", "e", 0.01)):
+                value = own_value(task, source, sparsity, worse)
+                changes = facts | {"ticket": letter * 64, "score": score}
+                cells.append(record("transfer", task, source, source, value, **changes))
+            value = own_value(task, source, sparsity, 0.3)
+            cells.append(record("transfer", task, source, source, value, **facts, init="random"))
+            value = own_value(task, source, sparsity, 0.12)
+            changes = facts | {"ticket": "d" * 64, "score": "random"}
+            cells.append(record("transfer", task, None, source, value, **changes))
     for target in LANGUAGES[task]:
         dense = own_value(task, target, 0.0)
         cells.append(record("transfer", task, None, target, dense, sparsity=0.0, score=None))

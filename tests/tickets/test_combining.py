@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lnsub.analysis.overlap.pairs import pairwise
+from lnsub.analysis.overlap.jaccard import overlap
 from lnsub.common.errors import UserError
 from lnsub.tickets.combining import HOW, combine
 from lnsub.tickets.ticket import Ticket
@@ -57,7 +57,7 @@ def test_the_sources_are_in_the_provenance_and_survive_the_file(tmp_path: Path) 
             for i, (t, code) in enumerate(zip(parts, ("fr", "de", "fr"), strict=True))
         ],
     }
-    (row, *_) = pairwise([made, parts[0]])
+    (row, *_) = overlap([made, parts[0]])
     assert row["weights"] == made.total
 
 

@@ -1,6 +1,6 @@
-"""How alike tickets are: from counts on packed bits to what `lnsub overlap` says of them. None of it needs torch.
+"""How alike tickets are: from counts on packed bits to what `lnsub overlap` shows. None of it needs torch.
 
-``pairs`` has the overlap itself, on ``counts``; ``departure`` and ``inheritance`` what of it is theta_0's;
-``neutrality`` the index over languages. ``comparison`` gathers all of it as rows, ``text`` lays them out for a
-terminal, and ``words`` says what they mean.
+``jaccard`` has the overlap itself, on ``counts``; ``departure`` and ``inheritance`` what of it is theta_0's;
+``neutrality`` the index over languages. ``comparison`` gathers all of it as rows, and ``text`` lays them out for a
+terminal.
 """

@@ -1,6 +1,6 @@
-"""Everything that `lnsub overlap` says of some tickets, gathered as rows: pairs, single tickets, means, indices.
+"""The results of `lnsub overlap` as rows: pairs, single tickets, means, indices.
 
-:mod:`lnsub.analysis.overlap.text` puts the rows into tables and words.
+:mod:`lnsub.analysis.overlap.text` lays them out as tables.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ import numpy as np
 
 from lnsub.analysis.overlap.counts import count
 from lnsub.analysis.overlap.inheritance import departures, inheritance
+from lnsub.analysis.overlap.jaccard import COMPARABLE, comparable, labels, mean, overlap, relation_of, summary
 from lnsub.analysis.overlap.neutrality import neutrality
-from lnsub.analysis.overlap.pairs import COMPARABLE, comparable, labels, mean, pairwise, relation_of, summary
 from lnsub.common.errors import UserError
 from lnsub.tickets.provenance import INHERITED
 from lnsub.tickets.ticket import Ticket
@@ -40,7 +40,7 @@ class Comparison:
     groupings: tuple[tuple[str, ...], ...]
     """The groupings, the empty one (all weights together) first."""
     pairs: Rows
-    """:func:`pairwise` with ``relation``; with inherited masks also :data:`DEPARTED`, None where
+    """:func:`overlap` with ``relation``; with inherited masks also :data:`DEPARTED`, None where
     the two have no inherited mask in common, and with theta_0 :data:`NULL`."""
     inheritance: Rows
     """:func:`lnsub.analysis.overlap.inheritance.inheritance`; empty without inherited masks."""
@@ -49,7 +49,7 @@ class Comparison:
     theta_0, ``null`` and ``departure_corrected``. None where not asked for."""
     indices: Rows | None
     """:func:`lnsub.analysis.overlap.neutrality.neutrality`; None where not asked for."""
-    aside: tuple[Ticket, ...]
+    without_inherited: tuple[Ticket, ...]
     """Tickets that have no inherited mask: combined ones of several scopes, and those that keep nothing."""
 
     def by(self, rows: Rows | None, grouping: tuple[str, ...]) -> Rows:
@@ -58,7 +58,7 @@ class Comparison:
         return [row for row in rows or () if columns & row.keys() == set(grouping)]
 
     def rows(self) -> Rows:
-        """All rows as one; the column ``table`` says what a row is of: ``pair``, ``ticket``, ``mean`` or ``index``."""
+        """All rows together; the column ``table`` tells them apart: ``pair``, ``ticket``, ``mean`` or ``index``."""
         tables = {"pair": self.pairs, "ticket": self.inheritance, "mean": self.means, "index": self.indices}
         return [{"table": name} | row for name, rows in tables.items() for row in rows or ()]
 
@@ -87,8 +87,8 @@ def compare(
     """Compares tickets.
 
     Args:
-        tickets: tickets of one base model, two or more; with inherited masks one will do.
-        groupings: each some of :data:`lnsub.tickets.parameters.GROUPS`; rows over all weights come in any case.
+        tickets: tickets of one base model, two or more, or with inherited masks at least one.
+        groupings: each some of :data:`lnsub.tickets.parameters.GROUPS`; rows over all weights are always there.
         inherited: inherited masks, one for each sparsity and scope of the tickets.
         theta_0: the base model's weights by name, for the null of the departures. Without it there is none: one that
             knows only matrix and direction is far too low.
@@ -103,13 +103,13 @@ def compare(
         UserError: too few tickets, an unknown grouping, or see the functions named at :class:`Comparison`.
     """
     if len(tickets) < 2 and not inherited:
-        raise UserError("an overlap is of two tickets or more: name at least two files")
+        raise UserError("overlap compares tickets, so it takes at least two: name another file")
     chosen = ((), *dict.fromkeys(g for g in groupings if g))
     places = departing(tickets) if inherited else []
     all_pairs, all_alone, all_means, all_indices = (Rows() for _ in range(4))
     counts = count(tickets) if len(tickets) > 1 else None
     for by in chosen:
-        pairs = [] if counts is None else pairwise(counts, by)
+        pairs = [] if counts is None else overlap(counts, by)
         for row in pairs:
             row["relation"] = relation_of(row)
         if places:
@@ -121,7 +121,7 @@ def compare(
             found = neutrality(tickets, by, inherited=inherited, theta_0=theta_0, seed=seed)
             all_indices += [r for r in found if theta_0 is not None or r["measure"] != "departure_corrected"]
         all_pairs += pairs
-    aside = tuple(t for place, t in enumerate(tickets) if inherited and place not in places)
+    without_inherited = tuple(t for place, t in enumerate(tickets) if inherited and place not in places)
     return Comparison(
         tickets=tuple(tickets),
         groupings=chosen,
@@ -129,7 +129,7 @@ def compare(
         inheritance=all_alone,
         means=all_means if means else None,
         indices=all_indices if indices else None,
-        aside=aside,
+        without_inherited=without_inherited,
     )
 
 

@@ -15,7 +15,7 @@ from lnsub.tickets.combining import common_shapes
 from lnsub.tickets.ticket import Ticket
 
 BLOCK = 64 * 1024
-"""Bytes of one ticket's mask that are looked at together: ten tickets' blocks stay in the second-level cache."""
+"""Bytes of one ticket's mask that are processed together: the blocks of ten tickets fit into the second-level cache."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def count(tickets: Sequence[Ticket]) -> Counts:
     """Counts what tickets keep, alone and in pairs.
 
     Args:
-        tickets: two or more tickets of one base model. Their parameters may differ: token classification, say, has no
-            pooler. A pair is counted over the parameters that both have.
+        tickets: two or more tickets of one base model. Their parameters may differ: a token classifier, for example,
+            has no pooler. A pair is counted over the parameters that both have.
 
     Returns:
         The counts by matrix.
@@ -107,7 +107,7 @@ def count_rows(rows: Sequence[np.ndarray], block_bytes: int = BLOCK) -> BitCount
 
     Args:
         rows: uint8 arrays of the same length.
-        block_bytes: how much of each row is looked at together; a multiple of 8.
+        block_bytes: how much of each row is processed together; a multiple of 8.
 
     Returns:
         The counts.

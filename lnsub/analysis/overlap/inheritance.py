@@ -1,6 +1,6 @@
 """What tickets inherit from theta_0, and how far they depart from it alike: the rows beside every overlap.
 
-:mod:`lnsub.analysis.overlap.departure` says what a departure and its null are, and counts them.
+:mod:`lnsub.analysis.overlap.departure` defines departures and their null, and counts them.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lnsub.analysis.overlap.departure import Departures, count_departures
-from lnsub.analysis.overlap.pairs import chance_level, corrected_share, labels, pair_facts, ratio, sum_groups
+from lnsub.analysis.overlap.jaccard import chance_level, corrected_share, labels, pair_facts, ratio, sum_groups
 from lnsub.common.errors import UserError
 from lnsub.tickets.inherited import served_by
 from lnsub.tickets.parameters import group_columns

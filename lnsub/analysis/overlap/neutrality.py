@@ -1,6 +1,6 @@
-"""The neutrality index: how near tickets of different languages come to the overlap that noise allows.
+"""The neutrality index: the overlap of tickets of different languages, as a share of what noise allows.
 
-Two runs of one language with different seeds do not find the same ticket either. Their overlap is the ceiling, and
+Even two runs of one language with different seeds do not find the same ticket. Their overlap is the ceiling, and
 
     neutrality index = cross-language overlap / seed-to-seed overlap of one language.
 
@@ -10,12 +10,14 @@ one, and so on equal terms. Pairs of one seed are shown beside them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from lnsub.analysis.bootstrap import draws, interval
 from lnsub.analysis.overlap.inheritance import departures
-from lnsub.analysis.overlap.pairs import COMPARABLE, comparable, labels, pairwise, ratio
+from lnsub.analysis.overlap.jaccard import COMPARABLE, comparable, labels, overlap, ratio
 from lnsub.tickets.ticket import Ticket
 
 RESAMPLES = 2000
@@ -35,17 +37,17 @@ def neutrality(
 
     A language's ceiling is the mean over its pairs of different seeds, a pair of languages' overlap the mean over
     their pairs of different seeds; ``ceiling`` and ``cross`` are the means of these, so that a language with many runs
-    weighs no more than one with few. The interval is the 95 % percentile interval of the pigeonhole bootstrap (Owen,
-    2007, https://arxiv.org/abs/0712.1111): languages and seeds are each drawn with replacement, since both are a
-    sample, and a run counts as often as its language and its seed were drawn. A draw of fewer than two languages or
-    seeds is drawn anew; so with two seeds only the languages vary. In simulations with 3 to 10 languages and 2 to 5
-    seeds the interval held the true index in 80 to 100 % of cases, least where few seeds were the main source of noise.
+    weighs no more than one with few. The interval is the 95 % percentile interval of the pigeonhole bootstrap
+    (:mod:`lnsub.analysis.bootstrap`) over languages and seeds, since both are a sample. A draw of fewer than two
+    languages or seeds is drawn anew, so with two seeds only the languages vary. In simulations with 3 to 10 languages
+    and 2 to 5 seeds the interval held the true index in 80 to 100 % of cases, least where few seeds were the main
+    source of noise.
 
     Args:
-        tickets: tickets of one base model. Inherited masks and combined tickets are left aside.
+        tickets: tickets of one base model. Inherited masks and combined tickets are ignored.
         by: some of :data:`lnsub.tickets.parameters.GROUPS`.
         inherited: inherited masks as :func:`departures` takes them; with them, the index is
-            also given for departures, where theta_0 no longer makes all tickets alike.
+            also given for departures, which leaves out what theta_0 makes alike in all tickets.
         theta_0: the base model's weights, for the null of the departures.
         resamples: bootstrap samples; 0 leaves the interval out.
         seed: seed of the bootstrap.
@@ -59,7 +61,7 @@ def neutrality(
         seeds. No row at all where no set has such tickets.
 
     Raises:
-        UserError: see :func:`pairwise` and :func:`departures`.
+        UserError: see :func:`overlap` and :func:`departures`.
     """
     by = tuple(by)
     rows = []
@@ -69,7 +71,7 @@ def neutrality(
         several = [np.unique(seed_of[language_of == k]).size > 1 for k in range(languages.size)]
         if languages.size < 2 or not any(several):
             continue
-        tables = [(pairwise(members, by), ("overlap", "corrected"))]
+        tables = [(overlap(members, by), ("overlap", "corrected"))]
         if inherited:
             tables.append((departures(members, inherited, theta_0, by), ("departure_overlap", "departure_corrected")))
         for table, measures in tables:
@@ -158,23 +160,13 @@ class _Runs:
         }
 
     def _interval(self, resamples: int, rng: np.random.Generator) -> tuple[float | None, float | None]:
-        languages, seeds = self.members.shape[1], int(self.seed_of.max()) + 1
-        if max(languages, seeds) < 3:
+        sizes = self.members.shape[1], int(self.seed_of.max()) + 1
+        if max(sizes) < 3:
             return None, None
-        found: list[float] = []
         # A language with several seeds may be rare among those drawn; the bound only ends what could not succeed.
-        for _ in range(100 * resamples):
-            if len(found) == resamples:
-                break
-            drawn = [np.bincount(rng.integers(0, n, n), minlength=n).astype(float) for n in (languages, seeds)]
-            if min(np.count_nonzero(d) for d in drawn) > 1:
-                index = _share(*self.means(~self.same_seed, *drawn))
-                if index is not None:
-                    found.append(index)
-        if not found:
-            return None, None
-        low, high = np.percentile(found, [2.5, 97.5])
-        return float(low), float(high)
+        tried = islice(draws(rng, sizes, at_least=2), 100 * resamples)
+        indices = (_share(*self.means(~self.same_seed, *drawn)) for drawn in tried)
+        return interval(list(islice((index for index in indices if index is not None), resamples)))
 
 
 def _share(cross: float | None, ceiling: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""A comparison of tickets for the terminal: tables that fit it, with the sentences that explain them."""
+"""A comparison of tickets for the terminal: tables that fit its width, with a sentence on what each means."""
 
 import textwrap
 from collections.abc import Callable, Sequence
@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lnsub.analysis.overlap.comparison import Comparison, Rows
-from lnsub.analysis.overlap.pairs import COMPARABLE, coverage, labels
-from lnsub.analysis.overlap.words import departure_words, neutrality_words
+from lnsub.analysis.overlap.jaccard import COMPARABLE, RELATIONS, comparable, labels, mean
 from lnsub.common.tables import to_table
 from lnsub.runs.folder import ticket_filename
 from lnsub.tickets.ticket import Ticket
@@ -23,6 +22,18 @@ _DEPARTURE_LEGEND = (
     "overlap of the weights in which two tickets differ from it."
 )
 _NULL_LEGEND = "null 95 %: where the departures' overlap would lie if they were independent given theta_0."
+_NO_NULL = "--inherited adds the null, what two departures share by chance given theta_0, from the base model."
+_INDEX_LEGEND = (
+    "index: cross, the overlap across languages, over ceiling, that of two seeds of one language, all of different "
+    "seeds, as runs of one seed share the head's initial values and the order of the data. The 95 % interval takes "
+    "three languages or three seeds; with two of either it varies the other alone and is too narrow."
+)
+
+NO_INDEX = (
+    "No neutrality index: it takes tickets of one task, score, scope and sparsity, of two languages or more, and of "
+    "two seeds of at least one language."
+)
+"""Shown where no tickets have a neutrality index."""
 
 
 def comparison_text(comparison: Comparison, width: int | None = None) -> str:
@@ -31,7 +42,7 @@ def comparison_text(comparison: Comparison, width: int | None = None) -> str:
     Args:
         comparison: what to write.
         width: characters a line. Where a table would be wider, its less important columns are left out, and a line
-            below says so. None lets everything be as wide as it needs.
+            below names them. None lets everything be as wide as it needs.
 
     Returns:
         The text, without colours.
@@ -57,17 +68,19 @@ class _Page:
         self._tables("overlap of pairs", self.comparison.pairs, self._pair_cells, _PAIR_OPTIONAL)
         overall = self.comparison.by(self.comparison.pairs, ())
         if overall:
-            sentence = coverage(overall)
-            self._say(f"{sentence[0].upper()}{sentence[1:]}.")
+            self._say(_coverage(overall))
             legends = [_LEGEND]
-            legends += [_DEPARTURE_LEGEND] if "departure_overlap" in overall[0] else []
-            legends += [_NULL_LEGEND] if "null" in overall[0] else []
+            if "departure_overlap" in overall[0]:
+                legends += [_DEPARTURE_LEGEND, _NULL_LEGEND if "null" in overall[0] else _NO_NULL]
             self._say(*legends)
 
     def inheritance(self) -> None:
         rows = self.comparison.inheritance
         self._tables("each ticket and the mask that it inherits", rows, self._ticket_cells, _TICKET_OPTIONAL)
-        self._say(*departure_words(self.comparison))
+        self._say(*_departures(self.comparison))
+        if self.comparison.without_inherited:
+            aside = ", ".join(ticket.label for ticket in self.comparison.without_inherited)
+            self._say(f"No inherited mask for tickets of several scopes, or that keep nothing: {aside}.")
 
     def means(self) -> None:
         rows = self.comparison.means
@@ -80,7 +93,7 @@ class _Page:
         rows = self.comparison.indices
         if rows is not None:
             self._tables("neutrality index = cross / ceiling", rows, self._index_cells, _INDEX_OPTIONAL)
-            self._say(*neutrality_words(self.comparison))
+            self._say(*([_INDEX_LEGEND, *_verdicts(self.comparison)] if rows else [NO_INDEX]))
 
     def _pair_cells(self, row: Row) -> Row:
         cells: Row = {"a": self.short[row["a"]], "b": self.short[row["b"]]} | _group_cells(row)
@@ -176,3 +189,57 @@ def _short_labels(tickets: Sequence[Ticket]) -> tuple[dict[str, str], str]:
         told = "/".join(text for text, told in zip(part, differs, strict=True) if told)
         short[label] = f"{told or part[1]}{at}{checksum}"
     return short, ", ".join(text for text, told in zip(parts[0], differs, strict=True) if not told)
+
+
+def _coverage(rows: Rows) -> str:
+    """Over how many weights pairs were compared, and which parameters only one of two tickets has."""
+
+    def span(column: str) -> str:
+        ends = sorted({min(row[column] for row in rows), max(row[column] for row in rows)})
+        return " to ".join(f"{end:,}" for end in ends)
+
+    left_out = sorted({name for row in rows for name in row["left_out"].split(";") if name})
+    text = f"Compared over {span('weights')} weights in {span('matrices')} matrices"
+    return f"{text}; left out where only one of two tickets has it: {', '.join(left_out)}." if left_out else f"{text}."
+
+
+def _departures(comparison: Comparison) -> list[str]:
+    """How far departures overlap in each set of comparable tickets, by the relation of the pairs."""
+    named = dict(zip(map(id, comparison.tickets), labels(comparison.tickets), strict=True))
+    known = [row for row in comparison.by(comparison.pairs, ()) if row.get("departure_overlap") is not None]
+    found = []
+    for key, members in comparable(comparison.tickets).items():
+        inside = {named[id(ticket)] for ticket in members}
+        parts = []
+        for relation in RELATIONS:
+            pairs = [row for row in known if row["relation"] == relation and {row["a"], row["b"]} <= inside]
+            if pairs:
+                text = f"{relation}, {mean(row['departure_overlap'] for row in pairs):.4f}"
+                if "null" in pairs[0]:
+                    above = sum(row["departure_overlap"] > row["null_high"] for row in pairs)
+                    text += f" (null {mean(row['null'] for row in pairs):.4f}; {above} of {len(pairs)} above its 95 %)"
+                parts.append(text)
+        found += [f"{_set_name(key)}: mean overlap of departures: {'; '.join(parts)}."] if parts else []
+    return found
+
+
+def _verdicts(comparison: Comparison) -> list[str]:
+    """What the neutrality index of each set of comparable tickets shows."""
+    found = []
+    for row in comparison.by(comparison.indices, ()):
+        if row["measure"] == "overlap":
+            low, high = row["index_low"], row["index_high"]
+            if low is None:
+                verdict = "without an interval it may well be noise"
+            elif low <= 1 <= high:
+                verdict = "its interval holds 1, so no difference between languages is shown"
+            else:
+                verdict = f"languages differ {'more' if high < 1 else 'less'} than seeds of one language"
+            name = _set_name(tuple(row[column] for column in COMPARABLE))
+            found.append(f"{name}: neutrality index {row['index']:.4f}; {verdict}.")
+    return found
+
+
+def _set_name(key: tuple[Any, ...]) -> str:
+    task, score, scope, sparsity = key
+    return f"{task} at sparsity {sparsity:.2f} ({score}, {scope})"

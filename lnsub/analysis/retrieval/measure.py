@@ -14,10 +14,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lnsub.analysis.overlap.pairs import labels
+from lnsub.analysis.overlap.jaccard import labels
 from lnsub.analysis.retrieval.embedding import POOLINGS, SentenceEncoder
 from lnsub.analysis.retrieval.margin import MARGINS, accuracy, best_matches
-from lnsub.analysis.retrieval.pairs import Pairs
+from lnsub.analysis.retrieval.sentence_pairs import Pairs
 from lnsub.common.errors import UserError
 from lnsub.models.apply import Fit
 from lnsub.runs.records import FILE_NAME, Record, append, read, records_of
@@ -97,7 +97,7 @@ class Retrieved:
         settings: how it was measured.
         fit: which of the ticket's parameters the model has; None where dense.
         layers: accuracy by layer, in the order asked for.
-        wall_s: seconds that it took.
+        wall_s: seconds it took.
     """
 
     cell: Cell
@@ -145,7 +145,7 @@ class Retrieved:
     def records(self) -> list[Record]:
         """The measurements as records of the kind ``retrieval``: three a layer.
 
-        The metric is ``accuracy``, ``en_to_other`` or ``other_to_en``, then the settings, for numbers of other
+        The metric is ``accuracy``, ``en_to_other`` or ``other_to_en``, then the settings, as values of different
         settings do not compare: ``accuracy/mean/ratio-4``.
         """
         ticket = self.cell.ticket
@@ -155,7 +155,10 @@ class Retrieved:
             record
             for layer in self.layers
             for record in records_of(
-                {f"{direction}/{self.settings.name}": getattr(layer, direction) for direction in directions},
+                {
+                    f"{direction}/{self.settings.name}": getattr(layer, direction)
+                    for direction in ("accuracy", "en_to_other", "other_to_en")
+                },
                 kind="retrieval",
                 task="retrieval",
                 model=self.base_model,
@@ -178,7 +181,7 @@ class Retrieved:
 class Retrieval:
     """Retrieval of every language's pairs by the dense model and by each ticket, one :class:`Cell` at a time.
 
-    All that can be wrong is said here, before anything is measured::
+    Constructing it checks everything, before anything is measured::
 
         retrieval = Retrieval("google-bert/bert-base-multilingual-cased", [read_pairs(Path("fr.parquet"))])
         for cell in retrieval.cells:
@@ -272,7 +275,7 @@ class Retrieval:
 
 
 def record(folder: Path, retrieved: Retrieved) -> None:
-    """Appends a cell's records to the folder's ``results.jsonl``, but for those that it has with the same value."""
+    """Appends a cell's records to the folder's ``results.jsonl``, except for those there with the same value."""
     path = folder / FILE_NAME
 
     def measured(found: Record) -> Record:

@@ -2,25 +2,13 @@
 
 import pandas as pd
 
-from lnsub.report.bars import Row, dot_rows
+from lnsub.analysis.main_metric import MainMetric
 from lnsub.report.collect import Material
-from lnsub.report.figure import (
-    Figure,
-    Missing,
-    Options,
-    Panel,
-    at,
-    by_level,
-    by_study,
-    joined,
-    listed,
-    metric_name,
-    nearest,
-    percent,
-    sparsity_name,
-)
+from lnsub.report.drawing.bars import Row, dot_rows
+from lnsub.report.drawing.plots import key, swatch
+from lnsub.report.figure import Figure, Missing, Options, Panel, by_level, by_panel, joined, sparsity_name
 from lnsub.report.languages import html_label
-from lnsub.report.plots import key, swatch
+from lnsub.report.metric_text import decimals, named, scale, with_unit, written
 
 TITLE = "Tickets and baselines"
 
@@ -37,16 +25,6 @@ VARIANTS: dict[str, str] = {
 }
 """Kinds of sub-networks in the order in which they are shown, and their names."""
 
-_PLURAL = {
-    "dense": "the dense model",
-    "random": "random masks",
-    "shuffled": "shuffled tickets",
-    "oneshot": "one-shot masks",
-    "inherited": "inherited masks",
-    "reinit": "tickets on re-initialised weights",
-    "other task": "tickets of another task",
-}
-
 
 def baseline_figure(material: Material, options: Options) -> Figure | Missing:
     """Tickets beside the dense model, random, shuffled and one-shot masks, and re-initialised weights."""
@@ -57,30 +35,34 @@ def baseline_figure(material: Material, options: Options) -> Figure | Missing:
             "there are no transfer records of baselines (random, shuffled or one-shot masks, re-initialised weights); "
             "`lnsub transfer --baselines` makes them",
         )
-    panels, leads, findings = [], [], []
-    for study, of_study in by_study(data, material.studies):
-        metric = metric_name(str(of_study["metric"].iloc[0]))
-        baselines = of_study[~of_study["variant"].isin(["dense", "own", "others"])]
-        for sparsity in nearest(baselines["sparsity"], options.sparsities):
-            rows = of_study[(of_study["sparsity"] == sparsity) | (of_study["variant"] == "dense")]
-            drawn = [_row(name, rows[rows["variant"] == variant], material) for variant, name in VARIANTS.items()]
-            label = f"{at(study, sparsity)} sparsity: {metric} of tickets and baselines"
-            svg = dot_rows([row for row in drawn if row.dots], label=label, x_label=f"{metric}, %")
-            panels.append(Panel(f"{study}, {sparsity_name(sparsity)} pruned", svg))
-            findings.append(_beside(study, sparsity, metric, rows))
-            means = _means(rows)
-            if {"own", "random"} <= means.keys():
-                leads.append((study, sparsity, f"{percent(means['own'])} against {percent(means['random'])}"))
+    panels, leads = [], []
+    baselines = data[~data["variant"].isin(["dense", "own", "others"])]
+    for study, sparsity, _ in by_panel(baselines, material.studies, options):
+        metric, of_study = material.metrics[study], data[data["study"] == study]
+        rows = of_study[(of_study["sparsity"] == sparsity) | (of_study["variant"] == "dense")]
+        drawn = [_row(name, rows[rows["variant"] == variant], material, metric) for variant, name in VARIANTS.items()]
+        place = f"{study}, {sparsity_name(sparsity)} pruned"
+        svg = dot_rows(
+            [row for row in drawn if row.dots],
+            label=f"{place}: {named(metric)} of tickets and baselines",
+            x_label=with_unit(metric),
+            decimals=decimals(metric),
+        )
+        panels.append(Panel(place, svg))
+        means = rows.groupby("variant")["value"].mean()
+        if {"own", "random"} <= set(means.index):
+            leads.append(
+                (study, sparsity, f"{written(metric, means['own'])} against {written(metric, means['random'])}")
+            )
     entries = [(swatch(material.style(code), "mark"), html_label(code)) for code in sorted(set(data["target"]))]
     reading = (
         "A marker for each target language, a stroke at their mean. Own ticket: found on the target itself; others' "
         "tickets: the mean over tickets of other languages. All have the same sparsity and were fine-tuned alike. A "
-        "shuffled ticket keeps each matrix's density but other places, a re-initialised one its places but weights "
-        "drawn anew."
+        "shuffled ticket keeps each matrix's density but not its places, a re-initialised one its places but not the "
+        "pre-trained weights."
     )
-    found = tuple(finding for finding in findings if finding)
     lead = f"Own tickets against random masks, mean over targets: {by_level(leads)}." if leads else ""
-    return Figure("baselines", TITLE, reading, tuple(panels), key(entries), data, lead, found)
+    return Figure("baselines", TITLE, reading, tuple(panels), key(entries), data, lead)
 
 
 def baseline_data(material: Material) -> pd.DataFrame:
@@ -105,7 +87,7 @@ def baseline_data(material: Material) -> pd.DataFrame:
         parts = [cells[own].assign(variant="own"), cells[~own].assign(variant="others"), _own_first(baselines)]
         if not (baselines["variant"] == "dense").any():
             parts.append(inside[(inside["kind"] == "imp") & (inside["sparsity"] == 0)].assign(variant="dense"))
-        groups = joined(parts).groupby(["split", "metric", "sparsity", "variant", "target"])
+        groups = joined(parts).groupby(["split", "metric", "higher_is_better", "sparsity", "variant", "target"])
         means = groups.agg(value=("value", "mean"), records=("value", "size")).reset_index()
         found.append(means.assign(study=study, model=model, task=task))
     data = joined(found)
@@ -122,23 +104,9 @@ def _own_first(baselines: pd.DataFrame) -> pd.DataFrame:
     return baselines[own | ~pd.Series(known, index=baselines.index, dtype=bool)]
 
 
-def _row(name: str, rows: pd.DataFrame, material: Material) -> Row:
+def _row(name: str, rows: pd.DataFrame, material: Material, metric: MainMetric) -> Row:
     dots = [
-        (100 * value, material.style(target), f"{name}, {target}: {100 * value:.1f}")
+        (scale(metric) * value, material.style(target), f"{name}, {target}: {written(metric, value)}")
         for target, value in sorted(zip(rows["target"], rows["value"], strict=True))
     ]
-    return Row(name, dots, 100 * float(rows["value"].mean()) if dots else 0.0)
-
-
-def _means(rows: pd.DataFrame) -> dict[str, float]:
-    return {str(variant): float(group["value"].mean()) for variant, group in rows.groupby("variant")}
-
-
-def _beside(study: str, sparsity: float, metric: str, rows: pd.DataFrame) -> str:
-    means = _means(rows)
-    tickets = [f"{percent(means[v])} with {what}" for v, what in (("own", "own"), ("others", "others'")) if v in means]
-    rest = [f"{percent(means[variant])} with {what}" for variant, what in _PLURAL.items() if variant in means]
-    if not tickets or not rest:
-        return ""
-    text = f"{at(study, sparsity)}: mean {metric} over targets is {listed(tickets)} tickets"
-    return f"{text}, against {listed(rest)}."
+    return Row(name, dots, scale(metric) * float(rows["value"].mean()) if dots else 0.0)

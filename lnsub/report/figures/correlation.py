@@ -4,13 +4,14 @@ from typing import Any
 
 import pandas as pd
 
-from lnsub.analysis.transfer_cells import correlation
-from lnsub.report.axes import number
+from lnsub.analysis.correlation import correlation
 from lnsub.report.collect import Material
-from lnsub.report.figure import Figure, Missing, Options, Panel, at, by_study, metric_name, nearest, sparsity_name
+from lnsub.report.drawing.axes import number
+from lnsub.report.drawing.plots import Dot, plain_key, point_cloud, swatch
+from lnsub.report.figure import Figure, Missing, Options, Panel, by_study, nearest, sparsity_name
 from lnsub.report.figures.transfer import cells_of
-from lnsub.report.plots import Dot, plain_key, point_cloud, swatch
-from lnsub.report.tables import DASH, rows_table
+from lnsub.report.html_tables import DASH, rows_table
+from lnsub.report.metric_text import named
 
 _MEASURES = {"overlap": "overlap", "departure_overlap": "overlap of departures"}
 
@@ -27,20 +28,21 @@ def overlap_against_transfer(material: Material, options: Options) -> Figure | M
     shown = {study: nearest(rows["sparsity"], options.sparsities) for study, rows in by_study(points, material.studies)}
     panels, found = [], list[dict[str, Any]]()
     for study, rows in by_study(points, material.studies):
-        metric = metric_name(str(rows["metric"].iloc[0]))
+        metric = material.metrics[study]
         for measure, name in _MEASURES.items():
             known = rows[rows[measure].notna()] if measure in rows else rows[:0]
             for sparsity, part in known.groupby("sparsity"):
-                facts = {"study": study, "sparsity": sparsity, "measure": measure}
+                facts = {"study": study, "metric": metric.name, "higher_is_better": metric.higher_is_better}
+                facts |= {"sparsity": sparsity, "measure": measure}
                 pairs = list(zip(part["source"], part["target"], strict=True))
                 found += [facts | row for row in correlation(list(part[measure]), list(part["relative"]), pairs)]
             drawn = known[known["sparsity"].isin(shown[study])]
             if not drawn.empty:
                 svg = point_cloud(
                     [_dot(row, measure, sparsities) for row in drawn.to_dict("records")],
-                    label=f"{study}: relative change of {metric} against {name}",
+                    label=f"{study}: relative change of {named(metric)} against {name}",
                     x_label=f"{name} of source and target, %",
-                    y_label=f"{metric} against the target's own, %",
+                    y_label=f"{named(metric)} against the target's own, %",
                 )
                 panels.append(Panel(f"{study}: {name}", svg))
     entries = [
@@ -49,9 +51,10 @@ def overlap_against_transfer(material: Material, options: Options) -> Figure | M
     ]
     reading = (
         "A point for each source and target: across, the overlap of their tickets; upwards, how far the source's "
-        "ticket does better or worse on the target than the target's own, relative to it. The table has Pearson's and "
-        "Spearman's correlation of the two at each sparsity. Fisher's 95 % interval takes pairs as independent; they "
-        "share languages, so the bootstrap over languages is the more careful one (it takes four languages)."
+        "ticket lies above or below the target's own on the target, relative to it. The table has Pearson's and "
+        "Spearman's correlation of the two at each sparsity; where a lower metric is better, a negative one means that "
+        "more overlap goes with better transfer. Fisher's 95 % interval takes pairs as independent; they share "
+        "languages, so the bootstrap over languages is the more careful one (it takes four languages)."
     )
     main = [row for row in found if row["sparsity"] in shown[row["study"]] and row["coefficient"] == "pearson"]
     return Figure(
@@ -62,7 +65,6 @@ def overlap_against_transfer(material: Material, options: Options) -> Figure | M
         plain_key(entries),
         points,
         _lead(main),
-        tuple(filter(None, map(_related, main))),
         _table(found),
         {"correlations": pd.DataFrame(found)},
     )
@@ -90,30 +92,16 @@ def _bounds(row: dict[str, Any]) -> tuple[float, float] | None:
 
 
 def _lead(rows: list[dict[str, Any]]) -> str:
-    """In how many cases overlap and transfer are seen to go together, in words."""
-    known = [bounds for row in rows if row["measure"] == "overlap" and (bounds := _bounds(row))]
-    if not known:
-        return ""
-    together, against = sum(low > 0 for low, _ in known), sum(high < 0 for _, high in known)
-    rest = len(known) - together - against
+    """In how many cases more overlap goes with better or worse transfer, by the interval."""
+    known = [(row, bounds) for row in rows if row["measure"] == "overlap" and (bounds := _bounds(row))]
+    better = sum(low > 0 if row["higher_is_better"] else high < 0 for row, (low, high) in known)
+    worse = sum(high < 0 if row["higher_is_better"] else low > 0 for row, (low, high) in known)
     return (
-        f"More overlap goes with better transfer in {together} of {len(known)} cases (study and sparsity) and with "
-        f"worse transfer in {against}; in {rest} no relation is shown."
+        f"Of {len(known)} correlations of overlap with transfer (a study and sparsity each), {better} show that more "
+        f"overlap goes with better transfer, and {worse} with worse."
+        if known
+        else ""
     )
-
-
-def _related(row: dict[str, Any]) -> str:
-    """What one correlation says, in words."""
-    if row["value"] is None:
-        return ""
-    text = f"{at(row['study'], row['sparsity'])}: over {row['pairs']} pairs, {_MEASURES[row['measure']]} "
-    text += f"and transfer correlate by r = {number(row['value'], 2)}"
-    bounds = _bounds(row)
-    if bounds is None:
-        return f"{text}; too few pairs for an interval."
-    low, high = bounds
-    told = "they go together" if low > 0 else "they go against each other" if high < 0 else "no relation is shown"
-    return f"{text} (95 %: {_interval(low, high)}): {told}."
 
 
 def _table(found: list[dict[str, Any]]) -> str:

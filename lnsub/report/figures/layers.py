@@ -3,12 +3,12 @@
 import pandas as pd
 
 from lnsub.report.collect import Material
+from lnsub.report.drawing.plots import Line, line_plot, plain_key, swatch
 from lnsub.report.figure import (
     Figure,
     Missing,
     Options,
     Panel,
-    at,
     by_level,
     by_study,
     extremes,
@@ -17,9 +17,8 @@ from lnsub.report.figure import (
     sparsity_name,
 )
 from lnsub.report.figures.overlap import NO_TICKETS
-from lnsub.report.pairs import mean_pairs
-from lnsub.report.plots import Line, line_plot, plain_key, swatch
-from lnsub.report.tables import DASH, rows_table
+from lnsub.report.html_tables import DASH, rows_table
+from lnsub.report.language_pairs import mean_pairs
 from lnsub.tickets.parameters import layer_key
 
 
@@ -46,7 +45,6 @@ def overlap_by_sparsity(material: Material, options: Options) -> Figure | Missin
         tuple(panels),
         plain_key(entries),
         data,
-        findings=_ordered(data, options),
         table=_table(data, material),
     )
 
@@ -60,7 +58,7 @@ def overlap_by_layer(material: Material, options: Options) -> Figure | Missing:
     data = mean_pairs(material.layers, ["layer"])
     if data.empty:
         return Missing(title, NO_TICKETS)
-    panels, leads, findings, entries = [], [], [], list[tuple[str, str]]()
+    panels, leads, entries = [], [], list[tuple[str, str]]()
     for sparsity in nearest(data["sparsity"], options.sparsities):
         rows = data[data["sparsity"] == sparsity].copy()
         layers = sorted(set(rows["layer"]), key=layer_key)
@@ -71,12 +69,11 @@ def overlap_by_layer(material: Material, options: Options) -> Figure | Missing:
         svg = line_plot(lines, label=label, x_label="layer", y_label="overlap, %", x_ticks=ticks)
         panels.append(Panel(f"{sparsity_name(sparsity)} pruned", svg))
         for study, part in by_study(rows, material.studies):
-            findings.append(_least(study, sparsity, part))
             low, _ = extremes(part, "overlap")
             leads.append((study, sparsity, f"{_layer_name(low['layer'])} ({percent(low['overlap'])})"))
     reading = "The mean over pairs of languages of their tickets' overlap inside each layer. Dashed: what chance gives."
     lead = f"Tickets of two languages differ most in: {by_level(leads)}."
-    return Figure("overlap_by_layer", title, reading, tuple(panels), plain_key(entries), data, lead, tuple(findings))
+    return Figure("overlap_by_layer", title, reading, tuple(panels), plain_key(entries), data, lead)
 
 
 def _lines(
@@ -94,17 +91,6 @@ def _lines(
     return lines, [*entries, (swatch(6, "plain"), "by chance, in the line's colour")]
 
 
-def _ordered(data: pd.DataFrame, options: Options) -> tuple[str, ...]:
-    """Which study's tickets overlap most, at sparsities that several have, in words."""
-    found = []
-    for sparsity in nearest(data["sparsity"], options.sparsities):
-        ranked = data[data["sparsity"] == sparsity].sort_values("overlap", ascending=False)
-        if len(ranked) > 1:
-            order = [f"{s} ({percent(v)})" for s, v in zip(ranked["study"], ranked["overlap"], strict=True)]
-            found.append(f"At {sparsity_name(sparsity)}, in order: {' > '.join(order)}.")
-    return tuple(found)
-
-
 def _table(data: pd.DataFrame, material: Material) -> str:
     """The means as numbers: a row a study, a column a sparsity."""
     sparsities = sorted(set(data["sparsity"]))
@@ -114,14 +100,6 @@ def _table(data: pd.DataFrame, material: Material) -> str:
         for study, _ in by_study(data, material.studies)
     ]
     return rows_table(["overlap", *map(sparsity_name, sparsities)], body)
-
-
-def _least(study: str, sparsity: float, rows: pd.DataFrame) -> str:
-    low, high = extremes(rows, "overlap")
-    return (
-        f"{at(study, sparsity)}: tickets differ most in {_layer_name(low['layer'])} (overlap "
-        f"{percent(low['overlap'])}) and least in {_layer_name(high['layer'])} ({percent(high['overlap'])})."
-    )
 
 
 def _layer_name(layer: str) -> str:

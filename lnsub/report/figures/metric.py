@@ -1,144 +1,119 @@
-"""The metric against sparsity, and the best sparsity that still matches the dense model."""
+"""The metric against sparsity, and the highest sparsity that still matches the dense model."""
 
 import math
 
 import pandas as pd
 
+from lnsub.analysis.main_metric import MainMetric
 from lnsub.analysis.transfer_cells import average
 from lnsub.report.collect import STUDY, Material
-from lnsub.report.figure import (
-    Figure,
-    Missing,
-    Options,
-    Panel,
-    by_study,
-    listed,
-    metric_name,
-    sparsity_name,
-)
+from lnsub.report.drawing.plots import Line, key, line_plot, swatch
+from lnsub.report.figure import Figure, Missing, Options, Panel, by_study, listed, sparsity_name
 from lnsub.report.languages import html_label
-from lnsub.report.plots import Line, key, line_plot, swatch
+from lnsub.report.metric_text import decimals, named, scale, tolerance, tolerance_words, with_unit
 
 TITLE = "Metric against sparsity"
 
 
 def metric_by_sparsity(material: Material, options: Options) -> Figure | Missing:
-    """The metric of each round of pruning, a line a language, with the best sparsity that still matches dense."""
+    """The metric of each round of pruning, a line a language, with the highest sparsity that still matches dense."""
     rounds = material.records[material.records["kind"] == "imp"]
     if rounds.empty:
         return Missing(
             TITLE, "there are no records of pruning rounds (kind imp); `lnsub fit` with IMPCallback makes them"
         )
-    data = metric_data(rounds, material.records, options)
-    panels, leads, findings = [], [], []
+    data = metric_data(rounds, material, options)
+    panels, leads = [], []
     for study, rows in by_study(data, material.studies):
-        lines = [_line(str(language), group, material) for language, group in rows.groupby("language")]
-        name = metric_name(str(rows["metric"].iloc[0]))
-        label = f"{study}: {name} against sparsity, a line for each of {len(lines)} languages"
-        panels.append(Panel(study, line_plot(lines, label=label, x_label="sparsity, %", y_label=f"{name}, %")))
-        best = _best(rows)
-        leads += [f"{study} {_range(list(best.values()))}"] if best else []
-        findings += [_matching(study, rows, best)] if best else []
+        metric = material.metrics[study]
+        lines = [_line(str(language), group, material, metric) for language, group in rows.groupby("language")]
+        svg = line_plot(
+            lines,
+            label=f"{study}: {named(metric)} against sparsity, a line for each of {len(lines)} languages",
+            x_label="sparsity, %",
+            y_label=with_unit(metric),
+            decimals=decimals(metric),
+        )
+        panels.append(Panel(study, svg))
+        leads += [f"{study} {levels}"] if (levels := _levels(rows)) else []
     entries = [(swatch(material.style(code)), html_label(code)) for code in sorted(set(data["language"]))]
     if data["dense"].notna().any():
         entries.append((swatch(6, "level"), "dense model, in the language's colour"))
     entries += [(swatch(0, "ring"), "highest sparsity that matches it")] if data["best"].any() else []
     reading = (
         "Each point is one round: a model fine-tuned from its pre-trained weights under the mask of that sparsity and "
-        "measured on its own language. The dotted line is the dense model. A point matches it when it is no further "
-        f"below than {_words(options)}; the ring marks the highest sparsity that does."
+        "measured on its own language. The dotted line is the dense model. A point matches it when it falls short of "
+        f"it by no more than {tolerance_words(material.metrics.values(), options.tolerance)}; the ring marks the "
+        "highest sparsity that does."
     )
     runs = int(data["runs"].max())
     if runs > 1:
         reading += f" Points are means over up to {runs} runs, strokes reach from the lowest to the highest."
-    lead = f"The highest sparsity that still matches the dense model, by language: {'; '.join(leads)}." if leads else ""
-    return Figure("metric_by_sparsity", TITLE, reading, tuple(panels), key(entries), data, lead, tuple(findings))
+    lead = f"The highest sparsity that still matches the dense model: {'; '.join(leads)}." if leads else ""
+    return Figure("metric_by_sparsity", TITLE, reading, tuple(panels), key(entries), data, lead)
 
 
-def metric_data(rounds: pd.DataFrame, records: pd.DataFrame, options: Options) -> pd.DataFrame:
+def metric_data(rounds: pd.DataFrame, material: Material, options: Options) -> pd.DataFrame:
     """The rounds of pruning averaged over runs, each held against the dense model.
 
     Args:
         rounds: records of kind ``imp``, of main metrics.
-        records: any records; a dense model trained apart stands in where a language has no round at sparsity 0.
+        material: all records; a separately trained dense model is used where a language has no round at sparsity 0.
         options: the tolerance.
 
     Returns:
         A row a study, language and sparsity: what :func:`average` gives, ``dense`` (NaN where unknown),
         ``tolerance``, ``matches``, and ``best``: the highest sparsity of the language that matches.
     """
-    data = average(rounds, ["study", *STUDY, "split", "metric", "target", "sparsity"])
+    data = average(rounds, ["study", *STUDY, "split", "metric", "higher_is_better", "target", "sparsity"])
     data = data.rename(columns={"target": "language"})
-    first = data[data["sparsity"] == 0].set_index(["study", "language"])["value"].to_dict()
-    dense = records[(records["variant"] == "dense") & records["kind"].isin(["dense", "transfer"])]
-    apart = dense.groupby(["model", "task", "target"])["value"].mean().to_dict()
-    rows = data.to_dict("records")
-    data["dense"] = [
-        first.get((row["study"], row["language"]), apart.get((row["model"], row["task"], row["language"]), math.nan))
-        for row in rows
-    ]
-    data["tolerance"] = [_tolerance(p, n, options) for p, n in zip(data["dense"], data["n"], strict=True)]
-    # A hair more, as the difference of two decimal fractions is not exact.
-    data["matches"] = data["value"] >= data["dense"] - data["tolerance"] - 1e-12
+    records = material.records
+    apart = records[(records["variant"] == "dense") & records["kind"].isin(["dense", "transfer"])]
+    dense = {
+        (row["model"], row["task"], row["target"]): (row["value"], row["deviation"])
+        for row in average(apart, ["model", "task", "target"]).to_dict("records")
+    }
+    first = {
+        (row["study"], row["language"]): (row["value"], row["deviation"])
+        for row in data[data["sparsity"] == 0].to_dict("records")
+    }
+    held = []
+    for row in data.to_dict("records"):
+        apart_of_it = dense.get((row["model"], row["task"], row["language"]), (math.nan, math.nan))
+        value, deviation = first.get((row["study"], row["language"]), apart_of_it)
+        metric = material.metrics[row["study"]]
+        allowed = tolerance(metric, value, row["n"], deviation, options.tolerance)
+        # Slightly more, as the difference of two decimal fractions is not exact.
+        held.append((value, allowed, metric.sign * (row["value"] - value) >= -allowed - 1e-12))
+    data["dense"], data["tolerance"], data["matches"] = zip(*held, strict=True)
     best = data[data["matches"] & (data["sparsity"] > 0)].groupby(["study", "language"])["sparsity"].max().to_dict()
-    data["best"] = [best.get((row["study"], row["language"])) == row["sparsity"] for row in rows]
+    places = zip(data["study"], data["language"], data["sparsity"], strict=True)
+    data["best"] = [best.get((study, language)) == sparsity for study, language, sparsity in places]
     return data
 
 
-def _tolerance(dense: float, n: int, options: Options) -> float:
-    if options.tolerance is not None:
-        return options.tolerance
-    return math.sqrt(max(dense * (1 - dense), 0.0) / max(n, 1)) if math.isfinite(dense) else math.nan
-
-
-def _words(options: Options) -> str:
-    if options.tolerance is not None:
-        return f"{100 * options.tolerance:g} points"
-    return "one standard error of the dense value p, √(p (1 - p) / n) for the n examples measured"
-
-
-def _line(language: str, rows: pd.DataFrame, material: Material) -> Line:
+def _line(language: str, rows: pd.DataFrame, material: Material, metric: MainMetric) -> Line:
     points, ranges, rings = [], {}, set()
     for row in rows.sort_values("sparsity").to_dict("records"):
         x = round(100 * row["sparsity"], 4)
-        points.append((x, 100 * row["value"]))
+        points.append((x, scale(metric) * row["value"]))
         if row["runs"] > 1:
-            ranges[x] = (100 * row["lowest"], 100 * row["highest"])
+            ranges[x] = (scale(metric) * row["lowest"], scale(metric) * row["highest"])
         if row["best"]:
             rings.add(x)
     dense = float(rows["dense"].iloc[0])
-    level = 100 * dense if math.isfinite(dense) else None
+    level = scale(metric) * dense if math.isfinite(dense) else None
     return Line(language, material.style(language), points, ranges, frozenset(rings), level)
 
 
-def _best(rows: pd.DataFrame) -> dict[str, float]:
-    """The best sparsity of each language, 0 for none; of languages with a dense model and a pruned one."""
+def _levels(rows: pd.DataFrame) -> str:
+    """The best sparsities with their languages; empty without a language with a dense model and a pruned one."""
     known = rows[rows["dense"].notna() & (rows["sparsity"] > 0)]
-    return {
-        str(language): float(group.loc[group["best"], "sparsity"].max() if group["best"].any() else 0)
-        for language, group in known.groupby("language")
-    }
-
-
-def _level(sparsity: float) -> str:
-    return sparsity_name(sparsity) if sparsity else "none"
-
-
-def _range(levels: list[float]) -> str:
-    return " to ".join(dict.fromkeys((_level(min(levels)), _level(max(levels)))))
-
-
-def _matching(study: str, rows: pd.DataFrame, best: dict[str, float]) -> str:
-    """Up to which sparsity each language's tickets match the dense model, in words."""
-    tried = rows.loc[rows["sparsity"] > 0, "sparsity"]
-    if not any(best.values()):
-        return f"{study}: no ticket matches the dense model, not even at {sparsity_name(float(tried.min()))} sparsity."
-    levels: dict[float, list[str]] = {}
-    for language, level in best.items():
-        levels.setdefault(level, []).append(language)
+    languages: dict[float, list[str]] = {}
+    for language, group in known.groupby("language"):
+        languages.setdefault(float(group["sparsity"].where(group["best"], 0).max()), []).append(str(language))
     parts = [
-        f"up to {sparsity_name(level)} on {listed(codes)}" if level else f"at no sparsity on {listed(codes)}"
-        for level, codes in sorted(levels.items(), reverse=True)
+        f"{sparsity_name(level) if level else 'none'} ({listed(codes)})"
+        for level, codes in sorted(languages.items(), reverse=True)
     ]
-    tail = ", the highest that was tried" if set(levels) == {float(tried.max())} else ""
-    return f"{study}: tickets match the dense model {listed(parts)}{tail}."
+    return listed(parts)

@@ -1,25 +1,27 @@
 """Figures of overlap: by pair of languages with the departures beside it, by sparsity, and by layer."""
 
+from typing import Any
+
 import pandas as pd
 
-from lnsub.analysis.overlap.pairs import mean
+from lnsub.analysis.overlap.jaccard import mean
 from lnsub.report.collect import Material
+from lnsub.report.drawing.heatmap import Shading, heat_map
 from lnsub.report.figure import (
     Figure,
     Missing,
     Options,
     Panel,
-    at,
     by_level,
+    by_panel,
     by_study,
     joined,
-    nearest,
     percent,
     sparsity_name,
 )
-from lnsub.report.heatmap import Shading, heat_map
+from lnsub.report.html_tables import DASH, rows_table
+from lnsub.report.language_pairs import equal_terms, shown_pairs
 from lnsub.report.languages import label as language_label
-from lnsub.report.pairs import equal_terms, shown_pairs
 
 NO_TICKETS = "there are no two comparable tickets (tickets/*.safetensors) of different languages"
 
@@ -30,14 +32,10 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
     means = material.language_pairs
     if means.empty or (means["source"] == means["target"]).all():
         return Missing(title, NO_TICKETS)
-    parts = [
-        (study, sparsity, rows[rows["sparsity"] == sparsity])
-        for study, rows in by_study(means, material.studies)
-        for sparsity in nearest(rows["sparsity"], options.sparsities)
-    ]
+    parts = by_panel(means, material.studies, options)
     drawn = joined([rows for _, _, rows in parts])
     departs = "departure_overlap" in drawn and bool(drawn["departure_overlap"].notna().any())
-    panels, findings, keys = [], [], []
+    panels, keys = [], []
     for measure, name in (("overlap", "overlap"), ("departure_overlap", "overlap of departures"))[: 1 + departs]:
         for study, rows in by_study(drawn[drawn[measure].notna()], material.studies):
             keys.append(Shading.of([100 * v for v in rows[measure]]).key(f"%: {study}, {name}"))
@@ -48,13 +46,13 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
         if departs and rows["departure_overlap"].notna().any():
             svg = _square(rows, near, "departure_overlap", f"{place}: overlap of departures")
             panels.append(Panel(f"{place}: departures, %", svg, group=place))
-        findings += _shared(material, study, sparsity)
     reading = (
         "Overlap is the Jaccard similarity of two masks: kept in both / kept in either. A departure is where a ticket "
-        "differs from the inherited mask, the magnitude mask of the untrained base model at the same sparsity."
+        "differs from the inherited mask, the magnitude mask of the untrained base model at the same sparsity. The "
+        "table has means, with the share of weights departed in and the overlap of independent departures."
     )
     if (drawn["source"] == drawn["target"]).any():
-        reading += " Pairs are of different seeds; on the diagonal two seeds of one language, the ceiling noise allows."
+        reading += " Pairs are of different seeds; on the diagonal two seeds of one language, the ceiling."
     else:
         reading += " The diagonal, a ticket with itself, is left empty."
     if not departs:
@@ -62,13 +60,19 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
             " Departures are not drawn, as there are no inherited masks; `lnsub report --inherited` makes them from "
             "the base model."
         )
-    lead = _lead(material, [(study, sparsity) for study, sparsity, _ in parts])
+    shared = [_shared(material, study, sparsity) for study, sparsity, _ in parts]
+    leads = [
+        (row["study"], row["sparsity"], f"{percent(row['overlap'])} (by chance {percent(row['by chance'])})")
+        for row in shared
+        if row["overlap"] is not None
+    ]
+    lead = f"Mean overlap of tickets of two languages: {by_level(leads)}." if leads else ""
     data = _facts_first(material.pairs)
-    return Figure("overlap", title, reading, tuple(panels), "".join(keys), data, lead, tuple(findings))
+    return Figure("overlap", title, reading, tuple(panels), "".join(keys), data, lead, _table(shared))
 
 
 def _square(rows: pd.DataFrame, near: pd.DataFrame, column: str, label: str) -> str:
-    """One matrix; its shading is that of ``near``, the matrices that it is to be compared with."""
+    """One matrix, shaded by the range of ``near``, the matrices that it is to be compared with."""
     shading = Shading.of([100 * v for v in near[column].dropna()])
     known = rows[rows[column].notna()]
     places = zip(known["source"], known["target"], strict=True)
@@ -91,57 +95,34 @@ def _mean(rows: pd.DataFrame, column: str) -> float | None:
     return mean(rows[column].dropna().tolist()) if column in rows else None
 
 
-def _lead(material: Material, parts: list[tuple[str, float]]) -> str:
-    """How far tickets overlap, and how much of that is inherited, in words."""
-    overlaps, inherited, departures, alike = [], [], [], 0
-    for study, sparsity in parts:
-        cross, alone = shown_pairs(_of(material.pairs, study, sparsity))[0], _of(material.alone, study, sparsity)
-        overlap, chance, departed = (_mean(cross, column) for column in ("overlap", "chance", "departure_overlap"))
-        if overlap is None or chance is None:
-            continue
-        overlaps.append((study, sparsity, f"{percent(overlap)} (by chance {percent(chance)})"))
-        own = _mean(alone, "overlap")
-        if own is not None and departed is not None:
-            inherited.append((study, sparsity, percent(own)))
-            departures.append((study, sparsity, percent(departed)))
-            alike += overlap <= own
-    text = f"Tickets of two languages overlap, on average: {by_level(overlaps)}."
-    if inherited:
-        text += f" With the mask that they inherit from the untrained base model they overlap: {by_level(inherited)}; "
-        text += f"in {alike} of {len(inherited)} cases they are no more like each other than like that mask. Their "
-        text += f"departures from it overlap: {by_level(departures)}."
-    return text
-
-
-def _shared(material: Material, study: str, sparsity: float) -> list[str]:
-    """The same in particular, for one study and sparsity."""
+def _shared(material: Material, study: str, sparsity: float) -> dict[str, Any]:
+    """The mean overlaps of a study at one sparsity, None where there is none: the columns of :func:`_table`."""
     pairs, alone = _of(material.pairs, study, sparsity), _of(material.alone, study, sparsity)
-    cross, _ = shown_pairs(pairs)
-    overlap, own = _mean(cross, "overlap"), _mean(alone, "overlap")
-    if overlap is None:
-        return []
-    place = at(study, sparsity)
-    ranked = cross.sort_values("overlap")
-    low, high = ranked.iloc[0], ranked.iloc[-1]
-    text = f"{place}: {low['language_a']} and {low['language_b']} overlap least ({percent(low['overlap'])})"
-    found = [f"{text}, {high['language_a']} and {high['language_b']} most ({percent(high['overlap'])})."]
-    across, ceiling = equal_terms(pairs)
-    if len(ceiling):
-        found.append(
-            f"{place}, pairs of different seeds: tickets of two languages overlap "
-            f"{percent(_mean(across, 'overlap') or 0.0)}, of one language {percent(_mean(ceiling, 'overlap') or 0.0)}."
-        )
-    departed = _mean(cross, "departure_overlap")
-    if own is None or departed is None:
-        return found
-    text = (
-        f"{place}: tickets are {'no more' if overlap <= own else 'more'} like each other than like the inherited mask; "
-    )
-    text += f"they depart from it in {percent(_mean(alone, 'departure_share') or 0.0)} of the weights"
-    null = _mean(cross, "null")
-    if null is not None:
-        text += f", and independent departures would overlap {percent(null)}"
-    return [*found, text + "."]
+    cross, (across, ceiling) = shown_pairs(pairs)[0], equal_terms(pairs)
+    two_seeds = bool(len(ceiling))
+    return {
+        "study": study,
+        "sparsity": sparsity,
+        "overlap": _mean(cross, "overlap"),
+        "by chance": _mean(cross, "chance"),
+        "with inherited mask": _mean(alone, "overlap"),
+        "weights departed": _mean(alone, "departure_share"),
+        "overlap of departures": _mean(cross, "departure_overlap"),
+        "if independent": _mean(cross, "null"),
+        "languages, other seeds": _mean(across, "overlap") if two_seeds else None,
+        "one language, two seeds": _mean(ceiling, "overlap"),
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """The mean overlaps as numbers, without columns that are empty."""
+    columns = [column for column in rows[0] if any(row[column] is not None for row in rows)]
+    body = [
+        [row["study"], sparsity_name(row["sparsity"])]
+        + [DASH if row[column] is None else percent(row[column]) for column in columns[2:]]
+        for row in rows
+    ]
+    return rows_table(columns, body)
 
 
 def _facts_first(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -2,25 +2,11 @@
 
 from typing import Any
 
-import pandas as pd
-
-from lnsub.report.axes import number
 from lnsub.report.collect import Material
-from lnsub.report.figure import (
-    Figure,
-    Missing,
-    Options,
-    Panel,
-    at,
-    by_level,
-    by_study,
-    extremes,
-    nearest,
-    percent,
-    sparsity_name,
-)
-from lnsub.report.heatmap import Shading, heat_map
-from lnsub.report.tables import DASH, rows_table
+from lnsub.report.drawing.axes import number
+from lnsub.report.drawing.heatmap import Shading, heat_map
+from lnsub.report.figure import Figure, Missing, Options, Panel, by_level, by_panel, extremes, percent, sparsity_name
+from lnsub.report.html_tables import DASH, rows_table
 from lnsub.tickets.parameters import KINDS, layer_key
 
 _HEADS = {
@@ -39,13 +25,9 @@ def pruned_where(material: Material, options: Options) -> Figure | Missing:
     data = groups.agg(
         pruned=("pruned", "mean"), lowest=("pruned", "min"), highest=("pruned", "max"), tickets=("pruned", "size")
     ).reset_index()
-    parts = [
-        (study, sparsity, rows[rows["sparsity"] == sparsity])
-        for study, rows in by_study(data, material.studies)
-        for sparsity in nearest(rows["sparsity"], options.sparsities)
-    ]
+    parts = by_panel(data, material.studies, options)
     shading = Shading.of([100 * v for _, _, rows in parts for v in rows["pruned"]])
-    panels, findings = [], []
+    panels, leads = [], []
     for study, sparsity, rows in parts:
         places = zip(rows["layer"], rows["kind"], strict=True)
         place = f"{study}, {sparsity_name(sparsity)} pruned in all"
@@ -60,32 +42,24 @@ def pruned_where(material: Material, options: Options) -> Figure | Missing:
             column_label=lambda kind: _HEADS.get(kind, kind),
         )
         panels.append(Panel(f"{place}: sparsity, %", svg))
-        findings.append(_extremes(study, sparsity, rows))
+        _, most = extremes(rows, "pruned")
+        leads.append((study, sparsity, f"{_matrix(most)} ({percent(most['pruned'])})"))
     reading = (
         "The pruned share of each layer's matrices, a mean over the study's tickets: darker cells (on a dark page, "
         "brighter ones) lost more of their weights."
     )
     key = shading.key("%: pruned")
-    return Figure("pruned_where", title, reading, tuple(panels), key, data, findings=tuple(filter(None, findings)))
+    lead = f"Pruning took the largest share from: {by_level(leads)}."
+    return Figure("pruned_where", title, reading, tuple(panels), key, data, lead)
 
 
 def _row(layer: str) -> str:
     return layer.replace(".", " ")
 
 
-def _extremes(study: str, sparsity: float, rows: pd.DataFrame) -> str:
-    if len(rows) < 2:
-        return ""
-    least, most = extremes(rows, "pruned")
-
-    def matrix(row: dict[Any, Any]) -> str:
-        layer, kind = str(row["layer"]), str(row["kind"])
-        return f"the {kind}" if layer == kind else f"the {kind} matrix of layer {_row(layer)}"
-
-    return (
-        f"{at(study, sparsity)}: pruning took most from {matrix(most)} ({percent(most['pruned'])}) and "
-        f"least from {matrix(least)} ({percent(least['pruned'])})."
-    )
+def _matrix(row: dict[Any, Any]) -> str:
+    layer, kind = str(row["layer"]), str(row["kind"])
+    return f"the {kind}" if layer == kind else f"{kind} of layer {_row(layer)}"
 
 
 def neutrality_figure(material: Material, options: Options) -> Figure | Missing:
@@ -94,11 +68,7 @@ def neutrality_figure(material: Material, options: Options) -> Figure | Missing:
     data = material.indices
     if data.empty:
         return Missing(title, "it takes tickets of two languages or more and of two seeds of one of them")
-    rows = [
-        row
-        for _, part in by_study(data, material.studies)
-        for row in part[part["sparsity"].isin(nearest(part["sparsity"], options.sparsities))].to_dict("records")
-    ]
+    rows = [row for _, _, part in by_panel(data, material.studies, options) for row in part.to_dict("records")]
     head = ("study", "sparsity", "of", "index", "95 % interval", "across languages", "between seeds")
     body = [
         (

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from lnsub.report.collect import STUDY, TASKS, Material
+from lnsub.analysis.main_metric import task_title
+from lnsub.report.collect import STUDY, Material
+from lnsub.report.drawing.plots import Line, key, line_plot, swatch
 from lnsub.report.figure import Figure, Missing, Options, Panel, joined, nearest, percent, sparsity_name
 from lnsub.report.languages import html_label
-from lnsub.report.plots import Line, key, line_plot, swatch
 
 TITLE = "Retrieval accuracy by layer"
 
@@ -24,25 +25,26 @@ def retrieval_figure(material: Material, options: Options) -> Figure | Missing:
             lines = _lines(dense, "target", material.style)
             entries = [(swatch(material.style(code)), html_label(code)) for code in sorted(set(dense["target"]))]
             panels.append(_panel(f"Dense model, each language with English ({settings})", lines, entries))
-        leads += [_best("the dense model", dense, rows)] if not dense.empty else []
+            leads.append(_best("the dense model", dense))
         shown = nearest(rows["sparsity"], options.sparsities)
         for task, of_task in rows[rows["system"] != "dense"].groupby("system"):
             levels = of_task[of_task["sparsity"].isin(shown)].assign(line=of_task["sparsity"])
             both = joined([dense.assign(line=0.0), levels])
-            name = TASKS.get(str(task), str(task))
+            name = task_title(str(task))
             styles = sorted(set(both["line"]))
             lines = _lines(both, "line", styles.index, _level)
             entries = [(swatch(place), _level(sparsity)) for place, sparsity in enumerate(styles)]
             panels.append(_panel(f"{name} tickets, mean over languages ({settings})", lines, entries))
             leads += [
-                _best(f"{name} tickets at {sparsity_name(s)}", levels[levels["sparsity"] == s], None) for s in shown
+                _best(f"{name} tickets at {sparsity_name(sparsity)}", levels[levels["sparsity"] == sparsity])
+                for sparsity in sorted(set(levels["sparsity"]))
             ]
     reading = (
         "The share of sentences whose translation scores highest among all sentences of the other language, from "
         "and to English on average, by the states of each layer (0: the embeddings); nothing is trained. A ticket is "
         "applied to the pre-trained weights. The CSV has chance, one in the number of sentences."
     )
-    lead = f"Translations are found best: {'; '.join(filter(None, leads))}."
+    lead = f"Translations are found best: {'; '.join(leads)}."
     return Figure("retrieval_by_layer", TITLE, reading, tuple(panels), "", data, lead)
 
 
@@ -100,11 +102,8 @@ def _level(sparsity: float) -> str:
     return f"{sparsity_name(sparsity)} pruned" if sparsity else "dense model"
 
 
-def _best(who: str, rows: pd.DataFrame, all_rows: pd.DataFrame | None) -> str:
-    if rows.empty:
-        return ""
+def _best(who: str, rows: pd.DataFrame) -> str:
     means = _by_layer(rows)
     best, last = max(means, key=means.__getitem__), max(means)
-    text = f"{who} in layer {best} ({percent(means[best])}"
-    text += f", {percent(means[last])} in layer {last}" if last != best else ""
-    return text + (f", chance {percent(float(all_rows['chance'].mean()))})" if all_rows is not None else ")")
+    tail = f"; {percent(means[last])} in layer {last}" if last != best else ""
+    return f"{who} in layer {best} ({percent(means[best])}{tail})"

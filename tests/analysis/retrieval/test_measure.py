@@ -12,7 +12,7 @@ from lnsub.analysis.retrieval import measure
 from lnsub.analysis.retrieval.embedding import SentenceEncoder
 from lnsub.analysis.retrieval.margin import accuracy, best_matches
 from lnsub.analysis.retrieval.measure import Retrieval, Settings
-from lnsub.analysis.retrieval.pairs import Pairs, read_pairs
+from lnsub.analysis.retrieval.sentence_pairs import Pairs, read_pairs
 from lnsub.cli.commands import run
 from lnsub.common.errors import UserError
 from lnsub.runs.records import read

@@ -1,15 +1,15 @@
-"""Tables of the page."""
+"""HTML tables."""
 
 from collections.abc import Sequence
 from html import escape
 
-from lnsub.report.svg import tag
+from lnsub.report.drawing.svg import tag
 
 DASH = "\u2013"
-"""What stands where there is no value."""
+"""Shown where there is no value."""
 
 FOLDED = 16
-"""Rows from which on a table is folded."""
+"""Tables with more rows than this are folded."""
 
 
 def rows_table(head: Sequence[str], body: Sequence[Sequence[str]], folded: str = "") -> str:
@@ -18,7 +18,7 @@ def rows_table(head: Sequence[str], body: Sequence[Sequence[str]], folded: str =
     Args:
         head: the columns' names.
         body: a sequence of cells a row.
-        folded: a line that a long table hides behind until it is asked for; empty leaves it open.
+        folded: the line that unfolds a long table; empty leaves the table open.
 
     Returns:
         Markup.

@@ -1,4 +1,4 @@
-"""Colours that colour-blind readers tell apart, for light and for dark pages.
+"""Colours that colour-blind readers can tell apart, for light and for dark pages.
 
 Lines and points take Okabe and Ito's palette, each with a marker of its own. Heat maps take ramps that are straight
 lines in OKLab (Ottosson 2020, https://bottosson.github.io/posts/oklab/), so that equal steps look equally large.

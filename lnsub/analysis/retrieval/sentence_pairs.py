@@ -135,7 +135,7 @@ def read_pairs(path: Path, max_pairs: int | None = None) -> Pairs:
         raise UserError(f"max_pairs is {max_pairs}: retrieval needs at least two pairs.")
     try:
         with warnings.catch_warnings():
-            # pandas would cut off what an unquoted comma has made one field too many.
+            # pandas would silently drop the extra field that an unquoted comma makes.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = _READERS[path.suffix](path)
     except pd.errors.EmptyDataError as error:
@@ -175,7 +175,7 @@ def _sentences(path: Path, name: str, column: pd.Series) -> pd.Series:
     odd = filled[~filled.map(lambda text: isinstance(text, str))]
     if len(odd):
         which = "English" if name == PIVOT else "other"
-        raise UserError(f"The {which} sentence in row {odd.index[0] + 1} of '{path}' is no text: {odd.iloc[0]!r}.")
+        raise UserError(f"The {which} sentence in row {odd.index[0] + 1} of '{path}' is not text: {odd.iloc[0]!r}.")
     return filled.str.strip()
 
 

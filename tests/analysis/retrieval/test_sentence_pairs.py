@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lnsub.analysis.retrieval.pairs import Pairs, find_files, read_pairs
+from lnsub.analysis.retrieval.sentence_pairs import Pairs, find_files, read_pairs
 from lnsub.common.errors import UserError
 
 ROWS = [
@@ -117,9 +117,9 @@ def test_contents_that_cannot_be_used_are_named(tmp_path):
         read_pairs(write(tmp_path / "fr.csv", [("a", "A"), ("", "B")]))
     with pytest.raises(UserError, match="has no usable sentence pairs in 1 rows"):
         read_pairs(write(tmp_path / "de.csv", [("", "B")]))
-    with pytest.raises(UserError, match=r"The other sentence in row 1 of .*ur\.parquet' is no text: 5"):
+    with pytest.raises(UserError, match=r"The other sentence in row 1 of .*ur\.parquet' is not text: 5"):
         read_pairs(write(tmp_path / "ur.parquet", [("a", 5), ("b", 6)]))
-    with pytest.raises(UserError, match=r"The English sentence in row 2 of .*sw\.jsonl' is no text: 7"):
+    with pytest.raises(UserError, match=r"The English sentence in row 2 of .*sw\.jsonl' is not text: 7"):
         read_pairs(write(tmp_path / "sw.jsonl", [("a", "A"), (7, "B")]))
     with pytest.raises(UserError, match="max_pairs is 1"):
         read_pairs(tmp_path / "fr.csv", 1)

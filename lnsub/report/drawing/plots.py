@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from lnsub.report.axes import Plot, Scale, Tick, plot, round_ticks
-from lnsub.report.svg import drawing, marker, series, tag
+from lnsub.report.drawing.axes import Plot, Scale, Tick, plot, round_ticks
+from lnsub.report.drawing.svg import drawing, marker, series, tag
 
 Point = tuple[float, float]
 
@@ -21,7 +21,7 @@ class Line:
         ranges: at some x the lowest and highest of several seeds.
         rings: the x that are ringed.
         level: a horizontal reference in the line's colour.
-        plain: dashed, thin and without markers: what chance gives, say.
+        plain: dashed, thin and without markers, for example for the level of chance.
     """
 
     name: str
@@ -56,7 +56,7 @@ def line_plot(
 
     Args:
         lines: at least one, with at least one point.
-        label: what the plot shows, for a reader who cannot see it.
+        label: what the plot shows, for screen readers.
         x_label: the name and unit below.
         y_label: the name and unit above.
         x_ticks: where and what to write below; round numbers by default.
@@ -107,7 +107,7 @@ def point_cloud(dots: Sequence[Dot], *, label: str, x_label: str, y_label: str) 
 
     Args:
         dots: at least one.
-        label: what the plot shows, for a reader who cannot see it.
+        label: what the plot shows, for screen readers.
         x_label: the name and unit below.
         y_label: the name and unit above.
 
@@ -115,7 +115,7 @@ def point_cloud(dots: Sequence[Dot], *, label: str, x_label: str, y_label: str) 
         An ``svg`` element.
     """
     xs, ys = [dot.x for dot in dots], [dot.y for dot in dots]
-    # Zero, where the ticket is as good as the target's own, is always in sight.
+    # Zero, where the ticket is as good as the target's own, is always shown.
     y_ticks = round_ticks(min(*ys, 0.0) if len(ys) > 1 else min(ys[0], 0.0), max([*ys, 0.0]))
     frame = plot(round_ticks(min(xs), max(xs), 4), y_ticks, x_label, y_label, height=280)
     parts = [marker(dot.style, frame.x(dot.x), frame.y(dot.y), 4.2, dot.title) for dot in dots]

@@ -1,6 +1,6 @@
-"""The elements that figures are made of: markup, text and its width, and the markers of series.
+"""Elements of figures: markup, text and its width, and the markers of series.
 
-Figures are written straight as SVG: text stays text, in the page's own font and direction, and colours are the page's
+Figures are written as SVG directly: text stays text, in the page's own font and direction, and colours are the page's
 custom properties, so that one drawing serves light pages, dark pages and paper.
 """
 
@@ -9,7 +9,7 @@ import unicodedata
 from html import escape
 
 STYLES = 8
-"""Colours and markers there are; series beyond them combine both anew."""
+"""How many colours and markers there are; further series combine them in new ways."""
 
 
 def tag(name: str, /, *content: str, **attributes: object) -> str:
@@ -51,7 +51,7 @@ def text(x: float, y: float, content: str, *, anchor: str = "start", class_: str
 
 
 def width_of(content: str, size: float = 12) -> float:
-    """Estimates how wide a line of text gets, in pixels; rather too wide than too narrow.
+    """Estimates the width of a line of text in pixels, erring on the wide side.
 
     Args:
         content: the text.
@@ -127,7 +127,7 @@ def drawing(width: float, height: float, label: str, *content: str) -> str:
     Args:
         width: of the drawing, in pixels.
         height: of the drawing, in pixels.
-        label: what it shows, for a reader who cannot see it.
+        label: what it shows, for screen readers.
         content: markup.
     """
     return tag(

@@ -27,12 +27,13 @@ RELATIONS: tuple[str, ...] = (
 """How the two tickets of a pair are related. Runs of one seed share the head's initial values and the data's order."""
 
 
-def pairwise(tickets: Sequence[Ticket] | Counts, by: Iterable[str] = ()) -> list[dict[str, Any]]:
+def overlap(tickets: Sequence[Ticket] | Counts, by: Iterable[str] = ()) -> list[dict[str, Any]]:
     """The overlap of each pair of tickets.
 
     Args:
         tickets: two or more tickets of one base model, or their counts.
-        by: some of :data:`GROUPS`: one row for each pair and group; none of them: one row a pair, over all weights.
+        by: some of :data:`lnsub.tickets.parameters.GROUPS`, for a row for each pair and group; none gives one row a
+            pair, over all weights.
 
     Returns:
         Rows of ``a`` and ``b`` (labels), the columns of ``by``, ``overlap``, ``chance``, ``corrected``, ``density_a``,
@@ -65,12 +66,12 @@ def pairwise(tickets: Sequence[Ticket] | Counts, by: Iterable[str] = ()) -> list
             if not n["matrices"]:
                 continue
             density_a, density_b = n["kept_a"] / n["weights"], n["kept_b"] / n["weights"]
-            overlap = ratio(n["kept_both"], n["kept_a"] + n["kept_b"] - n["kept_both"])
+            jaccard = ratio(n["kept_both"], n["kept_a"] + n["kept_b"] - n["kept_both"])
             chance = chance_level(density_a, density_b)
             rows.append(
                 {"a": named[i], "b": named[j]}
                 | dict(zip(by, group, strict=True))
-                | {"overlap": overlap, "chance": chance, "corrected": corrected_share(overlap, chance)}
+                | {"overlap": jaccard, "chance": chance, "corrected": corrected_share(jaccard, chance)}
                 | {"density_a": density_a, "density_b": density_b}
                 | n
                 | {"left_out": ";".join(counts.names[m] for m in columns if one_sided[p, m])}
@@ -79,32 +80,12 @@ def pairwise(tickets: Sequence[Ticket] | Counts, by: Iterable[str] = ()) -> list
     return rows
 
 
-def coverage(rows: Sequence[dict[str, Any]]) -> str:
-    """Says over how many weights pairs were compared, and what was left out.
-
-    Args:
-        rows: at least one row of :func:`pairwise` over all weights (``by`` empty).
-
-    Returns:
-        A sentence: ``compared over 85,524,480 weights in 73 matrices``; with tickets of different parameters the
-        smallest and the largest number, and the names of the parameters that some pairs do not share.
-    """
-
-    def span(column: str) -> str:
-        ends = sorted({min(row[column] for row in rows), max(row[column] for row in rows)})
-        return " to ".join(f"{end:,}" for end in ends)
-
-    left_out = sorted({name for row in rows for name in row["left_out"].split(";") if name})
-    text = f"compared over {span('weights')} weights in {span('matrices')} matrices"
-    return f"{text}; left out where only one of two tickets has it: {', '.join(left_out)}" if left_out else text
-
-
 def summary(tickets: Sequence[Ticket], by: Iterable[str] = ()) -> list[dict[str, Any]]:
     """The mean overlap of the pairs of each task and sparsity, and the overlap of all their tickets at once.
 
     Args:
-        tickets: tickets of one base model. Inherited masks and combined tickets are left aside.
-        by: some of :data:`GROUPS`.
+        tickets: tickets of one base model. Inherited masks and combined tickets are ignored.
+        by: some of :data:`lnsub.tickets.parameters.GROUPS`.
 
     Returns:
         Rows for each set of :func:`comparable` tickets, group of ``by`` and ``relation`` (``all`` pairs, then each of
@@ -114,14 +95,14 @@ def summary(tickets: Sequence[Ticket], by: Iterable[str] = ()) -> list[dict[str,
         ``all_way_chance``, its level for independent masks of these densities.
 
     Raises:
-        UserError: see :func:`pairwise`.
+        UserError: see :func:`overlap`.
     """
     by = tuple(by)
     rows = []
     for key, members in comparable(tickets).items():
         counts = count(members)
         groups = group_columns(counts.names, by)
-        pairs = pairwise(counts, by)
+        pairs = overlap(counts, by)
         for group, columns in groups.items():
             inside = [row for row in pairs if tuple(row[b] for b in by) == group]
             for relation in ("all", *RELATIONS):
@@ -157,7 +138,7 @@ def comparable(tickets: Sequence[Ticket]) -> dict[tuple[Any, ...], list[Ticket]]
     """Sorts tickets into sets that differ only in language and seed.
 
     Args:
-        tickets: any tickets. Inherited masks and combined tickets, which no run found, are left aside.
+        tickets: any tickets. Inherited masks and combined tickets, which no run found, are ignored.
 
     Returns:
         By :data:`COMPARABLE`, in sorted order, the tickets of each set that has at least two.
@@ -171,7 +152,7 @@ def comparable(tickets: Sequence[Ticket]) -> dict[tuple[Any, ...], list[Ticket]]
 
 
 def relation_of(row: dict[str, Any]) -> str:
-    """Says which of :data:`RELATIONS` the pair of a row is, from its languages and seeds."""
+    """Tells which of :data:`RELATIONS` the pair of a row is, from its languages and seeds."""
     language = "same language" if row["language_a"] == row["language_b"] else "cross-language"
     return f"{language}, {'same seed' if row['seed_a'] == row['seed_b'] else 'different seeds'}"
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lnsub.analysis.overlap.pairs import RELATIONS
+from lnsub.analysis.overlap.jaccard import RELATIONS
 from lnsub.report.figure import joined
 
 CROSS_SAME, CROSS_OTHER, _, CEILING = RELATIONS
@@ -30,7 +30,7 @@ def equal_terms(pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def shown_pairs(pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Picks the pairs that figures show, so that all pairs of languages are there and all on one footing.
+    """Picks the pairs that figures show: all pairs of languages, on an equal footing.
 
     Args:
         pairs: rows with ``relation``, of one study and sparsity.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lnsub.report.svg import tag, text, width_of
+from lnsub.report.drawing.svg import tag, text, width_of
 
 WIDTH = 360.0
 """Pixels of a plot: what a phone of usual width shows without shrinking it."""
@@ -35,11 +35,11 @@ def number(value: float, decimals: int) -> str:
 
 
 def round_ticks(low: float, high: float, about: int = 5) -> list[Tick]:
-    """Finds round ticks that embrace a range.
+    """Finds round ticks that cover a range.
 
     Args:
         low: the lowest value.
-        high: the highest; a range of nothing is widened.
+        high: the highest; an empty range is widened.
         about: how many steps to aim for.
 
     Returns:

@@ -1,12 +1,12 @@
-"""Heat maps with their numbers in the cells."""
+"""Heat maps with the numbers in their cells."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from lnsub.report.axes import WIDTH, number
-from lnsub.report.colours import Shade, diverging, sequential
-from lnsub.report.svg import drawing, tag, text, width_of
+from lnsub.report.drawing.axes import WIDTH, number
+from lnsub.report.drawing.colours import Shade, diverging, sequential
+from lnsub.report.drawing.svg import drawing, tag, text, width_of
 
 _ROW = 30.0
 _HEAD = 42.0  # with a line for what the axes are and two for the columns
@@ -14,32 +14,39 @@ _HEAD = 42.0  # with a line for what the axes are and two for the columns
 
 @dataclass(frozen=True)
 class Shading:
-    """How values become colours, alike in all heat maps that are to be compared.
+    """How values become colours, the same in all heat maps that are to be compared.
 
     Args:
         low: the value of the ramp's one end.
         high: the value of its other end.
         signed: zero is neutral, and ``high`` is the largest distance from it.
         decimals: of the numbers in the cells.
+        falling: low values take the colours of the ramp's high end, as they are the better ones.
     """
 
     low: float
     high: float
     signed: bool = False
     decimals: int = 1
+    falling: bool = False
 
     @classmethod
-    def of(cls, values: Sequence[float], signed: bool = False, decimals: int = 1) -> "Shading":
+    def of(
+        cls, values: Sequence[float], signed: bool = False, decimals: int = 1, *, falling: bool = False
+    ) -> "Shading":
         """A shading from the lowest to the highest of some values, or from zero both ways."""
         if signed:
             reach = max((abs(value) for value in values), default=0.0) or 1.0
-            return cls(-reach, reach, True, decimals)
+            return cls(-reach, reach, True, decimals, falling)
         low, high = min(values, default=0.0), max(values, default=1.0)
-        return cls(low, high if high > low else low + 1.0, False, decimals)
+        return cls(low, high if high > low else low + 1.0, False, decimals, falling)
 
     def __call__(self, value: float) -> Shade:
         """The colours of a cell."""
-        return diverging(value / self.high) if self.signed else sequential((value - self.low) / (self.high - self.low))
+        if self.signed:
+            return diverging((-value if self.falling else value) / self.high)
+        share = (value - self.low) / (self.high - self.low)
+        return sequential(1 - share if self.falling else share)
 
     def key(self, unit: str) -> str:
         """A legend: the ramp between its two ends."""
@@ -71,10 +78,10 @@ def heat_map(
         rows: from the top.
         columns: from the left.
         shading: colours and the decimals of the numbers.
-        label: what it shows, for a reader who cannot see it.
+        label: what it shows, for screen readers.
         axes: what rows and columns are, written above.
         row_label: what is written beside a row.
-        column_label: what is written above a column; ``\n`` parts two lines.
+        column_label: what is written above a column; ``\n`` separates two lines.
 
     Returns:
         An ``svg`` element.
@@ -85,7 +92,7 @@ def heat_map(
     least = max(widest + 6, max(width_of(head, 11) for head in heads) + 6, 28.0)
     left = max([width_of(row_label(row)) for row in rows] + [30.0]) + 12
     if left + least * len(columns) > WIDTH and row_label is not str:
-        # Where it gets tight a code does for the row too.
+        # Where there is little room, rows are labelled with their codes alone.
         row_label, left = str, max([width_of(row) for row in rows] + [24.0]) + 12
     cell = min(max(least, (WIDTH - left - 2) / len(columns)), 58.0)
     head = _HEAD if axes else _HEAD - 18

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from lnsub.analysis.overlap.counts import count, count_rows
-from lnsub.analysis.overlap.pairs import (
+from lnsub.analysis.overlap.jaccard import (
     chance_level,
     comparable,
     corrected_share,
-    coverage,
     labels,
-    pairwise,
+    overlap,
     relation_of,
     summary,
 )
@@ -42,7 +41,7 @@ GROUPINGS = {
 @pytest.mark.parametrize("by", GROUPINGS)
 def test_every_number_is_what_plain_sets_give(by: tuple[str, ...]) -> None:
     masks = [random_masks(density, seed) for seed, density in enumerate(DENSITIES)]
-    rows = pairwise([ticket(m, language=f"l{i}") for i, m in enumerate(masks)], by)
+    rows = overlap([ticket(m, language=f"l{i}") for i, m in enumerate(masks)], by)
     groups = {GROUPINGS[by](name) for name in SHAPES}
     assert len(rows) == 6 * len(groups)
     for row in rows:
@@ -77,7 +76,7 @@ def test_counts_are_right_across_block_and_word_borders(size: int, block: int) -
 def test_a_ticket_overlaps_itself_wholly_and_its_complement_not_at_all() -> None:
     masks = random_masks(0.4, 1)
     opposite = {name: ~mask for name, mask in masks.items()}
-    same, disjoint, _ = pairwise([ticket(masks), ticket(masks), ticket(opposite)], ())
+    same, disjoint, _ = overlap([ticket(masks), ticket(masks), ticket(opposite)], ())
     assert (same["overlap"], same["corrected"]) == (1, 1)
     assert disjoint["overlap"] == 0
 
@@ -85,7 +84,7 @@ def test_a_ticket_overlaps_itself_wholly_and_its_complement_not_at_all() -> None
 @pytest.mark.parametrize(("a", "b"), [(0.1, 0.1), (0.5, 0.5), (0.9, 0.9), (0.2, 0.7)])
 def test_random_masks_overlap_as_chance_says(a: float, b: float) -> None:
     shapes = {"w": (1000, 1000)}
-    (row,) = pairwise([random_ticket(a, 1, shapes), random_ticket(b, 2, shapes)])
+    (row,) = overlap([random_ticket(a, 1, shapes), random_ticket(b, 2, shapes)])
     level = a * b / (a + b - a * b)
     # Five standard deviations of the share of a million independent weights.
     assert row["overlap"] == pytest.approx(level, abs=5 * (level * (1 - level) / (1e6 * (a + b - a * b))) ** 0.5)
@@ -98,37 +97,33 @@ def test_shares_that_are_not_defined_are_none() -> None:
     assert chance_level(0.9, 0.9) == pytest.approx(0.81 / 0.99)
     assert corrected_share(1.0, 1.0) is None
     assert corrected_share(None, 0.5) is None
-    (row,) = pairwise([random_ticket(0, 1), random_ticket(0, 2)])
+    (row,) = overlap([random_ticket(0, 1), random_ticket(0, 2)])
     assert (row["overlap"], row["chance"], row["corrected"]) == (None, None, None)
-    (row,) = pairwise([random_ticket(2, 1), random_ticket(2, 2)])
+    (row,) = overlap([random_ticket(2, 1), random_ticket(2, 2)])
     assert (row["overlap"], row["chance"], row["corrected"]) == (1, 1, None)
 
 
 def test_a_pair_is_compared_over_the_parameters_that_both_have() -> None:
     small = {name: shape for name, shape in SHAPES.items() if name != POOLER}
     masks = [random_masks(0.5, 1), random_masks(0.5, 2), random_masks(0.5, 3, small)]
-    both, with_ner, _ = pairwise([ticket(m, task=t) for m, t in zip(masks, ("xnli", "xnli", "wikiann"), strict=True)])
+    both, with_ner, _ = overlap([ticket(m, task=t) for m, t in zip(masks, ("xnli", "xnli", "wikiann"), strict=True)])
     assert (both["matrices"], both["left_out"]) == (6, "")
     assert both["overlap"] == jaccard(*(kept_set(m) for m in masks[:2]))
     assert (with_ner["matrices"], with_ner["left_out"], with_ner["weights"]) == (5, POOLER, weights_of(set(small)))
     assert with_ner["overlap"] == jaccard(*(kept_set(m, set(small)) for m in (masks[0], masks[2])))
-    assert coverage([both]) == "compared over 343 weights in 6 matrices"
-    assert coverage([both, with_ner]) == (
-        f"compared over 307 to 343 weights in 5 to 6 matrices; left out where only one of two tickets has it: {POOLER}"
-    )
-    by_layer = pairwise([ticket(masks[0]), ticket(masks[2])], ("layer",))
+    by_layer = overlap([ticket(masks[0]), ticket(masks[2])], ("layer",))
     assert [row["layer"] for row in by_layer] == ["0", "1", "10"]
 
 
 def test_groups_come_by_number_and_by_kind() -> None:
     two = [random_ticket(0.5, 1), random_ticket(0.5, 2)]
-    assert [row["layer"] for row in pairwise(two, ["layer"])] == ["0", "1", "10", "pooler"]
-    assert [row["kind"] for row in pairwise(two, ["kind"])] == ["query", "attention output", "output", "pooler"]
+    assert [row["layer"] for row in overlap(two, ["layer"])] == ["0", "1", "10", "pooler"]
+    assert [row["kind"] for row in overlap(two, ["kind"])] == ["query", "attention output", "output", "pooler"]
 
 
 def test_an_unknown_grouping_is_refused() -> None:
     with pytest.raises(UserError, match="cannot be taken by 'head': choose from layer, kind, matrix, stack"):
-        pairwise([random_ticket(0.5, 1), random_ticket(0.5, 2)], ["head"])
+        overlap([random_ticket(0.5, 1), random_ticket(0.5, 2)], ["head"])
 
 
 def test_one_ticket_is_not_enough() -> None:
@@ -143,18 +138,18 @@ def test_tickets_of_two_models_are_refused_and_named() -> None:
     with pytest.raises(
         UserError, match=r"xnli/fr/\S+ and xnli/de/\S+ .*tiny-bert \(fingerprint abab.* other-bert \(cd"
     ):
-        pairwise([random_ticket(0.5, 1), other])
+        overlap([random_ticket(0.5, 1), other])
 
 
 def test_tickets_with_other_shapes_are_refused_and_named() -> None:
     other = random_ticket(0.5, 2, {POOLER: (6, 7)}, language="de")
     with pytest.raises(UserError, match=r"fr/\S+ and xnli/de/\S+ differ in the shape of pooler.*\[6, 6\] and \[6, 7\]"):
-        pairwise([random_ticket(0.5, 1), other])
+        overlap([random_ticket(0.5, 1), other])
 
 
 def test_tickets_with_nothing_in_common_are_refused_and_named() -> None:
     with pytest.raises(UserError, match=r"xnli/fr/\S+ and xnli/de/\S+ have no parameter in common"):
-        pairwise([random_ticket(0.5, 1, {"a": (3, 3)}), random_ticket(0.5, 1, {"b": (3, 3)}, language="de")])
+        overlap([random_ticket(0.5, 1, {"a": (3, 3)}), random_ticket(0.5, 1, {"b": (3, 3)}, language="de")])
 
 
 def test_tickets_named_alike_are_told_apart() -> None:
@@ -212,7 +207,7 @@ def test_independent_masks_meet_the_all_way_chance_level() -> None:
 def test_the_summary_by_layer_agrees_with_the_pairs() -> None:
     _, made = tickets_of("xnli", "abc", (0,), 0.5, 0)
     by_layer = {row["layer"]: row for row in summary(made, ["layer"]) if row["relation"] == "all"}
-    pairs = [row["overlap"] for row in pairwise(made, ["layer"]) if row["layer"] == "10"]
+    pairs = [row["overlap"] for row in overlap(made, ["layer"]) if row["layer"] == "10"]
     assert by_layer["10"]["overlap"] == pytest.approx(np.mean(pairs))
 
 

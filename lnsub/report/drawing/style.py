@@ -1,7 +1,7 @@
 """The page's style sheet: light and dark, screen, phone and paper."""
 
-from lnsub.report.colours import DARK_PALETTE, PALETTE, sequential
-from lnsub.report.svg import STYLES
+from lnsub.report.drawing.colours import DARK_PALETTE, PALETTE, sequential
+from lnsub.report.drawing.svg import STYLES
 
 _SHADES = tuple(sequential(share) for share in (0.32, 0.55, 0.78, 1.0))
 
@@ -48,10 +48,9 @@ p,ul{margin:.4em 0 .8em}
 a{color:var(--link)}
 code{font:.9em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 .sub,.reading,.left,footer{color:var(--muted)}
-.reading,.findings,.sub,.left{max-width:80ch}
+.reading,.sub,.left{max-width:80ch}
 .summary{background:var(--soft);border-radius:10px;padding:16px 22px 10px;margin:20px 0}
 .summary li{margin:.35em 0;max-width:90ch}
-.findings{font-size:.94rem}
 section{border-top:1px solid var(--rule);margin-top:34px;padding-top:22px}
 nav ul,.languages ul,.key{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:.25em 1.3em}
 .key{font-size:.88rem;margin:.5em 0;gap:.25em 1.2em}
@@ -101,4 +100,4 @@ svg .cell,.bar,.summary{print-color-adjust:exact;-webkit-print-color-adjust:exac
     f"@media screen and (prefers-color-scheme:dark){{:root{{{_DARK}}}"
     "svg .cell{fill:var(--d)}svg .n{fill:var(--di,var(--fg))}}"
 )
-"""Custom properties ``--p0`` and so on colour the series, ``--b0`` and so on the bars; see :mod:`lnsub.report.svg`."""
+"""Custom properties ``--p0`` and so on colour the series, ``--b0`` and so on the bars."""

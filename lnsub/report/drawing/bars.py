@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from lnsub.report.axes import WIDTH, Scale, number, round_ticks
-from lnsub.report.svg import drawing, marker, tag, text, width_of
+from lnsub.report.drawing.axes import WIDTH, Scale, number, round_ticks
+from lnsub.report.drawing.svg import drawing, marker, tag, text, width_of
 
 _BAR = 15.0
 
@@ -40,7 +40,7 @@ def bar_groups(
 
     Args:
         groups: bars by group, from the top; at least one bar.
-        label: what it shows, for a reader who cannot see it.
+        label: what it shows, for screen readers.
         x_label: the name and unit of the values.
         decimals: of the values.
         name: what is written beside a group.
@@ -80,13 +80,14 @@ def bar_groups(
     return drawing(WIDTH, y, label, *parts)
 
 
-def dot_rows(rows: Sequence[Row], *, label: str, x_label: str) -> str:
+def dot_rows(rows: Sequence[Row], *, label: str, x_label: str, decimals: int = 1) -> str:
     """Draws a row of dots for each kind of model, with a stroke at their mean.
 
     Args:
         rows: from the top; at least one dot.
-        label: what it shows, for a reader who cannot see it.
+        label: what it shows, for screen readers.
         x_label: the name and unit of the values.
+        decimals: of the means in tooltips.
 
     Returns:
         An ``svg`` element.
@@ -106,6 +107,6 @@ def dot_rows(rows: Sequence[Row], *, label: str, x_label: str) -> str:
         parts.append(text(left - 8, y, row.name, anchor="end"))
         parts += [marker(style, scale(value), y, 4.2, title) for value, style, title in row.dots]
         x = scale(row.mean)
-        tip = tag("title", escape(f"{row.name}: mean {row.mean:.1f}"))
+        tip = tag("title", escape(f"{row.name}: mean {row.mean:.{decimals}f}"))
         parts.append(tag("line", tip, x1=x, x2=x, y1=y - 12, y2=y + 12, class_="mean"))
     return drawing(WIDTH, bottom + 24, label, *parts)

@@ -1,0 +1,201 @@
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lnsub.common.errors import UserError
+from lnsub.report import Made, Options, report
+from lnsub.tickets.ticket import Ticket
+from tests.support.report_page import cells, data, section, summary, words
+from tests.support.report_tree import (
+    CHOSEN,
+    LANGUAGES,
+    LEVELS,
+    N,
+    imp_ticket,
+    inherited_ticket,
+    own_value,
+    transfer_value,
+    write_imp,
+)
+from tests.support.ticket_factory import kept_set, ticket
+
+
+def test_the_best_sparsity_is_the_highest_within_one_standard_error(made: Made) -> None:
+    for task, study in (("xnli", "XNLI"), ("wikiann", "NER"), ("mlm", "MLM")):
+        for language in LANGUAGES[task]:
+            dense = own_value(task, language, 0)
+            if task == "mlm":  # one seed, and so no deviation
+                best = max(s for s in LEVELS if own_value(task, language, s) <= dense)
+            else:
+                error = math.sqrt(dense * (1 - dense) / N[task])
+                best = max(s for s in LEVELS if own_value(task, language, s) >= dense - error)
+            rows = [r for r in data(made, "metric_by_sparsity") if (r["study"], r["language"]) == (study, language)]
+            assert [float(r["sparsity"]) for r in rows if r["best"] == "True"] == [best]
+            assert {float(r["dense"]) for r in rows} == {dense}
+    rings = [e for e in section(made, "metric_by_sparsity").iter("circle") if e.get("class", "").startswith("ring ")]
+    assert len(rings) == sum(map(len, LANGUAGES.values()))
+
+
+def test_a_tolerance_takes_the_place_of_the_standard_error(small: Path, tmp_path: Path) -> None:
+    made = report(small, tmp_path / "r.html", Options(tolerance=0.2))
+    rows = [r for r in data(made, "metric_by_sparsity") if r["best"] == "True"]
+    assert {r["sparsity"] for r in rows} == {"0.9"}
+    assert "20 points" in words(section(made, "metric_by_sparsity"))
+    made = report(small, tmp_path / "r.html", Options(tolerance=0.0))
+    assert "NER 40 % (ar and fr)" in summary(made)
+
+
+def test_transfer_heat_maps_hold_the_cells_and_their_change(made: Made) -> None:
+    titles = {words(f.find("figcaption")): f for f in section(made, "transfer").iter("figure")}
+    assert len(titles) == 3 * 2 * 2
+    for sparsity in CHOSEN:
+        at = f"NER, {100 * sparsity:g} % pruned"
+        absolute, change = cells(titles[f"{at}: F1, %"]), cells(titles[f"{at}: change, points"])
+        languages = LANGUAGES["wikiann"]
+        assert absolute.keys() == {(s, t) for s in languages for t in languages}
+        assert change.keys() == {(s, t) for s in languages for t in languages if s != t}
+        for (s, t), shown in absolute.items():
+            value = transfer_value("wikiann", s, t, sparsity)
+            assert float(shown) == pytest.approx(100 * value, abs=0.051)
+            if s != t:
+                drop = 100 * (value - own_value("wikiann", t, sparsity))
+                assert float(change[s, t].replace("\u2212", "-")) == pytest.approx(drop, abs=0.051)
+    rows = [r for r in data(made, "transfer") if r["study"] == "XNLI"]
+    assert len(rows) == 2 * 9
+    for r in rows:
+        value = transfer_value("xnli", r["source"], r["target"], float(r["sparsity"]))
+        assert float(r["value"]) == pytest.approx(value, abs=1e-12)
+
+
+def test_the_relative_drop_is_drawn_as_defined(made: Made) -> None:
+    for r in data(made, "relative_drop"):
+        task = {"NER": "wikiann"}.get(r["study"], r["study"].lower())
+        s, sparsity = r["source"], float(r["sparsity"])
+        terms = [
+            transfer_value(task, s, t, sparsity) / own_value(task, t, sparsity) - 1 for t in LANGUAGES[task] if t != s
+        ]
+        assert float(r["drop"]) == pytest.approx(sum(terms) / len(terms))
+    shown = [e.text for e in section(made, "relative_drop").iter("text") if re.fullmatch(r"\u2212?\d+\.\d", e.text)]
+    expected = [f"{100 * float(r['drop']):.1f}".replace("-", "\u2212") for r in data(made, "relative_drop")]
+    assert sorted(shown) == sorted(expected)
+
+
+def test_baselines_stand_beside_tickets(made: Made) -> None:
+    rows = {
+        (r["variant"], r["target"]): float(r["value"])
+        for r in data(made, "baselines")
+        if r["study"] == "NER" and r["sparsity"] in {"0.5", "0.0"}
+    }
+    own = own_value("wikiann", "fr", 0.5)
+    others = [transfer_value("wikiann", s, "fr", 0.5) for s in LANGUAGES["wikiann"] if s != "fr"]
+    expected = {"own": own, "others": sum(others) / 4, "dense": own_value("wikiann", "fr", 0)}
+    expected |= {"shuffled": own - 0.05, "oneshot": own - 0.01, "random": own - 0.12, "reinit": own - 0.3}
+    assert {variant: rows[variant, "fr"] for variant in expected} == pytest.approx(expected)
+    assert {variant for variant, _ in rows} == expected.keys()
+
+
+def masks(found: Ticket) -> set[tuple[str, int]]:
+    unpacked = {
+        name: np.unpackbits(found.masks[name], count=144, bitorder="little").astype(bool) for name in found.masks
+    }
+    return kept_set(unpacked)
+
+
+def test_overlap_and_departure_matrices_equal_plain_sets(made: Made) -> None:
+    titles = {words(f.find("figcaption")): f for f in section(made, "overlap").iter("figure")}
+    kept = {code: masks(imp_ticket("xnli", code, 57, 0.5)) for code in LANGUAGES["xnli"]}
+    inherited = masks(inherited_ticket(0.5))
+    overlap, departures = (
+        cells(titles["XNLI, 50 % pruned: overlap, %"]),
+        cells(titles["XNLI, 50 % pruned: departures, %"]),
+    )
+    assert len(overlap) == len(departures) == 6
+    for s, t in overlap:
+        a, b = kept[s], kept[t]
+        assert float(overlap[s, t]) == pytest.approx(100 * len(a & b) / len(a | b), abs=0.051)
+        a, b = a ^ inherited, b ^ inherited
+        assert float(departures[s, t]) == pytest.approx(100 * len(a & b) / len(a | b), abs=0.051)
+
+
+def test_the_sparsity_of_each_matrix_is_counted(made: Made) -> None:
+    kept = [masks(imp_ticket("mlm", code, 57, 0.8)) for code in LANGUAGES["mlm"]]
+    name = "encoder.layer.1.attention.output.dense.weight"
+    pruned = [1 - sum(n == name for n, _ in mask) / 144 for mask in kept]
+    panel = next(f for f in section(made, "pruned_where").iter("figure") if "MLM, 80" in words(f.find("figcaption")))
+    shown = cells(panel)
+    assert len(shown) == 3 * 6
+    assert float(shown["1", "attention output"]) == pytest.approx(100 * sum(pruned) / 3, abs=0.051)
+
+
+def test_without_inherited_masks_departures_are_left_out_and_that_is_said(tmp_path: Path) -> None:
+    for code in ("fr", "ru"):
+        write_imp(tmp_path, "mlm", code, levels=(0.5,))
+    made = report(tmp_path, tmp_path / "r.html")
+    assert "lnsub report --inherited" in words(section(made, "overlap"))
+    assert "departure_overlap" not in data(made, "overlap")[0]
+    assert len(list(section(made, "overlap").iter("figure"))) == 1
+
+
+def test_inherited_masks_can_be_made_from_the_base_model(tmp_path: Path) -> None:
+    from lnsub.models.inherited import Theta0
+    from tests.support.models import save_checkpoint
+
+    base = save_checkpoint(tmp_path / "base", ["a", "b"])
+    theta = Theta0.load(str(base))
+    facts = {"base_model": str(base), "base_fingerprint": theta.fingerprint, "task": "mlm", "sparsity": 0.5}
+    for place, code in enumerate(("fr", "ru", "ur")):
+        rng = np.random.default_rng(place)
+        moved = {name: np.abs(w + 0.01 * rng.standard_normal(w.shape)) for name, w in theta.items()}
+        threshold = np.median(np.concatenate([w.ravel() for w in moved.values()]))
+        ticket({n: w > threshold for n, w in moved.items()}, language=code, **facts).save(
+            tmp_path / f"runs/{code}.safetensors"
+        )
+    made = report(tmp_path / "runs", tmp_path / "r.html", inherited_from="")
+    rows = data(made, "overlap")
+    assert len(rows) == 3
+    assert all(0 < float(r["null"]) < 1 and float(r["departure_overlap"]) > 0 for r in rows)
+    head, row = ([words(cell) for cell in tr] for tr in section(made, "overlap").iter("tr"))
+    shown = dict(zip(head, row, strict=True))
+    for column, name in (("if independent", "null"), ("overlap of departures", "departure_overlap")):
+        assert shown[column] == f"{100 * sum(float(r[name]) for r in rows) / 3:.1f} %"
+    base.rename(tmp_path / "moved")
+    with pytest.raises(UserError, match="--inherited BASE_MODEL"):
+        report(tmp_path / "runs", tmp_path / "r.html", inherited_from="")
+
+
+def test_points_join_overlap_and_transfer_and_carry_the_correlation(made: Made) -> None:
+    rows = [r for r in data(made, "overlap_against_transfer") if (r["study"], r["sparsity"]) == ("NER", "0.8")]
+    assert len(rows) == 20
+    kept = {(code, 57): masks(imp_ticket("wikiann", code, 57, 0.8)) for code in LANGUAGES["wikiann"]}
+    kept |= {(code, 58): masks(imp_ticket("wikiann", code, 58, 0.8)) for code in ("fr", "ur")}
+    for r in rows:
+        seeds = [k for k in (57, 58) if {(r["source"], k), (r["target"], k)} <= kept.keys()]
+        both = [(kept[r["source"], k], kept[r["target"], k]) for k in seeds]
+        overlaps = [len(a & b) / len(a | b) for a, b in both]
+        assert float(r["overlap"]) == pytest.approx(sum(overlaps) / len(overlaps))
+    (found,) = [
+        r
+        for r in data(made, "correlations")
+        if (r["study"], r["sparsity"], r["measure"], r["coefficient"]) == ("NER", "0.8", "overlap", "pearson")
+    ]
+    frame = pd.DataFrame(rows)[["overlap", "relative"]].astype(float)
+    assert float(found["value"]) == pytest.approx(frame.corr().iloc[0, 1])
+    value = f"{float(found['value']):.2f}".replace("-", "\u2212")
+    rows = [[words(cell) for cell in row] for row in section(made, "overlap_against_transfer").iter("tr")]
+    assert ["NER", "80 %", "overlap", "Pearson", value] in [row[:5] for row in rows]
+
+
+def test_retrieval_is_drawn_by_layer_for_the_dense_model_and_for_tickets(made: Made) -> None:
+    captions = [words(f.find("figcaption")) for f in section(made, "retrieval_by_layer").iter("figure")]
+    assert captions == [
+        "Dense model, each language with English (mean/ratio-4)",
+        "NER tickets, mean over languages (mean/ratio-4)",
+    ]
+    rows = [r for r in data(made, "retrieval_by_layer") if (r["system"], r["target"]) == ("dense", "fr")]
+    assert [float(r["value"]) for r in rows] == pytest.approx([0.25 + 0.1 * k * (3.4 - k) for k in range(4)])
+    assert {r["chance"] for r in rows} == {"0.002"}
+    assert "the dense model in layer 2" in summary(made)
