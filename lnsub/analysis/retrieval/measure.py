@@ -150,7 +150,6 @@ class Retrieved:
         """
         ticket = self.cell.ticket
         found = ticket.provenance if ticket else None
-        directions = ("accuracy", "en_to_other", "other_to_en")
         return [
             record
             for layer in self.layers
