@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, Unpack
+from typing import Any
 
 from lnsub.common.files import append_lines
 from lnsub.version import __version__
@@ -69,34 +69,12 @@ class Record:
     time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-class Facts(TypedDict):
-    """What the records of one measurement share: the fields of :class:`Record` except for the metric and its value."""
-
-    kind: str
-    task: str
-    model: str
-    source: str | None
-    target: str
-    sparsity: float
-    score: str | None
-    init: str
-    seed: int
-    round: int | None
-    split: str
-    n: int
-    wall_s: float
-    ticket: str | None
-    layer: NotRequired[int | None]
-    source_task: NotRequired[str | None]
-    source_seed: NotRequired[int | None]
-
-
-def records_of(metrics: Mapping[str, float], **facts: Unpack[Facts]) -> list[Record]:
+def records_of(metrics: Mapping[str, float], **facts: Any) -> list[Record]:
     """Makes the records of one measurement, one per metric.
 
     Args:
         metrics: the values by the metrics' names.
-        facts: what the records share.
+        facts: the other fields, which the records share.
     """
     return [Record(metric=name, value=float(value), **facts) for name, value in metrics.items()]
 
