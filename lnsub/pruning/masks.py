@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lnsub.common.errors import UserError
 from lnsub.pruning.sharding import Ranks, local, whole
+from lnsub.tickets.packed import mask_problem
 
 
 class Mask(Mapping[str, Tensor]):
@@ -58,20 +59,12 @@ class Mask(Mapping[str, Tensor]):
         Raises:
             UserError: the names differ, or an array does not fit its shape; the message names the parameter.
         """
-        _require_same_names("the packed masks", packed, "the shapes", shapes)
+        if problem := mask_problem(packed, shapes):
+            raise UserError(f"These packed masks do not fit their shapes: {problem}.")
         tensors = {}
-        for name, octets in packed.items():
-            shape = tuple(shapes[name])
-            count = math.prod(shape)
-            if octets.dtype != np.uint8 or octets.shape != ((count + 7) // 8,):
-                raise UserError(
-                    f"The packed mask of {name!r} must hold {(count + 7) // 8} bytes for shape {shape}: "
-                    f"got an array of {octets.dtype} with shape {octets.shape}."
-                )
-            if count % 8 and octets[-1] >> (count % 8):
-                raise UserError(f"The packed mask of {name!r} has bits set beyond its {count} weights: it is damaged.")
-            bits = np.unpackbits(octets, count=count, bitorder="little").view(np.bool_)
-            tensors[name] = torch.from_numpy(bits).view(shape)
+        for name, shape in shapes.items():
+            bits = np.unpackbits(packed[name], count=math.prod(shape), bitorder="little").view(np.bool_)
+            tensors[name] = torch.from_numpy(bits).view(*shape)
         return cls(tensors)
 
     def to_packed(self) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ Where weights are shared out among processes, each rank counts in its own rows a
 ever leaves its rank.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from threading import Lock
@@ -27,16 +27,8 @@ from lnsub.common.threads import Workers, workers
 from lnsub.common.torch_internals import copy_all, largest
 from lnsub.pruning.chunks import INTEGER, Chunk, cut
 from lnsub.pruning.masks import Mask, require_same_shapes
+from lnsub.pruning.scopes import SCOPES
 from lnsub.pruning.sharding import Ranks, local, with_rows
-from lnsub.tickets.parameters import layer_of, stack_of
-
-SCOPES: Mapping[str, Callable[[str], str]] = {
-    "global": lambda name: "all parameters together",
-    "layer": lambda name: f"layer {layer_of(name)}",
-    "matrix": lambda name: name,
-    "stack": lambda name: f"the {stack_of(name)}",
-}
-"""What is ranked together: the parameters for which the function says the same."""
 
 _HISTOGRAM_BITS = 20  # 8 MB of counts, so that the guessed range mostly needs one pass
 _SAMPLE = 1 << 17  # weights that guess the range

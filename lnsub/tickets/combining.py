@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from lnsub.common.errors import UserError
+from lnsub.tickets.packed import count_bits
 from lnsub.tickets.provenance import Provenance
-from lnsub.tickets.ticket import Ticket, count_bits
+from lnsub.tickets.ticket import Ticket
 
 
 def combine(tickets: Sequence[Ticket], how: str) -> Ticket:

@@ -18,8 +18,9 @@ from lnsub.cli.main import main
 from lnsub.common.errors import UserError
 from lnsub.models.subnet import Subnet
 from lnsub.pruning.masks import Mask
+from lnsub.pruning.scopes import SCOPES
 from lnsub.pruning.scores import ScoreInputs, score
-from lnsub.pruning.selection import SCOPES, select
+from lnsub.pruning.selection import select
 from lnsub.pruning.sharding import local, whole
 from lnsub.tasks.xnli import XNLI
 from lnsub.training.fit import fit
