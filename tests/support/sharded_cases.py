@@ -115,7 +115,7 @@ def what_cannot_be_ranked_is_refused_alike(mesh: DeviceMesh) -> None:
     half = select(shared(drawn(SHAPES), mesh), mask, 0.5)
     with pytest.raises(UserError, match="are pruned already"):
         select(shared(drawn(SHAPES), mesh), half, 0.4)
-    with pytest.raises(ValueError, match="shared out"):
+    with pytest.raises(ValueError, match="sharded"):
         select(drawn(SHAPES), mask, 0.5)
 
 
