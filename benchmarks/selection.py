@@ -14,7 +14,8 @@ from benchmarks.harness import MB, Case, Row, Timing, at_least, at_most, in_own_
 from benchmarks.mbert import MBERT, TOY, Shapes, provenance, random_weights, shapes_of
 from lnsub.models.subnet import Subnet
 from lnsub.pruning.masks import Mask
-from lnsub.pruning.selection import SCOPES, select
+from lnsub.pruning.scopes import SCOPES
+from lnsub.pruning.selection import select
 from lnsub.tickets.ticket import Ticket
 
 LEVELS = [round(0.1 * level, 1) for level in range(10)]

@@ -11,7 +11,8 @@ from benchmarks.gpu.steps import VARIANTS, Found, Step, make_module
 from benchmarks.gpu.workload import Settings, make_batches, products
 from benchmarks.harness import Claim, Row, Timing, at_most
 from lnsub.pruning.masks import Mask
-from lnsub.pruning.selection import SCOPES, select
+from lnsub.pruning.scopes import SCOPES
+from lnsub.pruning.selection import select
 from lnsub.training.imp import LINEAR_LEVELS
 
 SELECTION_MS = 3.0

@@ -1,4 +1,4 @@
-"""Folders that one process at a time may work in."""
+"""Folders that only one process at a time may work in."""
 
 import fcntl
 import time
@@ -15,35 +15,35 @@ LOCK_NAME = ".lock"
 
 @contextmanager
 def claimed(folder: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Keeps other processes off a folder.
+    """Claims a folder for this process.
 
-    A claim ends with the process, however that ends, as the kernel holds it (on NFS the server, for a node that is lost
-    until its lease has run out). It is for one process and not counted: do not claim a folder again inside a claim of
-    it. On a file system without locks every claim succeeds.
+    A claim ends with the process, however that ends, as the kernel holds it (on NFS the server, which releases that of
+    a lost node once its lease has run out). Claims do not nest: do not claim a folder again inside a claim of it. On a
+    file system without locks every claim succeeds.
 
     Args:
         folder: made where it is missing.
-        wait: wait until another process lets go of it, or a signal asks this one to stop.
+        wait: wait until another process releases it, or a signal asks this one to stop.
 
     Yields:
-        Whether the folder is ours; False where another process has it.
+        Whether the folder is ours; False where it is in use by another process.
 
     Raises:
-        Preempted: a signal came while it waited.
+        Preempted: a signal arrived while waiting.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK_NAME).open("a") as file:
         while not (ours := _locked(file)) and wait:
             if signum := pending():
-                raise Preempted(signum, f"it was waiting for another process to leave {folder}")
+                raise Preempted(signum, f"it was waiting for {folder}, which is in use by another process")
             time.sleep(1)
         yield ours
 
 
 def _locked(file: IO[str]) -> bool:
     try:
-        # A POSIX lock: unlike flock's, it works over NFS, and it is not passed on to a data loader's worker that
-        # outlives a killed run.
+        # A POSIX lock: unlike flock's, it works over NFS, and is not inherited by a data loader's worker that outlives
+        # a killed run.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False

@@ -1,8 +1,8 @@
 """Signals that ask a run to stop: noted at any moment, honoured where nothing is lost, answered with an exit status.
 
 A batch system warns a job before it takes the machine away: SLURM with the signal of ``sbatch --signal``, others with
-SIGTERM. Saving inside a signal handler is no way out, as the signal finds each process of a run at another place, one
-in a collective operation that the others never enter. So the handler only notes the signal;
+SIGTERM. Saving inside a signal handler would not work, as the signal reaches each process of a run at a different
+place, one of them in a collective operation that the others never enter. So the handler only notes the signal;
 :class:`lnsub.training.preemption.Preemption` lets all processes agree on it between two steps.
 
 Nothing here needs torch: a signal that comes while torch is imported, which takes seconds, is noted as well.
@@ -22,7 +22,7 @@ from lnsub.common.launcher import is_first_process
 log = logging.getLogger(__name__)
 
 EXIT_STATUS = 75
-"""Exit status of a run that was interrupted and can be gone on with: EX_TEMPFAIL of sysexits.h."""
+"""Exit status of a run that was interrupted and can be resumed: EX_TEMPFAIL of sysexits.h."""
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 """What asks a run to stop. A second SIGINT (Ctrl-C) stops it at once, as does SIGKILL."""
@@ -33,18 +33,18 @@ _pending: signal.Signals | None = None
 class Preempted(BaseException):
     """A run stopped because a signal asked it to, on all ranks at the same step, with everything saved.
 
-    No ``Exception``, as ``KeyboardInterrupt`` is none: whoever notes failures and goes on must not take it for one.
+    Like ``KeyboardInterrupt`` it is no ``Exception``: code that records failures and continues must let it through.
 
     Args:
         signum: the signal.
-        where: what there is to go on from, for a person.
+        where: what there is to resume from, for the user.
     """
 
     def __init__(self, signum: signal.Signals, where: str) -> None:
         super().__init__(signum, where)
         self.signum = signum
         self.where = where
-        self.then = "the same command goes on from there"
+        self.then = "the same command resumes from there"
 
     def __str__(self) -> str:
         return f"interrupted by {self.signum.name}: {self.where}; {self.then}."
@@ -57,9 +57,9 @@ def pending() -> signal.Signals | None:
 
 @contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Notes the signals of :data:`SIGNALS` from here on, instead of ending at once; afterwards all is as before.
+    """Notes the signals of :data:`SIGNALS` instead of ending at once; at the end, restores the handlers.
 
-    Outside of the main thread, where Python allows no handlers, it does nothing.
+    Outside the main thread, where Python allows no handlers, it does nothing.
     """
     global _pending
     if threading.current_thread() is not threading.main_thread():
@@ -82,15 +82,15 @@ def _note(number: int, _: FrameType | None) -> None:
         _pending = signal.Signals(number)
         if is_first_process():
             again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-            # Not by print or logging, which the signal may have interrupted half-way.
+            # Not by print or logging, which the signal may have interrupted.
             os.write(2, f"lnsub: {_pending.name}: stopping at the end of a step{again}.\n".encode())
 
 
 def shield_data_worker(_: int) -> None:
     """Keeps a data loader's worker alive through a signal that a batch system sends to every process of a job.
 
-    The process that it works for decides when to stop and ends its workers then: by SIGTERM too if need be, so only the
-    first of these is ignored. Pass it to the loader as ``worker_init_fn``.
+    The process that it works for decides when to stop, and then ends its workers, if need be by SIGTERM: so only the
+    first SIGTERM is ignored. Pass it to the loader as ``worker_init_fn``.
     """
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -98,10 +98,10 @@ def shield_data_worker(_: int) -> None:
 
 
 def requeue() -> str | None:
-    """Asks SLURM to run this job again, unless it is being cancelled; call it on the first process, last of all.
+    """Asks SLURM to requeue this job, unless it is being cancelled; call it on the first process, last of all.
 
     Returns:
-        What came of it, for a person; None outside of SLURM jobs.
+        What came of it, for the user; None outside SLURM jobs.
     """
     if "SLURM_JOB_ID" not in os.environ:
         return None

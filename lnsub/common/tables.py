@@ -12,13 +12,13 @@ Row = Mapping[str, Any]
 def to_table(
     rows: Sequence[Row], columns: Sequence[str] | None = None, title: str = "", width: int | None = None
 ) -> str:
-    """Draws rows for a person to read.
+    """Formats rows as a table for the terminal.
 
     Args:
-        rows: one dict a row; a value that is missing or None shows as a dash.
-        columns: which columns, in this order; None takes all those of the rows, in order of appearance.
+        rows: one dict per row; a value that is missing or None shows as a dash.
+        columns: which columns, in this order; None takes all columns, in order of appearance.
         title: a line above the table.
-        width: characters a line; None lets the table be as wide as it needs, so that nothing is cut.
+        width: characters per line; None lets the table be as wide as it needs, so that nothing is cut.
 
     Returns:
         The table as text without colours. Shares and other floats have four decimals, whole numbers thousands commas.
@@ -50,7 +50,7 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 def to_json(rows: Sequence[Row]) -> str:
-    """Writes rows as a JSON array of objects, None as null; infinite numbers, which JSON has not, are refused."""
+    """Writes rows as a JSON array of objects, None as null; infinite numbers, which JSON lacks, are refused."""
     return json.dumps(list(rows), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

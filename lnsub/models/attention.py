@@ -1,13 +1,12 @@
-"""Scaled dot-product attention as transformers runs it, but for two things that make a step slow.
+"""Scaled dot-product attention as transformers runs it, except for two things that make a step slow.
 
-No step waits for the device. transformers asks in every forward pass whether a batch has any padding, in order to
-leave the mask out if it has none. The answer is on the device, so the host waits until the device has caught up, and a
-GPU then idles while the next kernels are launched. Batches without any padding are few, and the mask is cheap: it is
-always made.
+No step waits for the device. In every forward pass, transformers asks whether a batch has any padding, in order to omit
+the mask if there is none. The answer is on the device, so the host waits until the device has caught up, and a GPU then
+idles while the next kernels are launched. Few batches have no padding, and the mask is cheap: it is always made.
 
-On a CPU in bfloat16, torch's fused attention (2.13) is slow backward: for 32 sequences of 48 tokens, 12 heads of 32,
-forward and backward take 49 ms on one core, but 11 ms in float32. So there a training step that the fused kernel would
-take, as it has no dropout, runs its attention in float32.
+On a CPU in bfloat16, torch's fused attention (2.13) has a slow backward pass: for 32 sequences of 48 tokens, 12 heads
+of 32, forward and backward take 49 ms on one core, but 11 ms in float32. So a training step there without dropout,
+which the fused kernel would take, runs its attention in float32.
 """
 
 from typing import Any
@@ -19,7 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 SDPA = "lnsub_sdpa"
-"""The name under which transformers knows it; as it contains ``sdpa``, models that lack that are refused as usual."""
+"""The name under which transformers knows it; as it contains ``sdpa``, models without sdpa are refused as usual."""
 
 
 def padding_mask(
@@ -29,13 +28,13 @@ def padding_mask(
     allow_is_bidirectional_skip: bool = False,
     **settings: Any,
 ) -> Tensor | None:
-    """Makes the mask of a batch without looking at its values, as transformers' attention mask interface calls it.
+    """Makes the mask of a batch without reading its values, as transformers' attention mask interface calls it.
 
     Args:
         attention_mask: True at tokens, False at padding, [batch, length]; None: no padding.
-        allow_is_causal_skip: return None where the attention is plainly causal.
+        allow_is_causal_skip: return None where the attention is simply causal.
         allow_is_bidirectional_skip: return None where everything attends to everything.
-        settings: what else ``sdpa_mask`` takes.
+        settings: the other arguments of ``sdpa_mask``.
 
     Returns:
         True where a query may attend to a key, [batch, 1, queries, keys]; None: no mask is needed.
@@ -60,7 +59,7 @@ def attention(
         key: [batch, heads, keys, width of a head].
         value: the same.
         attention_mask: what :func:`padding_mask` made.
-        settings: what else ``sdpa_attention_forward`` takes.
+        settings: the other arguments of ``sdpa_attention_forward``.
 
     Returns:
         [batch, queries, heads, width of a head] in the dtype of ``query``, and no weights.
@@ -69,7 +68,7 @@ def attention(
     if not (training and query.is_cpu and query.dtype == torch.bfloat16):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
     bias = settings.pop("position_bias", None)  # T5's, which makes the mask
-    with torch.autocast("cpu", enabled=False):  # which would turn them back
+    with torch.autocast("cpu", enabled=False):  # autocast would convert them back
         wide = (states.float() for states in (query, key, value))
         settings["position_bias"] = None if bias is None else bias.float()
         return sdpa_attention_forward(module, *wide, attention_mask, **settings)[0].bfloat16(), None

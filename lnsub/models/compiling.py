@@ -4,7 +4,7 @@ What would make torch compile again, and why it does not: batches of other width
 symbolic from the first compilation on), the next round (masks are buffers that the forward pass never reads, weights
 are changed in place, the mode is training with the same autocast), validation between epochs (it runs uncompiled), and
 another model of the same shape in the same process (torch keeps compiled code by what the code depends on, not by
-object). A batch of a single row is the one exception: torch treats a size of 1 apart, once.
+object). A batch of a single row is the one exception: torch treats a size of 1 separately, once.
 """
 
 import shutil
@@ -34,8 +34,8 @@ def compile_for_training(model: nn.Module, mode: Mode, backend: str | Callable[.
         mode: how much torch is to do; see :data:`Mode`.
         backend: torch's name of a compiler, or one itself.
     """
-    # Sizes that happen to be equal in the first batch (32 rows of 32 tokens) would count as one size ever after, and
-    # the second batch would compile again.
+    # Sizes that happen to be equal in the first batch (32 rows of 32 tokens) would count as one from then on, and the
+    # second batch would be compiled again.
     tell_equal_sizes_apart()
     model.compile(mode=mode, backend=backend, dynamic=True)
 
@@ -43,7 +43,7 @@ def compile_for_training(model: nn.Module, mode: Mode, backend: str | Callable[.
 def check_can_compile(
     mode: Mode, device: torch.device, *, packed: bool = False, sharded: bool = False, accumulated: int = 1
 ) -> None:
-    """Refuses what would fail at the first step or later, or compile without end.
+    """Refuses what would fail at the first step or later, or compile over and over.
 
     Args:
         mode: as for :func:`compile_for_training`.

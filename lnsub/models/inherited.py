@@ -1,6 +1,6 @@
 """Inherited masks: the magnitude masks of theta_0 that a base model's checkpoint gives without any training.
 
-What they are for is said in :mod:`lnsub.analysis.overlap.departure`.
+:mod:`lnsub.analysis.overlap.departure` says what they are for.
 """
 
 import json
@@ -34,7 +34,8 @@ class Theta0(Mapping[str, np.ndarray]):
         base_model: a Hub id or a folder with a Hugging Face checkpoint.
         fingerprint: the model's base fingerprint.
         weights: the weights by name; the mapping's arrays are views of them.
-        drawn: prunable weights that the checkpoint lacks, a pooler say, drawn as the library does. Not in the mapping.
+        drawn: prunable weights that the checkpoint lacks, such as a pooler, drawn as the library does; not in the
+            mapping.
     """
 
     def __init__(
@@ -74,17 +75,17 @@ class Theta0(Mapping[str, np.ndarray]):
 
 
 def inherited_masks(theta_0: Theta0, tickets: Sequence[Ticket], ready: Sequence[Ticket] = ()) -> list[Ticket]:
-    """Makes the inherited masks that tickets are to be held against.
+    """Makes the inherited masks that tickets are compared with.
 
     There is one for each sparsity, scope and set of parameters, because a pooler among the parameters moves the
-    threshold of all others. A pooler that the checkpoint lacks is ranked with the rest, as it was in the ticket's run,
-    but is not in the mask: its values were drawn at random there and here, so nothing of it is inherited. (How large
-    they are is what moves the threshold, and that does not depend on the seed.)
+    threshold of all others. A pooler that the checkpoint lacks is ranked with the rest, as in the ticket's run, but is
+    not in the mask: its values were drawn at random there and here, so nothing of it is inherited. (Their size is what
+    moves the threshold, and that does not depend on the seed.)
 
     Args:
         theta_0: the base model's weights.
         tickets: tickets of this base model, of any sparsities and scopes.
-        ready: inherited masks that are there already; those that serve a ticket are not made again.
+        ready: existing inherited masks; those that serve a ticket are not made again.
 
     Returns:
         The masks of ``ready`` and those made: tickets of task and language ``inherited`` and score ``magnitude_init``,
@@ -135,8 +136,8 @@ def _inherited_mask(theta_0: Theta0, ticket: Ticket) -> Ticket:
     kept = theta_0.weights.keys() & ticket.masks.keys()
     if unknown or not kept:
         raise UserError(
-            f"ticket {ticket.where} has {min(unknown or ticket.masks)}, which the checkpoint of {theta_0.base_model} "
-            "has not: use the base model that the ticket was found in"
+            f"ticket {ticket.where} has {min(unknown or ticket.masks)}, which is not in the checkpoint of "
+            f"{theta_0.base_model}: use the base model that the ticket was found in"
         )
     served = ticket.provenance
     weights = {name: every[name] for name in ticket.masks}

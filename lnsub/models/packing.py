@@ -1,16 +1,16 @@
-"""Encoders without padding: the tokens of a batch laid end to end, as one row, through all that works token by token.
+"""Encoders without padding: the tokens of a batch, end to end in one row, for everything that works token by token.
 
-``model.attention: packed`` makes a model of this kind. A batch stays as it is, padded [batch, length]. On the way into
-the model its tokens are picked out into one row [1, tokens]; embeddings, norms, linear layers and dropout run on that
-row alone; attention stays within each sequence; and the last hidden states go back to their places [batch, length],
-so that heads, losses and metrics know nothing of it. The logits are those of the padded model, to rounding.
+``model.attention: packed`` makes a model of this kind. A batch stays padded [batch, length]. On the way into the model
+its tokens are gathered into one row [1, tokens]; embeddings, norms, linear layers and dropout run on that row alone;
+attention stays within each sequence; and the last hidden states return to their places [batch, length], so that heads,
+losses and metrics are unaffected. The logits are those of the padded model, up to rounding.
 
-Attention goes through transformers' attention interface, so its layers are used as they are:
+Attention goes through transformers' attention interface, so its layers are used unchanged:
 
 - on a GPU in half precision: torch's ``varlen_attn`` (flash attention over sequences end to end);
 - on the CPU: scaled dot-product attention over each run of sequences of one length, which needs neither padding nor a
   mask. Batches are sorted by length, so there are few runs;
-- elsewhere (a GPU in float32): padded scaled dot-product attention, the rest still without padding.
+- elsewhere (a GPU in float32): padded scaled dot-product attention; the rest is still without padding.
 """
 
 from dataclasses import dataclass
@@ -48,12 +48,12 @@ BLOCKS = {
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the tokens of a padded batch [rows, longest] are.
+    """The places of the tokens in a padded batch [rows, longest].
 
     Attributes:
         slots: places of the tokens in the flattened [rows * longest], int64 [tokens].
         mask: True at the tokens, [rows, longest].
-        starts: where each sequence begins among the tokens, and where the last ends: int32 [rows + 1].
+        starts: where each sequence starts among the tokens, and where the last ends: int32 [rows + 1].
     """
 
     slots: Tensor
@@ -68,7 +68,7 @@ class Packing:
         return cls(slots, mask, F.pad(mask.sum(1).cumsum(0), (1, 0)).to(torch.int32))
 
     def pack(self, padded: Tensor) -> Tensor:
-        """Picks the tokens out: [rows, longest, ...] -> [1, tokens, ...]."""
+        """Gathers the tokens: [rows, longest, ...] -> [1, tokens, ...]."""
         flat = padded.flatten(0, 1)
         return (flat if self.full else flat.index_select(0, self.slots)).unsqueeze(0)
 
@@ -113,8 +113,8 @@ def refuse_unpackable(name: str, config: PretrainedConfig) -> None:
 def pack(model: PreTrainedModel) -> None:
     """Makes a model run without padding. Its blocks must have been made with the attention :data:`PACKED`.
 
-    Besides the arguments that it takes anyway, the model takes ``slots``, the batch's entry of that name. Without it,
-    they are made from the attention mask, which waits for the device.
+    The model then takes one more argument, ``slots``, the batch's entry of that name. Without it, the slots are made
+    from the attention mask, which waits for the device.
     """
     base = model.base_model
     base.register_forward_pre_hook(_pack_inputs, with_kwargs=True)
@@ -174,7 +174,7 @@ def packed_attention(
         packing: where the sequences are.
         scaling: factor of the scores; None: 1 / sqrt(width of a head).
         dropout: share of the attention weights to drop.
-        unused: what other implementations take.
+        unused: arguments of other implementations.
 
     Returns:
         [1, tokens, heads, width of a head], and no weights.

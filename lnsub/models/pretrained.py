@@ -31,7 +31,7 @@ def looks_local(name: str) -> bool:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silences transformers' progress bars and its report of freshly initialised weights, which is no news here."""
+    """Silences transformers' progress bars and its report of freshly initialised weights, which are expected here."""
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(transformers_logging.CRITICAL)
     transformers_logging.disable_progress_bar()
@@ -94,7 +94,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     # Only this process tokenises, in batches: on all cores that is 1.5 times as fast on two of them. Set at all, the
     # variable also keeps the library from warning whenever a loader's workers, which never tokenise, are forked.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    load_config(name)  # a name that is no model's at all is refused here, with one round of retries instead of two
+    load_config(name)  # a name without any model is refused here, with one round of retries instead of two
     with _refusing("tokenizer", name):
         tokenizer = AutoTokenizer.from_pretrained(_place(name))
     if not tokenizer.is_fast:
@@ -106,7 +106,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 @lru_cache(maxsize=8)
 def tokenizer_fingerprint(name: str) -> str:
-    """Returns the SHA-256 of all that a tokenizer does, without the truncation and padding that were last in use."""
+    """Returns the SHA-256 of all that a tokenizer does, without the truncation and padding that it last used."""
     tokenizer = load_tokenizer(name)
     backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
     backend.no_truncation()

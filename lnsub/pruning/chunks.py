@@ -1,12 +1,12 @@
 """What :mod:`lnsub.pruning.selection` does to the weights: ranking keys, counted and compared where the weights are.
 
 A weight's key is an integer: 0 if it is pruned, else 1 + the bit pattern of its score's absolute value, which grows
-with that value. Keys are made in passing and never kept.
+with that value. Keys are computed on the fly and never stored.
 
-Two implementations of one thing, since what is fast differs. On the CPU: numpy, on blocks that fit the second-level
-cache; its comparisons and its search for the few weights in a range are 5 to 15 times as fast as torch's. Elsewhere:
-torch, on as few and as large pieces as memory allows, since there every call costs and every answer that the CPU waits
-for costs more.
+There are two implementations, since what is fast differs. On the CPU: numpy, on blocks that fit the second-level cache;
+its comparisons and its search for the few weights in a range are 5 to 15 times as fast as torch's. Elsewhere: torch, on
+as few and as large pieces as memory allows, since every call has a cost there and every answer that the CPU waits for
+has a higher one.
 """
 
 from abc import ABC, abstractmethod
@@ -36,9 +36,9 @@ _NUMPY: dict[torch.dtype, np.dtype] = {
 }
 
 BLOCK = 1 << 18
-"""Weights that the CPU looks at together: with the buffers, about the size of a second-level cache."""
+"""Weights that the CPU reads together: with the buffers, about the size of a second-level cache."""
 CHUNK = 1 << 23
-"""Weights that another device looks at together: 32 MB of keys, and 11 chunks for mBERT."""
+"""Weights that another device reads together: 32 MB of keys, and 11 chunks for mBERT."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Part:
     score: Tensor
     kept: Tensor
     result: Tensor
-    """Where the new mask goes; one-dimensional."""
+    """Where the new mask is written; one-dimensional."""
 
     @property
     def numel(self) -> int:
@@ -57,15 +57,15 @@ class Part:
 
 
 class Chunk(ABC):
-    """Consecutive weights that one worker goes through.
+    """Consecutive weights that one worker processes.
 
     Attributes:
         parts: the weights, in order.
-        numel: how many they are.
+        numel: how many there are.
 
     Args:
         parts: the weights, in order; at least one.
-        dtype: in which scores are compared, a key of :data:`INTEGER`: the same for all that are ranked together.
+        dtype: the dtype in which scores are compared, a key of :data:`INTEGER`; one for all that are ranked together.
     """
 
     def __init__(self, parts: Sequence[Part], dtype: torch.dtype) -> None:
@@ -81,7 +81,7 @@ class Chunk(ABC):
 
     @property
     def top(self) -> int:
-        """A number above all keys: even infinity's would be less."""
+        """A number above all keys, even that of infinity."""
         return torch.iinfo(self._integer).max
 
     def sample(self, stride: int) -> Tensor:
@@ -92,14 +92,14 @@ class Chunk(ABC):
 
     @abstractmethod
     def kept(self) -> Tensor:
-        """Counts the weights that are kept so far; int64, without dimensions, as are all counts."""
+        """Counts the weights that are kept so far; an int64 scalar, like all counts here."""
 
     @abstractmethod
     def between(self, low: int, high: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Goes through the keys by pieces, with 0 < low < high.
+        """Goes through the keys piece by piece, with 0 < low < high.
 
         Yields:
-            How many keys of the piece are below ``low``, and those with low <= key < high, less ``low``.
+            How many keys of the piece are below ``low``, and those with low <= key < high, minus ``low``.
         """
 
     @abstractmethod
@@ -107,15 +107,15 @@ class Chunk(ABC):
         """Makes the new mask keep exactly the weights whose key is above ``threshold``, which is above 0.
 
         Returns:
-            For each part, how many keys equal ``threshold``; int64. Zeros unless they are to be counted.
+            For each part, how many keys equal ``threshold``; int64. Zeros unless ``count_ties``.
         """
 
     @abstractmethod
     def keep_ties(self, threshold: int, first: Mapping[int, int]) -> None:
-        """Makes the new mask keep more: for each part of ``first``, the ties with ``threshold`` from that one on."""
+        """Makes the new mask keep ties with ``threshold`` too: in each part of ``first``, those from that one on."""
 
 
-class _HostStrip(Chunk):
+class _HostChunk(Chunk):
     """Weights in the CPU's memory."""
 
     def kept(self) -> Tensor:
@@ -164,12 +164,12 @@ class _HostStrip(Chunk):
             yield part, magnitudes[:n], part.kept.reshape(-1).numpy(), bits[:n]
 
     def _buffer(self, dtype: np.dtype) -> np.ndarray:
-        """A buffer for any part: the allocator would not reuse the memory of one temporary for the next."""
+        """A buffer for any part, as the allocator would not reuse the memory of one temporary for the next."""
         return np.empty(max(part.numel for part in self.parts), dtype)
 
 
-class _DeviceStrip(Chunk):
-    """Weights in another device's memory, taken as one piece whatever number of parameters they belong to."""
+class _DeviceChunk(Chunk):
+    """Weights in another device's memory, processed as one piece, however many parameters they belong to."""
 
     def kept(self) -> Tensor:
         return self._kept().sum()
@@ -188,7 +188,7 @@ class _DeviceStrip(Chunk):
         if not count_ties:
             return torch.zeros(len(self.parts), dtype=torch.int64, device=self.device)
         counts = (magnitudes == threshold - 1).logical_and_(kept).cumsum(0)
-        # Up to the end of each part, less up to the end of the one before: no launch for each part.
+        # The count up to the end of each part, minus that of the part before: no launch per part.
         return torch.stack([counts[end - 1] for end in accumulate(self._sizes)]).diff(prepend=counts.new_zeros(1))
 
     def keep_ties(self, threshold: int, first: Mapping[int, int]) -> None:
@@ -198,8 +198,8 @@ class _DeviceStrip(Chunk):
         sizes = torch.tensor(self._sizes, device=self.device)
         starts = sizes.cumsum(0) - sizes
         earlier = counts[starts] - tied[starts].long()
-        none_spared = self.numel  # more than there can be ties
-        pruned = torch.tensor([first.get(p, none_spared) for p in range(len(self.parts))], device=self.device)
+        none_kept = self.numel  # more than there can be ties
+        pruned = torch.tensor([first.get(p, none_kept) for p in range(len(self.parts))], device=self.device)
         limit = torch.repeat_interleave(earlier + pruned, sizes, output_size=self.numel)
         above = (magnitudes > threshold - 1).logical_and_(kept)
         self._put(above.logical_or_(tied.logical_and_(counts > limit)))
@@ -226,17 +226,17 @@ def cut(
 
     Args:
         parameters: score, mask and new mask of each; the new masks are contiguous.
-        dtype: in which scores are compared.
-        threads: who will go through them.
-        host: the weights are in the CPU's memory.
+        dtype: the dtype in which scores are compared.
+        threads: the workers that will process them.
+        host: whether the weights are in the CPU's memory.
 
     Returns:
-        Strips that make up the parameters, in order. They are views; nothing is copied.
+        Chunks that make up the parameters, in order. They are views; nothing is copied.
     """
     most = BLOCK if host else CHUNK
     parts = [part for score, kept, result in parameters for part in _parts(score, kept, result, most)]
     if host:
-        return [_HostStrip(chunk, dtype) for chunk in threads.chunks(parts)]
+        return [_HostChunk(chunk, dtype) for chunk in threads.chunks(parts)]
     bundles: list[list[Part]] = [[]]
     room = CHUNK
     for part in parts:
@@ -245,12 +245,12 @@ def cut(
             room = CHUNK
         bundles[-1].append(part)
         room -= part.numel
-    return [_DeviceStrip(bundle, dtype) for bundle in bundles if bundle]
+    return [_DeviceChunk(bundle, dtype) for bundle in bundles if bundle]
 
 
 def _parts(score: Tensor, kept: Tensor, result: Tensor, most: int) -> list[Part]:
     """Cuts one parameter: into flat views or, where its strides allow none, whole rows."""
-    if not len(score):  # of parameters that are shared out among processes, one may hold no row
+    if not len(score):  # a rank may hold no row of a sharded parameter
         return []
     if score.is_contiguous() and kept.is_contiguous():
         score, kept = score.view(-1), kept.view(-1)

@@ -10,15 +10,17 @@ from torch import Tensor
 
 from lnsub.common.errors import UserError
 from lnsub.pruning.sharding import Ranks, local, whole
+from lnsub.tickets.packed import mask_problem
 
 
 class Mask(Mapping[str, Tensor]):
     """One bit per prunable weight: True is kept, False is pruned.
 
     A read-only mapping from parameter names of the bare base model to bool tensors of the parameters' shapes. It
-    iterates in sorted name order, whatever order it was made in. The tensors are held as they are, not copied: a mask
-    is a value, so write to none of them. Every operation returns a new mask. They may be shared out among processes
-    (see :mod:`sharding`): shapes and counts are then those of the whole, and all ranks call everything together.
+    iterates in sorted name order, whatever order it was made in. The tensors are not copied: a mask is a value, so
+    never write to them. Every operation returns a new mask. The tensors may be sharded (see
+    :mod:`lnsub.pruning.sharding`): shapes and counts are then those of the whole, and all ranks call everything
+    together.
 
     Args:
         tensors: bool tensors by parameter name, any shape with at least one element.
@@ -58,26 +60,18 @@ class Mask(Mapping[str, Tensor]):
         Raises:
             UserError: the names differ, or an array does not fit its shape; the message names the parameter.
         """
-        _require_same_names("the packed masks", packed, "the shapes", shapes)
+        if problem := mask_problem(packed, shapes):
+            raise UserError(f"These packed masks do not fit their shapes: {problem}.")
         tensors = {}
-        for name, octets in packed.items():
-            shape = tuple(shapes[name])
-            count = math.prod(shape)
-            if octets.dtype != np.uint8 or octets.shape != ((count + 7) // 8,):
-                raise UserError(
-                    f"The packed mask of {name!r} must hold {(count + 7) // 8} bytes for shape {shape}: "
-                    f"got an array of {octets.dtype} with shape {octets.shape}."
-                )
-            if count % 8 and octets[-1] >> (count % 8):
-                raise UserError(f"The packed mask of {name!r} has bits set beyond its {count} weights: it is damaged.")
-            bits = np.unpackbits(octets, count=count, bitorder="little").view(np.bool_)
-            tensors[name] = torch.from_numpy(bits).view(shape)
+        for name, shape in shapes.items():
+            bits = np.unpackbits(packed[name], count=math.prod(shape), bitorder="little").view(np.bool_)
+            tensors[name] = torch.from_numpy(bits).view(*shape)
         return cls(tensors)
 
     def to_packed(self) -> dict[str, np.ndarray]:
         """Packs the mask eight weights to a byte, the form in which tickets are saved and compared.
 
-        A mask that is shared out among processes is gathered, one parameter at a time: all ranks call it together.
+        A sharded mask is gathered, one parameter at a time: all ranks call it together.
 
         Returns:
             One-dimensional uint8 arrays by parameter name: weight ``i`` in row-major order is bit ``i % 8`` (the
@@ -107,7 +101,7 @@ class Mask(Mapping[str, Tensor]):
 
     @property
     def total(self) -> int:
-        """How many weights the mask speaks of, kept or pruned."""
+        """How many weights the mask covers, kept or pruned."""
         return sum(bits.numel() for bits in self._tensors.values())
 
     @property
@@ -172,7 +166,7 @@ class Mask(Mapping[str, Tensor]):
 
 
 def shuffled(mask: Mask, seed: int) -> Mask:
-    """Moves the kept weights of each parameter to random other places.
+    """Moves the kept weights of each parameter to random places.
 
     The control of Frankle et al. (2021, "Pruning Neural Networks at Initialization: Why Are We Missing the Mark?",
     https://arxiv.org/abs/2009.08576): the density of every matrix stays, so a ticket that does better than its shuffled
@@ -197,7 +191,7 @@ def generator_for(purpose: str, seed: int, name: str) -> torch.Generator:
     """Makes the stream of random numbers of one parameter.
 
     It depends on the three arguments alone: not on the order of the parameters, the rank, the process (as ``hash()``
-    would) or what was drawn before.
+    does) or what was drawn before.
 
     Args:
         purpose: what the numbers are for, so that two uses of one seed are independent.

@@ -1,8 +1,8 @@
-"""How important each weight is. Scores say nothing of what is pruned for it: that is :mod:`lnsub.pruning.selection`.
+"""How important each weight is; what is pruned for it is up to :mod:`lnsub.pruning.selection`.
 
-A score is a pure function from what is known of the weights to one number for each. Selection ranks by the number's
-absolute value, so a score need not take it, and :func:`magnitude` needs no copy of the weights. A new one is a function
-here and a line in :data:`SCORES`.
+A score is a pure function from what is known about the weights to one number for each. Selection ranks by the number's
+absolute value, so a score need not take it, and :func:`magnitude` needs no copy of the weights. A new score is a
+function here and a line in :data:`SCORES`.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,13 +18,13 @@ from lnsub.pruning.sharding import sharded_like
 
 @dataclass(frozen=True)
 class ScoreInputs:
-    """What a score can be made from.
+    """What a score can be computed from.
 
     Attributes:
         weights: the trained weights by parameter name; their names, shapes and devices are those of the score.
         init: theta_0 by parameter name, for the same parameters at least, on any device.
-        gradients: the loss gradient by parameter name, likewise.
-        seed: for scores that are drawn at random.
+        gradients: the loss gradient by parameter name; likewise.
+        seed: for random scores.
     """
 
     weights: Mapping[str, Tensor]
@@ -73,7 +73,7 @@ def score(name: str, inputs: ScoreInputs) -> Mapping[str, Tensor]:
 
     Args:
         name: a key of :data:`SCORES`.
-        inputs: what it is made from.
+        inputs: what it is computed from.
 
     Returns:
         One tensor per entry of ``inputs.weights``, of its shape and on its device. The larger a number's absolute
@@ -92,15 +92,15 @@ def magnitude(inputs: ScoreInputs) -> Mapping[str, Tensor]:
 
 
 def magnitude_init(inputs: ScoreInputs) -> Mapping[str, Tensor]:
-    """theta_0: |theta_0|, whose masks are the inherited ones, that pruning without any fine-tuning gives."""
+    """theta_0 itself: |theta_0|, whose masks are the inherited ones, from pruning without any fine-tuning."""
     return inputs.beside_weights("init")
 
 
 def taylor(inputs: ScoreInputs) -> Mapping[str, Tensor]:
-    """Weight times gradient: to first order, by how much the loss changes without the weight.
+    """Weight times gradient: to first order, how much the loss changes without the weight.
 
-    Molchanov et al. (2019, https://arxiv.org/abs/1906.10771), whose square of it ranks alike; Michel et al. (2019,
-    https://arxiv.org/abs/1905.10650) for attention heads.
+    Molchanov et al. (2019, https://arxiv.org/abs/1906.10771) take its square, which ranks the same; Michel et al.
+    (2019, https://arxiv.org/abs/1905.10650) use it for attention heads.
     """
     gradients = inputs.beside_weights("gradients")
     return {name: weight.detach() * gradients[name] for name, weight in inputs.weights.items()}
@@ -109,8 +109,8 @@ def taylor(inputs: ScoreInputs) -> Mapping[str, Tensor]:
 def random(inputs: ScoreInputs) -> Mapping[str, Tensor]:
     """Uniform in (0, 1], float32: the control that any other score must beat.
 
-    A weight's number depends on the seed, the parameter's name and its place alone, so every rank and every round has
-    the same ones, and the kept weights of a sparser random mask are among those of a denser one.
+    A weight's number depends on the seed, the parameter's name and its position alone, so it is the same on every rank
+    and in every round, and the kept weights of a sparser random mask are among those of a denser one.
     """
     scores = {}
     for name, weight in inputs.weights.items():

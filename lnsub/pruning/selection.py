@@ -3,17 +3,16 @@
 Weights are ranked by the bit pattern of their score's absolute value, which as an integer grows with the value, so
 counting takes the place of sorting. A sample of the scores guesses a narrow range of patterns that holds the
 threshold; one pass over all scores counts those below the range and makes a histogram of those inside. A wrong guess
-shows in the counts and costs another pass, never a wrong mask. Scores are read in place and in blocks: nothing of the
-model's size is made but the new mask.
+shows in the counts and costs another pass, never a wrong mask. Scores are read in place and in blocks: the new mask is
+the only thing of the model's size that is made.
 
 On a GPU the number of launches and of round trips to it does not depend on how many parameters are ranked together:
 they are taken in chunks of a fixed number of weights (:mod:`lnsub.pruning.chunks`).
 
-Where weights are shared out among processes, each rank counts in its own rows and the counts are added up: no weight
-ever leaves its rank.
+Where weights are sharded, each rank counts in its own rows and the counts are summed: no weight ever leaves its rank.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from threading import Lock
@@ -27,19 +26,11 @@ from lnsub.common.threads import Workers, workers
 from lnsub.common.torch_internals import copy_all, largest
 from lnsub.pruning.chunks import INTEGER, Chunk, cut
 from lnsub.pruning.masks import Mask, require_same_shapes
+from lnsub.pruning.scopes import SCOPES
 from lnsub.pruning.sharding import Ranks, local, with_rows
-from lnsub.tickets.parameters import layer_of, stack_of
-
-SCOPES: Mapping[str, Callable[[str], str]] = {
-    "global": lambda name: "all parameters together",
-    "layer": lambda name: f"layer {layer_of(name)}",
-    "matrix": lambda name: name,
-    "stack": lambda name: f"the {stack_of(name)}",
-}
-"""What is ranked together: the parameters for which the function says the same."""
 
 _HISTOGRAM_BITS = 20  # 8 MB of counts, so that the guessed range mostly needs one pass
-_SAMPLE = 1 << 17  # weights that guess the range
+_SAMPLE = 1 << 17  # weights that the range is guessed from
 
 
 @torch.no_grad()
@@ -47,30 +38,30 @@ def select(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str
     """Prunes the least important weights of ``mask`` until its sparsity is exactly ``sparsity``.
 
     The pruning step of iterative magnitude pruning (Frankle & Carbin, 2019, https://arxiv.org/abs/1803.03635,
-    section 1), where the scores are the weights. But for ties, its masks are bit for bit those of
+    section 1), where the scores are the weights. Except for ties, its masks are bit for bit those of
     ``torch.nn.utils.prune``: ``global_unstructured`` (scope ``global``) and ``l1_unstructured`` (scope ``matrix``).
 
     Args:
         scores: importance by parameter name; a weight counts by its absolute value. float16, bfloat16, float32 or
-            float64, and not all need be of one dtype; any shape and strides. Read in place, never written. What a
-            pruned weight scores is of no account. They may be shared out among processes by rows (see
-            :mod:`lnsub.pruning.sharding`); then all ranks call this together.
-        mask: what is kept now; the names and shapes of ``scores``, all on one device, shared out as they are.
+            float64, not necessarily all of one dtype; any shape and strides. Read in place, never written. The score
+            of a pruned weight is ignored. They may be sharded by rows (see :mod:`lnsub.pruning.sharding`); then all
+            ranks call this together.
+        mask: what is kept now; the names and shapes of ``scores``, all on one device, sharded as they are.
         sparsity: the share to be pruned afterwards, of *all* weights and not of the kept ones, in [0, 1).
-        scope: what is ranked together, a key of :data:`SCOPES`: ``global`` all weights, ``layer`` each layer,
-            ``matrix`` each parameter, ``stack`` the encoder and the decoder.
+        scope: what is ranked together, a key of :data:`lnsub.pruning.scopes.SCOPES`: ``global`` all weights, ``layer``
+            each layer, ``matrix`` each parameter, ``stack`` the encoder and the decoder.
 
     Returns:
-        A new mask, a subset of ``mask``, on the same device and shared out likewise. In each group of N weights that
-        are ranked together, exactly ``round(sparsity * N)`` are pruned, counting those that were so already: those of
-        the smallest scores. Of equal scores, the first in sorted name order and then row-major order are pruned first.
-        So the same input gives the same mask, on any device and any number of threads and ranks.
+        A new mask, a subset of ``mask``, on the same device and sharded in the same way. In each group of N weights
+        that are ranked together, exactly ``round(sparsity * N)`` are pruned, including those that were already: those
+        with the smallest scores. Of equal scores, the first in sorted name order and then row-major order are pruned
+        first. So the same input gives the same mask, on any device and with any number of threads and ranks.
 
     Raises:
-        UserError: ``sparsity`` is out of range, or less than what is pruned already in some group; there is no such
-            scope; names, shapes or devices differ; a score is not of those dtypes; a kept weight's score is NaN or
+        UserError: ``sparsity`` is out of range, or less than what is already pruned in some group; there is no such
+            scope; names, shapes or devices differ; a score has another dtype; a kept weight's score is NaN or
             infinite. The message names the parameter, and is the same on every rank.
-        ValueError: scores and mask are not all shared out in one way.
+        ValueError: scores and mask are not all sharded in the same way.
     """
     if not 0 <= sparsity < 1:
         raise UserError(f"A sparsity is a share of the weights in [0, 1): {sparsity} is not.")
@@ -91,8 +82,8 @@ def select(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str
             if already > quota:
                 raise UserError(
                     f"Sparsity {sparsity:g} with scope {scope} prunes {quota:,} of {total:,} weights in "
-                    f"{group}, but {already:,} are pruned already and none is ever revived: ask for a higher sparsity, "
-                    "or keep to the scope of the earlier rounds."
+                    f"{group}, but {already:,} are pruned already and none is ever revived: choose a higher sparsity, "
+                    "or keep the scope of the earlier rounds."
                 )
         for names, weights, total, quota, already in zip(groups.values(), ranked, totals, quotas, pruned, strict=True):
             if already < quota:
@@ -141,7 +132,7 @@ class _Group:
 
     @cached_property
     def chunks(self) -> list[Chunk]:
-        """All of them, in order; none where this rank holds no row."""
+        """All chunks, in order; none where this rank holds no row."""
         return [chunk for stretch in self.stretches for chunk in stretch]
 
     @property
@@ -247,7 +238,7 @@ def _histogram(group: _Group, low: int, shift: int, bins: int) -> Tensor:
 
 
 def _check_layout(scores: Mapping[str, Tensor], mask: Mask) -> torch.device:
-    """Refuses scores that do not fit ``mask``, by what can be told without reading them; returns the device of all."""
+    """Refuses scores that do not fit ``mask``, without reading their values; returns the device that all are on."""
     require_same_shapes("the scores", scores, "the mask", mask)
     device = next(iter(mask.values())).device
     for name, bits in mask.items():
@@ -263,7 +254,7 @@ def _check_layout(scores: Mapping[str, Tensor], mask: Mask) -> torch.device:
 
 def _check_values(rows: Mapping[str, _Rows], threads: Workers, ranks: Ranks) -> None:
     """Refuses scores that are NaN or infinite where the mask keeps the weight."""
-    # Both show in the extremes, so that one quick pass clears a parameter; else it gets a closer look.
+    # Both show in the extremes, so one quick pass clears a parameter; the others get a closer look.
     here = {name: parameter.score for name, parameter in rows.items() if len(parameter.score)}
     if _on_host(next(iter(rows.values())).score.device):
         finite = threads.each(lambda score: torch.stack(torch.aminmax(score)).isfinite().all(), here.values())
@@ -282,5 +273,5 @@ def _check_values(rows: Mapping[str, _Rows], threads: Workers, ranks: Ranks) -> 
 
 
 def _on_host(device: torch.device) -> bool:
-    """Whether work there is cheap to ask for: no launch, and no answer to wait for."""
+    """Whether work there is cheap to start: no launch, and no answer to wait for."""
     return device.type == "cpu"

@@ -1,7 +1,7 @@
-"""Tensors whose rows are shared out among processes, as torch's ``fully_shard`` leaves a model's weights.
+"""Tensors sharded by rows over processes, as torch's ``fully_shard`` leaves a model's weights.
 
 Each is a DTensor: it has the shape of the whole, and every rank holds some consecutive rows of it, perhaps none. The
-functions here take plain tensors too, which are whole on every rank, so that callers need not tell the two apart.
+functions here also take plain tensors, which are whole on every rank, so that callers need not tell the two apart.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,11 +20,11 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def sharded_like(tensor: Tensor, other: Tensor) -> Tensor:
-    """Shares ``tensor`` out as ``other`` is, without communication.
+    """Shards ``tensor`` as ``other`` is sharded, without communication.
 
     Args:
-        tensor: the whole tensor, the same on every rank; or one that is shared out already, which is returned as it is.
-        other: of the same shape, shared out or plain.
+        tensor: the whole tensor, the same on every rank; a sharded one is returned unchanged.
+        other: of the same shape, sharded or plain.
     """
     if not isinstance(other, DTensor) or isinstance(tensor, DTensor):
         return tensor
@@ -33,7 +33,7 @@ def sharded_like(tensor: Tensor, other: Tensor) -> Tensor:
 
 
 def with_rows(rows: Tensor, other: Tensor) -> Tensor:
-    """Makes of each rank's ``rows`` a tensor that is shared out as ``other`` is; the reverse of :func:`local`."""
+    """Makes a tensor of each rank's ``rows``, sharded as ``other`` is; the inverse of :func:`local`."""
     if not isinstance(other, DTensor):
         return rows
     return DTensor.from_local(
@@ -49,20 +49,20 @@ def whole(tensor: Tensor) -> Tensor:
     """
     if not isinstance(tensor, DTensor):
         return tensor
-    # Rows that were put aside on the CPU can only be sent from the device that the ranks talk by.
+    # Rows on the CPU can only be sent from the device that the ranks communicate on.
     there = cast(DTensor, tensor.to(tensor.device_mesh.device_type))
     return there.full_tensor().to(tensor.device)
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The ranks that tensors are shared out among; of plain tensors, this process alone. Made by :meth:`sharing`.
+    """The ranks that tensors are sharded over; for plain tensors, this process alone. Made by :meth:`sharing`.
 
     Attributes:
-        index: this rank's place among them: rows go by it.
-        count: how many they are.
-        device: the kind of device that they talk by.
-        group: how they talk to each other; None where there is no other.
+        index: this rank's position among them, which is the order of the rows.
+        count: how many there are.
+        device: the kind of device that they communicate on.
+        group: their process group; None where there is only one.
     """
 
     index: int = 0
@@ -72,40 +72,40 @@ class Ranks:
 
     @classmethod
     def sharing(cls, tensors: Iterable[Tensor]) -> "Ranks":
-        """Tells among which ranks ``tensors`` are shared out.
+        """Finds the ranks that ``tensors`` are sharded over.
 
         Raises:
-            ValueError: they are shared out in different ways, or not by rows over one mesh dimension.
+            ValueError: they are sharded in different ways, or not by rows over one mesh dimension.
         """
         ways = {(t.device_mesh, t.placements) if isinstance(t, DTensor) else None for t in tensors}
         if len(ways) > 1:
-            raise ValueError("Some of these tensors are shared out among processes otherwise than the others, or not.")
+            raise ValueError("These tensors are not all sharded in the same way.")
         way = ways.pop()
         if way is None:
             return cls()
         mesh, placements = way
         if placements != (Shard(0),):
-            raise ValueError(f"Tensors must be shared out by rows over one mesh dimension: got {placements}.")
+            raise ValueError(f"Tensors must be sharded by rows over one mesh dimension: got {placements}.")
         return cls(mesh.get_local_rank(), mesh.size(), mesh.device_type, mesh.get_group())
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Adds up all ranks' ``tensor``, of one shape and on the weights' device, in place; returns it."""
+        """Sums ``tensor``, of one shape and on the weights' device, over the ranks, in place; returns it."""
         return self._reduced(tensor, dist.ReduceOp.SUM)
 
     def sums(self, numbers: Sequence[int]) -> list[int]:
-        """Adds up all ranks' ``numbers``, one by one."""
+        """Sums ``numbers`` elementwise over the ranks."""
         if self.group is None:
             return list(numbers)
         return self._reduced(torch.tensor(numbers, device=self.device), dist.ReduceOp.SUM).tolist()
 
     def least(self, numbers: Sequence[int]) -> list[int]:
-        """Finds the least of all ranks' ``numbers``, one by one."""
+        """Takes the minimum of ``numbers`` elementwise over the ranks."""
         if self.group is None:
             return list(numbers)
         return self._reduced(torch.tensor(numbers, device=self.device), dist.ReduceOp.MIN).tolist()
 
     def sums_before(self, numbers: Sequence[int]) -> list[int]:
-        """Adds up what comes before each of ``numbers``: all ranks' earlier ones, and the same one of lower ranks."""
+        """Sums what precedes each of ``numbers``: the earlier ones of all ranks, and the same one of lower ranks."""
         by_rank = torch.zeros(self.count, len(numbers), dtype=torch.int64)
         by_rank[self.index] = torch.tensor(numbers)
         in_order = torch.tensor(self.sums(by_rank.T.flatten().tolist()))

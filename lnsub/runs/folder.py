@@ -1,11 +1,11 @@
-"""A run's folder: where everything that one (task, language, seed) leaves behind is kept.
+"""A run's folder, which keeps everything that one (task, language, seed) leaves behind.
 
 ::
 
     runs/<task>/<language>/seed<k>/
         config.yaml                      the resolved configuration; `lnsub fit --config` of it repeats the run
         tickets/s0.10.safetensors ...    one per sparsity
-        results.jsonl                    one record a line
+        results.jsonl                    one record per line
         checkpoints/last.ckpt            to resume from; previous.ckpt is the one before
         metrics.csv, wandb/              the loggers' own
 """
@@ -38,17 +38,17 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """What an interrupted run goes on from."""
+        """What an interrupted run is resumed from."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
     def previous_checkpoint(self) -> Path:
-        """The one before, for where that is damaged."""
+        """The one before, in case that is damaged."""
         return self.checkpoint.with_name("previous.ckpt")
 
     @property
     def started(self) -> bool:
-        """Whether it holds anything of a run that could be gone on with."""
+        """Whether it holds anything of a run that could be resumed."""
         return self.results.exists() or self.checkpoint.exists() or self.previous_checkpoint.exists()
 
     @property
@@ -57,7 +57,7 @@ class RunFolder:
         return self.path / FILE_NAME
 
     def sweep(self) -> None:
-        """Removes what processes that were killed had begun to write; call it where no other process writes."""
+        """Removes what killed processes left half-written; call it only while no other process writes here."""
         for folder in (self.path, self.path / "tickets", self.checkpoint.parent):
             for path in folder.glob("*.partial"):
                 path.unlink()
@@ -67,11 +67,11 @@ class RunFolder:
         return self.path / "tickets" / ticket_filename(sparsity)
 
     def records(self, kind: str) -> list[Record]:
-        """The records of one kind that are there already."""
+        """The existing records of one kind."""
         return [record for record in read(self.results) if record.kind == kind]
 
     def record(self, records: list[Record]) -> None:
-        """Adds records, leaving out any measurement that is there already."""
+        """Adds records, except for measurements that are recorded already."""
         there = {_key(record) for record in read(self.results)}
         append(self.results, [record for record in records if _key(record) not in there])
 

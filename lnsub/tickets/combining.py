@@ -1,4 +1,4 @@
-"""Tickets made of tickets: union, intersection (the language-neutral core), majority, difference."""
+"""Tickets made from tickets: union, intersection (the language-neutral core), majority, difference."""
 
 import json
 import math
@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from lnsub.common.errors import UserError
+from lnsub.tickets.packed import count_bits
 from lnsub.tickets.provenance import Provenance
-from lnsub.tickets.ticket import Ticket, count_bits
+from lnsub.tickets.ticket import Ticket
 
 
 def combine(tickets: Sequence[Ticket], how: str) -> Ticket:
-    """Makes one ticket of several.
+    """Makes one ticket from several.
 
     Args:
         tickets: two or more tickets of one base model, of any sparsities. Their parameters may differ; the combined
@@ -34,7 +35,7 @@ def combine(tickets: Sequence[Ticket], how: str) -> Ticket:
     if how not in HOW:
         raise UserError(f"tickets cannot be combined by {how!r}: choose from {', '.join(HOW)}")
     if len(tickets) < 2:
-        raise UserError(f"{how} combines tickets, so it takes at least two; there is {len(tickets) or 'none'} here")
+        raise UserError(f"{how} takes at least two tickets: got {len(tickets)}")
     shapes = common_shapes(tickets)
     common = [name for name in shapes if all(name in t.masks for t in tickets)]
     if not common:
@@ -86,7 +87,7 @@ HOW: dict[str, Callable[[Sequence[np.ndarray]], np.ndarray]] = {
     "majority": _majority,
     "difference": _difference,
 }
-"""The ways to combine: each makes one packed mask of several of one length."""
+"""The ways to combine tickets: each makes one packed mask from several of the same length."""
 
 
 def _provenance(tickets: Sequence[Ticket], how: str, left_out: list[str], sparsity: float) -> Provenance:

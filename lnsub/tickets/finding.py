@@ -1,4 +1,4 @@
-"""Ticket files by pattern, as far as their headers tell: hundreds of them in no time, and without torch."""
+"""Finding ticket files by pattern and reading their headers alone: hundreds of files at once, without torch."""
 
 import glob
 import hashlib
@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from safetensors import safe_open
-
 from lnsub.common.errors import UserError
 from lnsub.runs.folder import ticket_filename
+from lnsub.tickets.file_format import read_header
 from lnsub.tickets.provenance import INHERITED, Provenance
-from lnsub.tickets.ticket import read_provenance
 
 
 @dataclass(frozen=True)
 class FoundTicket:
-    """A ticket file, as far as its header tells.
+    """A ticket file, of which only the header has been read.
 
     Attributes:
         path: the file.
@@ -34,29 +32,24 @@ class FoundTicket:
 
     @classmethod
     def read(cls, path: Path) -> "FoundTicket":
-        """Reads a ticket file's header; raises UserError where it is no ticket."""
-        provenance = read_provenance(path)
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata()
-        missing = {"checksum", "shapes"} - metadata.keys()
-        if missing:
-            raise UserError(f"ticket {path} has been changed or damaged: its metadata has no {min(missing)!r}")
-        return cls(path, provenance, metadata["checksum"], metadata["shapes"])
+        """Reads a ticket file's header; raises UserError where it is not a ticket."""
+        header = read_header(path)
+        return cls(path, header.provenance, header.checksum, header.shapes)
 
     @property
     def has_one_source(self) -> bool:
-        """Whether it was found on one language, as an inherited mask and a union of two languages were not."""
+        """Whether it was found on one language, unlike an inherited mask or a union of two languages."""
         return self.provenance.language != INHERITED and "+" not in self.provenance.language
 
     @property
     def key(self) -> tuple[str | int | float, ...]:
-        """By which tickets are sorted."""
+        """What tickets are sorted by."""
         p = self.provenance
         return (p.task, p.language, p.seed, p.sparsity, p.score, p.scope, self.checksum)
 
     @cached_property
     def name(self) -> str:
-        """A name for files, no two tickets alike: ``xnli-fr-seed57-s0.50-1a2b3c4d``."""
+        """A name for files, different for any two tickets: ``xnli-fr-seed57-s0.50-1a2b3c4d``."""
         p = self.provenance
         return f"{slug(p.task)}-{slug(p.language)}-seed{p.seed}-{at(p.sparsity)}-{self.checksum[:8]}"
 
@@ -74,10 +67,10 @@ def find_tickets(patterns: Sequence[str], sparsities: Sequence[float] | None = N
         sparsities: keep only tickets of these.
 
     Returns:
-        The tickets, in an order that depends on them alone; of two files with one ticket, the first.
+        The tickets, in an order that depends on them alone; of several files with the same ticket, the first.
 
     Raises:
-        UserError: a pattern matches no file, or a sparsity no ticket; a file is not a ticket; the tickets are of
+        UserError: a pattern matches no file, or a sparsity no ticket; a file is not a ticket; or the tickets are of
             several base models.
     """
     paths: set[str] = set()
@@ -121,5 +114,5 @@ def at(sparsity: float) -> str:
 
 
 def slug(text: str) -> str:
-    """Makes a text fit for the name of a file; what tells two tickets apart is their checksum."""
+    """Makes a text fit for a file's name. Two texts may give one slug: a checksum tells tickets apart."""
     return re.sub(r"[^\w.+-]", "_", text)[:60]

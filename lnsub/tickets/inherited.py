@@ -1,4 +1,4 @@
-"""Which tickets an inherited mask, the magnitude mask of theta_0, is held against."""
+"""Which tickets an inherited mask, the magnitude mask of theta_0, is compared with."""
 
 import json
 
@@ -6,7 +6,7 @@ from lnsub.tickets.ticket import Ticket
 
 
 def served_by(mask: Ticket) -> frozenset[str]:
-    """The parameters of the tickets that an inherited mask serves: its own, and those that its ``sources`` leave out.
+    """Names the parameters of the tickets that an inherited mask serves: its own, and those its ``sources`` leave out.
 
     A pooler that the checkpoint lacks is left out: it was ranked with the rest, but nothing of it is inherited.
     """

@@ -1,8 +1,8 @@
-"""What a parameter's name tells: its stack, its layer, and the kind of matrix it is.
+"""What a parameter's name says: its stack, its layer, and which kind of matrix it is.
 
 Names are those of the bare base model, without a task prefix such as ``bert.``:
 ``encoder.layer.3.attention.self.query.weight`` (BERT, XLM-R) or ``decoder.block.0.layer.1.EncDecAttention.q.weight``
-(mT5). Everything that groups weights (pruning scopes, overlap by layer, figures) asks here, so that groups mean the
+(mT5). Everything that groups weights (pruning scopes, overlap by layer, figures) uses this, so that groups mean the
 same everywhere.
 """
 

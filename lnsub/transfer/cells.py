@@ -24,7 +24,7 @@ class OneShot:
 
     Attributes:
         sparsity: its sparsity.
-        scope: what is ranked together, a key of :data:`lnsub.pruning.selection.SCOPES`.
+        scope: what is ranked together, a key of :data:`lnsub.pruning.scopes.SCOPES`.
     """
 
     sparsity: float

@@ -176,7 +176,7 @@ def test_what_cannot_have_an_inherited_mask_is_refused(base: Path) -> None:
     foreign = ticket({name: np.ones(shape, bool) for name, shape in shapes.items()})
     with pytest.raises(UserError, match=r"was found in tiny-bert .* but the base model here is"):
         inherited_masks(theta_0, [foreign])
-    with pytest.raises(UserError, match=r"has encoder\.layer\.9\.x\.weight, which the checkpoint of .* has not"):
+    with pytest.raises(UserError, match=r"encoder\.layer\.9\.x\.weight.*not in the checkpoint"):
         inherited_masks(theta_0, [ticket_of(theta_0, shapes | {"encoder.layer.9.x.weight": (2, 2)})])
     with pytest.raises(UserError, match=r"Unknown scope 'mixed'"):
         inherited_masks(theta_0, [ticket_of(theta_0, shapes, scope="mixed")])

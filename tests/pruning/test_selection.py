@@ -14,7 +14,8 @@ from lnsub.common.threads import Workers
 from lnsub.pruning import chunks as chunks
 from lnsub.pruning import selection as prune
 from lnsub.pruning.masks import Mask
-from lnsub.pruning.selection import SCOPES, select
+from lnsub.pruning.scopes import SCOPES
+from lnsub.pruning.selection import select
 from lnsub.tickets.parameters import layer_of, stack_of
 
 LEVELS = [round(0.1 * i, 1) for i in range(1, 10)]

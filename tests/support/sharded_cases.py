@@ -18,8 +18,9 @@ from lnsub.cli.main import main
 from lnsub.common.errors import UserError
 from lnsub.models.subnet import Subnet
 from lnsub.pruning.masks import Mask
+from lnsub.pruning.scopes import SCOPES
 from lnsub.pruning.scores import ScoreInputs, score
-from lnsub.pruning.selection import SCOPES, select
+from lnsub.pruning.selection import select
 from lnsub.pruning.sharding import local, whole
 from lnsub.tasks.xnli import XNLI
 from lnsub.training.fit import fit
@@ -114,7 +115,7 @@ def what_cannot_be_ranked_is_refused_alike(mesh: DeviceMesh) -> None:
     half = select(shared(drawn(SHAPES), mesh), mask, 0.5)
     with pytest.raises(UserError, match="are pruned already"):
         select(shared(drawn(SHAPES), mesh), half, 0.4)
-    with pytest.raises(ValueError, match="shared out"):
+    with pytest.raises(ValueError, match="sharded"):
         select(drawn(SHAPES), mask, 0.5)
 
 

@@ -73,7 +73,7 @@ def test_what_cannot_be_combined_is_refused() -> None:
     a = random_ticket(0.5, 1)
     with pytest.raises(UserError, match="cannot be combined by 'xor': choose from union, intersection, majority"):
         combine([a, a], "xor")
-    with pytest.raises(UserError, match="union combines tickets, so it takes at least two; there is 1 here"):
+    with pytest.raises(UserError, match=r"union .*at least two.* 1$"):
         combine([a], "union")
     with pytest.raises(UserError, match="different base models"):
         combine([a, random_ticket(0.5, 2, base_fingerprint="cd" * 32)], "union")

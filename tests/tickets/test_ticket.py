@@ -11,7 +11,10 @@ from safetensors.numpy import load_file, save_file
 
 from lnsub.common.errors import UserError
 from lnsub.runs.folder import ticket_filename
-from lnsub.tickets.ticket import FORMAT, Provenance, Ticket, count_bits, load_all, read_provenance
+from lnsub.tickets.file_format import FORMAT, read_header
+from lnsub.tickets.packed import count_bits
+from lnsub.tickets.provenance import Provenance
+from lnsub.tickets.ticket import Ticket, load_all
 from tests.support.ticket_factory import SHAPES, provenance, random_masks, random_ticket, ticket
 
 
@@ -110,11 +113,11 @@ def test_bytes_depend_on_nothing_but_the_ticket(tmp_path: Path) -> None:
 
 
 def test_provenance_is_read_from_the_header_alone(saved: Path) -> None:
-    assert read_provenance(saved) == provenance()
+    assert read_header(saved).provenance == provenance()
     data = bytearray(saved.read_bytes())
     data[-1] ^= 1
     saved.write_bytes(data)
-    assert read_provenance(saved) == provenance()
+    assert read_header(saved).provenance == provenance()
 
 
 @pytest.mark.parametrize(
@@ -162,14 +165,14 @@ def test_a_truncated_file_is_refused_at_every_length(saved: Path) -> None:
     data = saved.read_bytes()
     for length in [0, 5, 8, 100, len(data) - 40, len(data) - 1]:
         saved.write_bytes(data[:length])
-        for read in (Ticket.load, read_provenance):
-            with pytest.raises(UserError, match="not a whole safetensors file"):
+        for read in (Ticket.load, read_header):
+            with pytest.raises(UserError, match="safetensors file, so it is no ticket"):
                 read(saved)
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("sparsity: 0.5\n" * 50)
-    with pytest.raises(UserError, match="not a whole safetensors file"):
+    with pytest.raises(UserError, match="safetensors file, so it is no ticket"):
         Ticket.load(tmp_path / "t")
 
 

@@ -14,8 +14,9 @@ from transformers import get_linear_schedule_with_warmup
 from lnsub.common.errors import UserError
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.schedules import SCHEDULES
+from lnsub.pruning.scopes import SCOPES
 from lnsub.pruning.scores import SCORES
-from lnsub.pruning.selection import SCOPES, select
+from lnsub.pruning.selection import select
 from lnsub.runs.folder import RunFolder
 from lnsub.tasks.xnli import XNLI
 from lnsub.tickets.ticket import Ticket

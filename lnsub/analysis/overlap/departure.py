@@ -21,7 +21,8 @@ import numpy as np
 
 from lnsub.analysis.overlap.counts import count_rows
 from lnsub.tickets.combining import common_shapes
-from lnsub.tickets.ticket import Ticket, count_bits
+from lnsub.tickets.packed import count_bits
+from lnsub.tickets.ticket import Ticket
 
 BINS = 64
 """Bins of |theta_0| in each matrix and direction."""

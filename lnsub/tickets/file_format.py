@@ -1,0 +1,152 @@
+"""The ticket file, written and read.
+
+A ticket file is a ``.safetensors`` file. Each prunable parameter has one uint8 tensor under its name in the bare base
+model: its mask, packed as :mod:`lnsub.tickets.packed` says. The metadata (all strings) holds ``format``, ``shapes``
+(JSON), ``checksum`` and the fields of :class:`Provenance`. There is no pickle in it, and a file that is incomplete or
+was changed is refused.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from lnsub.common.errors import UserError
+from lnsub.common.files import replacing
+from lnsub.tickets.packed import mask_problem
+from lnsub.tickets.provenance import Provenance
+
+FORMAT = "lnsub-ticket/1"
+"""What the metadata key ``format`` of a ticket file says."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a ticket file says of itself.
+
+    Attributes:
+        provenance: where the ticket comes from.
+        checksum: SHA-256 (hex) of its masks.
+        shapes: its parameters' shapes, as JSON.
+    """
+
+    provenance: Provenance
+    checksum: str
+    shapes: str
+
+
+def write_file(path: Path, masks: Mapping[str, np.ndarray], header: Header) -> None:
+    """Writes a ticket file, whole or not at all; its bytes depend on the arguments alone.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        masks: packed masks by parameter name, in name order.
+        header: what goes with them.
+
+    Raises:
+        UserError: it cannot be written. What was at ``path`` is still there.
+    """
+    metadata = header.provenance.to_metadata() | {
+        "format": FORMAT,
+        "shapes": header.shapes,
+        "checksum": header.checksum,
+    }
+    # safetensors' own writer puts metadata in a random order, so that bytes would differ.
+    entries: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    start = 0
+    for name, mask in masks.items():
+        entries[name] = {"dtype": "U8", "shape": [mask.size], "data_offsets": [start, start + mask.size]}
+        start += mask.size
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for mask in masks.values():
+            file.write(mask.data)
+
+
+def read_header(path: str | Path) -> Header:
+    """Reads what a ticket file says of itself: fast, and without a check of the masks.
+
+    Raises:
+        UserError: there is no such file, it is not a ticket, or a newer lnsub wrote it.
+    """
+    path = Path(path)
+    with _opened(path) as (_, metadata):
+        return _header(path, metadata)
+
+
+def read_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[int, ...]], Header]:
+    """Reads a ticket file and checks all of it but the checksum.
+
+    Returns:
+        The packed masks, copied to memory, so that the file may be replaced meanwhile; the shapes; and the header.
+
+    Raises:
+        UserError: as for :func:`read_header`, or the masks do not fit the shapes.
+    """
+    with _opened(path) as (file, metadata):
+        header = _header(path, metadata)
+        # get_dtype of a slice reads the header alone; numpy cannot hold every dtype of a foreign file.
+        dtypes = {name: file.get_slice(name).get_dtype() for name in sorted(file.keys())}
+        for name, dtype in dtypes.items():
+            if dtype != "U8":
+                raise damaged(path, f"the mask of {name} is {dtype}, not packed in bytes (U8)")
+        masks = {name: file.get_tensor(name) for name in dtypes}
+    shapes = _shapes(header.shapes)
+    if shapes is None:
+        raise damaged(path, "its 'shapes' cannot be read")
+    if problem := mask_problem(masks, shapes):
+        raise damaged(path, problem)
+    return masks, shapes, header
+
+
+def damaged(path: Path, what: str) -> UserError:
+    """Makes the error for a ticket file that is not as it was written."""
+    return UserError(f"ticket {path} has been changed or damaged: {what}; make it again, or fetch another copy")
+
+
+def _header(path: Path, metadata: Mapping[str, str]) -> Header:
+    try:
+        provenance = Provenance.from_metadata(metadata)
+    except ValueError as error:
+        raise damaged(path, str(error)) from error
+    for key in ("shapes", "checksum"):
+        if key not in metadata:
+            raise damaged(path, f"its metadata has no {key!r}")
+    return Header(provenance, metadata["checksum"], metadata["shapes"])
+
+
+def _shapes(text: str) -> dict[str, tuple[int, ...]] | None:
+    """Reads the metadata's ``shapes``; None where it is not a JSON object of lists of positive whole numbers."""
+    try:
+        shapes = json.loads(text)
+        good = all(isinstance(n, int) and n > 0 for shape in shapes.values() for n in shape)
+        return {name: tuple(shape) for name, shape in shapes.items()} if good else None
+    except (ValueError, AttributeError, TypeError):
+        return None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
+    """Opens a ticket file with its metadata, or says why it is not one that can be read here."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            written = metadata.get("format", "")
+            if written != FORMAT:
+                if written.startswith("lnsub-ticket/"):
+                    raise UserError(f"ticket {path} has the format {written}, this lnsub reads {FORMAT}: update lnsub")
+                raise UserError(f"{path} is a safetensors file but not a ticket: its metadata has no format {FORMAT}")
+            yield file, metadata
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a complete safetensors file, so it is no ticket: {error}") from error
+    except FileNotFoundError as error:
+        raise UserError(f"there is no ticket {path}: check the path") from error
+    except OSError as error:
+        raise UserError(f"cannot read the ticket {path}: {error.strerror or error}") from error
