@@ -5,20 +5,23 @@ VENV := .venv
 PYTHON := python3.11 python3
 DEMO := runs/demo
 BENCH := runs/bench.json
+FLOORS := .venv-floors
+# Imports of everything, what needs no model, and whole runs through the command.
+FLOOR_TESTS := tests/test_imports.py tests/pruning tests/tickets tests/runs tests/cli/test_options.py tests/cli/test_training.py
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast bench lint format clean
+.PHONY: help venv demo test test-fast floors bench lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-# Tests, benchmarks and the demo need nothing from the Hugging Face Hub or W&B: whatever would reach for them fails at once.
-demo test test-fast bench: export HF_HUB_OFFLINE := 1
-demo test test-fast bench: export WANDB_MODE := offline
-demo test test-fast bench: export TOKENIZERS_PARALLELISM := false
+# Tests, benchmarks and the demo need nothing from the Hugging Face Hub or W&B: whatever asks them for something fails at once.
+demo test test-fast floors bench: export HF_HUB_OFFLINE := 1
+demo test test-fast floors bench: export WANDB_MODE := offline
+demo test test-fast floors bench: export TOKENIZERS_PARALLELISM := false
 # Several processes of one test share the cores: threads that spin while they wait would make small steps many times slower.
 test test-fast: export OMP_WAIT_POLICY := passive
 
@@ -31,14 +34,22 @@ test: $(STAMP) ## all tests
 test-fast: $(STAMP) ## all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow"
 
+floors: $(STAMP) ## some tests at the lowest versions that pyproject.toml promises, in $(FLOORS)
+	$(BIN)/python -m venv --clear $(FLOORS)
+	$(BIN)/python tools/floors.py > $(FLOORS)/floors.txt
+	$(FLOORS)/bin/python -m pip install -qq --disable-pip-version-check -c $(FLOORS)/floors.txt torch
+	$(FLOORS)/bin/python -m pip install -qq --disable-pip-version-check -c $(FLOORS)/floors.txt -e '.[dashboard]' pytest pytest-timeout
+	$(FLOORS)/bin/python -m pytest $(FLOOR_TESTS)
+
 bench: $(STAMP) ## all benchmarks, into runs/bench.json and the tables of docs/performance.md
 	$(BIN)/python -m benchmarks --json $(BENCH)
 	$(BIN)/python -m benchmarks --write docs/performance.md $(BENCH)
 
-lint: $(STAMP) ## style, format and types, changing nothing
+lint: $(STAMP) ## style, format, types and which folder imports which, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(STAMP) ## put the code in the project's format
 	$(BIN)/ruff check --fix .

@@ -101,4 +101,5 @@ def wandb_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[py
     monkeypatch.setenv("WANDB_SILENT", "true")
     wandb.teardown()
     yield monkeypatch
+    wandb.finish()
     wandb.teardown()

@@ -1,14 +1,22 @@
-"""The README and the docs are true: every `lnsub` command in them is one that lnsub takes."""
+"""The README and the docs are true: lnsub takes each of their commands, and their Python runs."""
 
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from lnsub import XNLI
 from lnsub.cli import commands
 from lnsub.cli.main import OTHERS, TRAINING
+from lnsub.runs.folder import RunFolder
 from tests.support.command import parsed
+from tests.support.data_makers import pairs, write_rows
+from tests.support.ticket_factory import random_masks, ticket
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
@@ -36,6 +44,45 @@ def test_a_command_in_the_docs_is_one_that_lnsub_takes(line, monkeypatch):
     else:
         assert command in OTHERS
         assert commands.parser_of(command).parse_args(args).call
+
+
+def snippets() -> list[tuple[Path, str]]:
+    """The Python in code blocks, page by page."""
+    return [
+        (page, code)
+        for page in PAGES
+        for code in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    ]
+
+
+@pytest.fixture
+def studied(bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory in which the names that the docs use are small folders: a model, data, a run's tickets."""
+    model = tmp_path / "google-bert" / "bert-base-multilingual-cased"
+    shutil.copytree(bert, model)
+    for language, (split, rows) in product(("fr", "ur"), {"train": 12, "validation": 6}.items()):
+        write_rows(tmp_path / XNLI.task_class.dataset / language / f"{split}.jsonl", pairs(rows, language))
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for seed, language in enumerate(("fr", "ur")):
+        folder = RunFolder.of(tmp_path / "runs", "xnli", language, 57)
+        ticket(random_masks(0.5, seed), language=language).save(folder.ticket(0.5))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_there_are_snippets_on_both_pages():
+    assert {page.name for page, _ in snippets()} >= {"README.md", "how-it-works.md"}
+
+
+@pytest.mark.parametrize(
+    ("page", "code"), snippets(), ids=lambda value: value.stem if isinstance(value, Path) else None
+)
+def test_the_python_in_the_docs_runs_with_what_is_public(page, code, studied):
+    assert not re.search(r"(from|import) lnsub\.", code)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_links_in_the_docs_lead_somewhere():

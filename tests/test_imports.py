@@ -1,11 +1,45 @@
-"""What a module's import may not bring in, each tried in an interpreter of its own."""
+"""Every module and every public name imports, and what must be light brings in nothing heavy."""
 
 import subprocess
 import sys
+from importlib import import_module
+from pkgutil import walk_packages
 
 import pytest
 
+import lnsub
+from lnsub.tasks import data_modules
+
 LIGHTNING = ("lightning", "pytorch_lightning", "transformers", "datasets", "torchmetrics", "wandb")
+
+
+MODULES = [module.name for module in walk_packages(lnsub.__path__, "lnsub.") if not module.name.endswith("__main__")]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_imports(name):
+    assert import_module(name).__name__ == name
+
+
+@pytest.mark.parametrize("name", [*lnsub.__all__, *data_modules()])
+def test_every_public_name_is_there(name):
+    assert getattr(lnsub, name) is not None
+
+
+def test_the_public_names_are_listed():
+    assert set(lnsub.__all__) <= set(dir(lnsub))
+    assert {"IMPCallback", "SubnetModule", "Ticket", "fit", "overlap"} <= set(lnsub.__all__)
+
+
+@pytest.mark.parametrize("name", ["Imp", "xnli", "_PLACE"])
+def test_another_name_is_an_attribute_error(name):
+    with pytest.raises(AttributeError, match=name):
+        getattr(lnsub, name)
+
+
+def test_the_data_modules_are_the_tasks_own():
+    assert {"XNLI", "WikiANN", "WikipediaMLM"} <= data_modules().keys()
+    assert all(getattr(lnsub, name) is module for name, module in data_modules().items())
 
 
 def brought_in(modules: str, packages: tuple[str, ...]) -> set[str]:

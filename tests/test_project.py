@@ -98,6 +98,17 @@ def test_no_pin_names_a_local_build():
     assert [name for name, version in pins().items() if version.local] == []
 
 
+def test_folders_are_the_concepts_and_nothing_else_is_at_the_top():
+    assert {path.name for path in (ROOT / "lnsub").glob("*.py")} == {"__init__.py", "__main__.py", "version.py"}
+
+
+def test_tests_mirror_the_folders():
+    def folders(place: Path) -> set[str]:
+        return {path.parent.name for path in place.glob("*/__init__.py")}
+
+    assert folders(ROOT / "tests") - folders(ROOT / "lnsub") <= {"benchmarks", "slurm", "support", "tools"}
+
+
 @pytest.mark.parametrize("parts", [("work", "main"), ("root", "x"), ("home", "ann", "x"), ("Users", "ann", "x")])
 def test_a_machine_path_is_recognised(parts):
     path = "/" + "/".join(parts)

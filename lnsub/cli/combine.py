@@ -16,7 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     ways = "\n".join(f"  {how:<14}{what}" for how, what in HOW.items())
     parser.description = (
-        f"Makes one ticket of several tickets of one base model; it is a ticket like any other.\n{ways}"
+        f"Combines several tickets of one base model into one, which is a ticket like any other.\n{ways}"
     )
     parser.add_argument("how", choices=list(HOW), metavar="|".join(HOW))
     parser.add_argument("tickets", nargs="+", type=Path, metavar="TICKET")

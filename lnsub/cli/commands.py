@@ -1,8 +1,8 @@
-"""The commands beside training, one file each: its options, and the call that it is.
+"""The commands other than the training ones: one file each, with the command's options and what it runs.
 
 A file ``<command>.py`` has ``add_options(parser)``, which sets ``call`` among the parser's defaults: a function from
-the parsed options to the exit status. Files import only the standard library at the top; whatever takes long to import
-waits until the command is really run, so that ``--help`` answers at once.
+the parsed options to the exit status. At the top, these files import nothing slow: what takes long to import is
+imported when the command runs, so that ``--help`` answers at once.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from lnsub.common.errors import UserError
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line."""
+    """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
         """Raises a :class:`UserError` instead of leaving the process."""

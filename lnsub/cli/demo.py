@@ -9,15 +9,13 @@ from lnsub.cli.options import comma_list
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Finds tickets for several languages with the embedded model and data, compares them, and draws the result.\n"
-        "Needs no network; a few minutes on two CPU cores."
+        "Finds tickets for several languages on the embedded model and data, compares them, and draws the result.\n"
+        "Needs no network and a few minutes on two CPU cores."
     )
     parser.add_argument(
         "--output", type=Path, default=Path("lnsub-demo"), help="folder to write to (default: %(default)s)"
     )
-    parser.add_argument(
-        "--languages", default="en,fr,ru", help="languages of the embedded data, by commas (default: %(default)s)"
-    )
+    parser.add_argument("--languages", default="en,fr,ru", help="languages of the embedded data (default: %(default)s)")
     parser.set_defaults(call=_run)
 
 

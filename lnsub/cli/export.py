@@ -21,9 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="CKPT",
         help="checkpoints/last.ckpt of a fit of this ticket: fine-tuned weights",
     )
-    parser.add_argument(
-        "--task", metavar="xnli|wikiann|mlm", help="whose head the model gets (default: the ticket's task)"
-    )
+    parser.add_argument("--task", metavar="TASK", help="whose head the model gets (default: the ticket's task)")
     parser.set_defaults(call=_run)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.description = "What a ticket is, and whether it is whole."
+    parser.description = "Shows what a ticket is, or checks that it is intact."
     actions = parser.add_subparsers(dest="action", required=True, metavar="info|verify")
     info = actions.add_parser("info", help="print provenance, sparsity, and with one ticket the density by layer")
     info.add_argument("tickets", nargs="+", type=Path, metavar="TICKET")

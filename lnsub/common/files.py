@@ -1,13 +1,13 @@
-"""Files that are whole or not there: written under another name, on the disk before they get their own.
+"""Files that are whole or not there: written under another name, and on the disk before they get their own.
 
-What a full disk or a crash interrupts leaves the earlier file as it was and no part of the new one.
+A write that a full disk or a crash interrupts leaves the earlier file unchanged, and nothing of the new one.
 """
 
 import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,10 +22,10 @@ _FULL = {
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """Gives a file to write to; at the end it is on the disk, and after a failure it is gone.
+    """Opens a file to write to; at the end it is on the disk, and after a failure it is gone.
 
     Raises:
-        UserError: it cannot be written: the disk is full, say.
+        UserError: it cannot be written, for example as the disk is full.
     """
     with write_errors(path), _synced(path) as file:
         yield file
@@ -33,23 +33,34 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Gives a file to write to, which takes the place of ``path`` once it is whole and on the disk.
+    """Opens a file to write to, which replaces ``path`` once it is whole and on the disk.
 
-    The folder is made where it is missing. What a killed process leaves behind is named ``.<name>.<...>.partial``.
+    The folder is made where it is missing. A killed process leaves behind a file named ``.<name>.<...>.partial``.
 
     Raises:
         UserError: it cannot be written. What was at ``path`` is still there.
     """
-    # Of this process alone, as another may write the same file. Not a mode-0600 file of `tempfile`: it has the
-    # permissions that the user's umask gives.
+    # A name of this process alone, as another may write the same file. Not a file of `tempfile`, which only its owner
+    # may read: this one has the permissions of the user's umask.
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     with write_errors(path):
         try:
             with _synced(part) as file:
                 yield file
             part.replace(path)
+            sync_folder(path.parent)
         finally:
             part.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until a folder's names are on the disk, as after a rename; where the file system can do that."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -72,11 +83,11 @@ def append_lines(path: Path, lines: bytes, *, sync: bool = True) -> None:
 
     Args:
         path: the file; made where it is missing.
-        lines: each with its end.
-        sync: wait until they are on the disk: what is lost with the machine otherwise is not lost with the process.
+        lines: whole lines, each with its line break.
+        sync: wait until they are on the disk. Without that they survive the process, but not a failure of the machine.
 
     Raises:
-        UserError: they cannot be written. The file is as it was.
+        UserError: they cannot be written. The file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_errors(path), path.open("ab+", buffering=0) as file:
@@ -98,7 +109,7 @@ def append_lines(path: Path, lines: bytes, *, sync: bool = True) -> None:
 
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Turns what keeps a file from being written into a sentence that names it."""
+    """Turns whatever keeps a file from being written into a :class:`UserError` that names it."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -110,7 +121,7 @@ def write_errors(path: Path) -> Iterator[None]:
             raise
         if cause.errno in _FULL:
             raise UserError(
-                f"Cannot write {path}: {_FULL[cause.errno]}. Make room, then start the same command again: what was "
-                "written before is still good."
+                f"Cannot write {path}: {_FULL[cause.errno]}. Make room, then run the same command again: everything "
+                "written before is intact."
             ) from error
         raise UserError(f"Cannot write {path}: {cause.strerror or cause}.") from error

@@ -1,10 +1,10 @@
 """Batches without wasted padding: which rows go together, in which order, and how they become tensors.
 
-A batch is padded to its longest row, so rows of like length belong together; but training must still see random
-batches. :class:`LengthGroupedBatches` draws a random order, sorts by length only inside windows of many batches, and
+A batch is padded to its longest row, so rows of similar length belong together; but training must still see random
+batches. :class:`LengthGroupedBatches` draws a random order, sorts by length only within windows of many batches, and
 shuffles the batches. The order is a pure function of the seed and the epoch, the same in every process.
 
-The sampler yields whole batches, so a loader is made with ``batch_size=None``::
+The sampler yields whole batches, so the loader is made with ``batch_size=None``::
 
     DataLoader(BatchedRows(table, collator), sampler=LengthGroupedBatches(lengths, batch_size=32), batch_size=None)
 """
@@ -26,10 +26,10 @@ IGNORED = -100
 """The label of positions that neither the loss nor a metric counts."""
 
 WINDOW = 100
-"""Batches in a window of :class:`LengthGroupedBatches` by default: enough for little padding, few enough for random
-batches."""
+"""Batches in a window of :class:`LengthGroupedBatches` by default: many enough for little padding, few enough for
+random batches."""
 
-# When an evaluation batch ends: see the class. On WikiANN this brings padding from 22..66 % of tokens down to 5 %.
+# When an evaluation batch ends: see the class. On WikiANN this reduces padding from 22 to 66 % of tokens to 5 %.
 _ALIKE = 0.9
 _SIXTEENTH = 16
 
@@ -38,7 +38,7 @@ class BatchRows(NamedTuple):
     """One batch, before its rows are read.
 
     Attributes:
-        epoch: the epoch the batch belongs to, for what is drawn anew in each (the masks of masked language modelling).
+        epoch: the epoch that the batch belongs to, for what is drawn anew in each, such as MLM's masks.
         rows: positions in the table, int64 [batch].
     """
 
@@ -47,35 +47,35 @@ class BatchRows(NamedTuple):
 
 
 class LengthGroupedBatches(DistributedSampler[BatchRows]):
-    """A sampler that yields whole batches of rows of like length, each process its own share.
+    """A sampler that yields whole batches of rows of similar length; each process gets its own.
 
-    It is a ``DistributedSampler`` so that Lightning tells it the epoch and leaves it in place under DDP.
+    It is a ``DistributedSampler`` so that Lightning sets its epoch and leaves it in place under DDP.
 
     Training (``shuffle=True``): every row once an epoch, in an order that depends on ``(seed, epoch)`` alone. With
     ``batch_size``, rows are drawn at random into windows of ``window`` batches and grouped by length (ties at random)
-    inside them. With ``tokens_per_batch`` the window is the whole epoch, because the number of batches must
-    not change from epoch to epoch. Either way the batches are then shuffled, and each batch of all processes together
-    is dealt out to them so that lengths balance; all make the same number of steps. Only where the last batch has fewer
-    rows than there are processes are rows repeated.
+    within them. With ``tokens_per_batch`` the window is the whole epoch, because the number of batches must not change
+    from epoch to epoch. Either way the batches are then shuffled, and each batch is divided among the processes so that
+    lengths balance; all make the same number of steps. Rows are repeated only where the last batch has fewer rows than
+    there are processes.
 
-    Evaluation (``shuffle=False``): every row exactly once over all processes, longest first; a batch with a sixteenth
-    of its tokens ends where rows become shorter than 0.9 of its longest. The number of batches is the same in all
-    processes unless there are fewer rows than processes.
+    Evaluation (``shuffle=False``): every row exactly once over all processes, longest first; a batch that has a
+    sixteenth of its token budget ends where rows become shorter than 0.9 of its longest. The number of batches is the
+    same in all processes unless there are fewer rows than processes.
 
     Args:
         lengths: tokens in each row, [rows].
         batch_size: rows in a batch, per process. Exactly one of this and ``tokens_per_batch``.
         tokens_per_batch: the most tokens in a padded batch (rows times the longest), per process. A row that is longer
-            by itself makes a batch of one.
+            than that is a batch of its own.
         shuffle: True for training, False for evaluation.
         seed: seed of the order.
         num_replicas: number of processes; None asks ``torch.distributed`` (1 if that is not in use).
         rank: number of this process, from 0; None asks ``torch.distributed``.
-        window: batches of ``batch_size`` in a window; 1 leaves every batch as it was drawn, its rows longest first.
+        window: batches of ``batch_size`` in a window; 1 leaves every batch as it was drawn, longest row first.
 
     Attributes:
-        first_batch: batches of the current epoch to skip, to go on in the middle of it; :meth:`set_epoch` to another
-            epoch puts it back to 0. It does not change ``len()``, which counts the whole epoch.
+        first_batch: batches of the current epoch to skip, to resume in the middle of it; :meth:`set_epoch` to another
+            epoch resets it to 0. ``len()`` counts the whole epoch all the same.
 
     Raises:
         ValueError: there are no rows, or not exactly one of ``batch_size`` and ``tokens_per_batch`` is given.
@@ -111,7 +111,7 @@ class LengthGroupedBatches(DistributedSampler[BatchRows]):
         self._length = len(self._batches())
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the epoch whose order the next pass yields."""
+        """Sets the epoch whose order the next pass has."""
         if epoch != self.epoch:
             self.first_batch = 0
         self.epoch = epoch
@@ -138,7 +138,7 @@ class LengthGroupedBatches(DistributedSampler[BatchRows]):
 
     def _evaluation_batches(self) -> list[NDArray[np.int64]]:
         batches = self._cut(self._longest_first(np.arange(len(self.lengths))), together=1)
-        # Equal numbers of batches keep collective operations of the ranks paired, and no rank is left without any.
+        # With equal numbers of batches the ranks' collective operations stay paired, and no rank is left without any.
         while len(batches) % self.num_replicas:
             largest = max(range(len(batches)), key=lambda i: len(batches[i]))
             if len(batches[largest]) == 1:
@@ -158,10 +158,10 @@ class LengthGroupedBatches(DistributedSampler[BatchRows]):
         return rows[np.argsort(-self.lengths[rows], kind="stable")]
 
     def _cut(self, rows: NDArray[np.int64], together: int | None = None) -> list[NDArray[np.int64]]:
-        """Cuts rows that are sorted longest first into the batches of ``together`` processes (default: all)."""
+        """Cuts rows, sorted longest first, into the batches of ``together`` processes (default: all)."""
         together = together or self.num_replicas
         if self.batch_size is not None:
-            # The batch that is not full comes first: among the longest, where lengths differ most, it wastes least.
+            # The batch that is not full comes first: the longest rows differ most in length, so there it wastes least.
             step = self.batch_size * together
             return np.split(rows, range(len(rows) % step or step, len(rows), step))
         assert self.tokens_per_batch is not None
@@ -179,11 +179,11 @@ class LengthGroupedBatches(DistributedSampler[BatchRows]):
 
 
 class BatchedRows(Dataset[dict[str, Tensor]]):
-    """A table whose items are batches: asked for a :class:`BatchRows`, it reads those rows at once and collates them.
+    """A table whose items are batches: given a :class:`BatchRows`, it reads those rows at once and collates them.
 
     Args:
         table: the tokenised rows.
-        collate: makes the batch of tensors from the rows' columns.
+        collate: makes a batch of tensors of the rows' columns.
     """
 
     def __init__(self, table: datasets.Dataset, collate: Callable[[pa.Table, BatchRows], dict[str, Tensor]]) -> None:
@@ -202,34 +202,34 @@ class BatchedRows(Dataset[dict[str, Tensor]]):
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A ``DataLoader`` over :class:`LengthGroupedBatches` that can go on in the middle of an epoch.
+    """A ``DataLoader`` over :class:`LengthGroupedBatches` that can resume in the middle of an epoch.
 
     Lightning finds ``state_dict`` and ``load_state_dict`` and keeps the position in its checkpoints.
     """
 
     sampler: LengthGroupedBatches
     delivered: int = 0
-    """Batches of the current epoch handed out so far; those that workers only prefetched do not count."""
+    """Batches of the current epoch delivered so far, without those that workers have only prefetched."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        # Also a generator: workers must not draw from the sampler before Lightning has told it the epoch.
+        # Also a generator: workers must not draw from the sampler before Lightning has set its epoch.
         self.delivered = self.sampler.first_batch
         for batch in super().__iter__():
             self.delivered += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Returns where in which epoch the loader stands."""
+        """Returns the epoch and the position in it."""
         return {"epoch": self.sampler.epoch, "batch": self.delivered}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Makes the next pass over the same epoch go on where ``state`` was taken."""
+        """Makes the next pass over that epoch start where ``state`` was taken."""
         self.sampler.set_epoch(state["epoch"])
         self.sampler.first_batch = state["batch"]
 
 
 def ragged(column: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Splits a column of lists into its values end to end, [sum of lengths], and the lists' lengths, [rows]."""
+    """Splits a column of lists into its concatenated values, [sum of lengths], and the lists' lengths, [rows]."""
     lists = column.combine_chunks()
     if isinstance(lists, pa.ChunkedArray):  # pyarrow before 15 returns a chunked array for an empty column
         lists = pa.concat_arrays(lists.chunks)
@@ -237,10 +237,10 @@ def ragged(column: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[np.int64]]:
 
 
 def pad(values: NDArray[Any], lengths: NDArray[np.int64], fill: int, multiple: int = 1) -> Tensor:
-    """Pads rows on the right to the longest, in one vectorised step.
+    """Pads rows on the right to the length of the longest, in one vectorised step.
 
     Args:
-        values: the rows' values end to end, [sum of lengths].
+        values: the rows' concatenated values, [sum of lengths].
         lengths: the rows' lengths, [rows].
         fill: the value of the padding.
         multiple: round the width up to a multiple of this.

@@ -1,13 +1,13 @@
 """The cache of tokenised rows: each split is tokenised once, kept on disk and memory-mapped from there.
 
-Files are in the datasets cache (``HF_DATASETS_CACHE``), under a name made of the content of the source, of the
-tokenizer and of the settings, so that every round, run and process that asks for the same rows finds them.
+Files are in the datasets cache (``HF_DATASETS_CACHE``), under a name made of the source's content, the tokenizer's and
+the settings, so that every round, run and process that asks for the same rows finds them.
 """
 
 import hashlib
 import json
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,8 @@ import datasets
 import numpy as np
 from numpy.typing import NDArray
 
-from lnsub.data.rows import quiet_bars
-
-log = logging.getLogger(__name__)
-
 CACHE_VERSION = 1
-"""Raised whenever tokenised rows would come out differently, so that older caches are not used."""
+"""To be raised whenever tokenised rows would come out differently, so that older files are not used."""
 
 _LONG = 100_000
 """Rows from which tokenising takes long enough for a progress bar."""
@@ -67,7 +63,7 @@ def fill(
     if len(numbers) < len(rows):
         rows = rows.select(numbers, keep_in_memory=True, new_fingerprint=path.stem)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with quiet_bars(len(rows) < _LONG):
+    with _bars_hidden(len(rows) < _LONG):
         # datasets writes to a temporary file and renames it, so other processes never see half a table. Its own
         # fingerprint would hash the tokenizer, whose state changes with every call.
         table = rows.map(
@@ -83,3 +79,16 @@ def fill(
     if len(table) == 0:
         path.unlink(missing_ok=True)
     return len(table)
+
+
+@contextmanager
+def _bars_hidden(hidden: bool) -> Iterator[None]:
+    """Hides the progress bars of datasets where ``hidden``, for work that is over in seconds."""
+    hide = hidden and not datasets.are_progress_bars_disabled()
+    if hide:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hide:
+            datasets.enable_progress_bars()

@@ -4,6 +4,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, ClassVar
 
 import datasets
@@ -101,7 +102,6 @@ class LanguageRows(LightningDataModule, ABC):
         self.seed = seed
         self.pad_to_multiple_of = pad_to_multiple_of
         self.group_window = group_window
-        self._source: RowSource | None = None
         self._tables: dict[str, datasets.Dataset] = {}
 
     # What a subclass defines
@@ -109,7 +109,7 @@ class LanguageRows(LightningDataModule, ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What the rows are read for; names the cache's files and is part of what they depend on."""
+        """What the rows are tokenised for: the start of the names of cache files, and part of what they depend on."""
 
     @property
     @abstractmethod
@@ -126,11 +126,10 @@ class LanguageRows(LightningDataModule, ABC):
             tokenizer: the tokenizer.
             where: names the split in messages.
             features: types of the source's columns.
-            left_out: to be counted up by what the function leaves out, for the log.
+            left_out: counts what the function leaves out, for the log.
 
         Returns:
-            A function of a batch of rows (values by column) and their numbers in the split, which returns the
-            columns of :meth:`encoded_features`. It may return fewer or more rows.
+            A function that returns the columns of :meth:`encoded_features`.
         """
 
     @abstractmethod
@@ -148,11 +147,11 @@ class LanguageRows(LightningDataModule, ABC):
         }
 
     def settings(self) -> dict[str, Any]:
-        """Returns all that the tokenised rows depend on besides the source and the tokenizer, JSON-able."""
+        """Returns all that the tokenised rows depend on beside the source and the tokenizer, JSON-able."""
         return {"max_length": self.max_length}
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> Collator:
-        """Returns what makes tensors of the rows of a batch."""
+        """Returns the function that makes tensors of a batch's rows."""
         return Collator(tokenizer.pad_token_id, self.pad_to_multiple_of)
 
     def open(self) -> RowSource:
@@ -160,7 +159,7 @@ class LanguageRows(LightningDataModule, ABC):
         return open_rows(self.dataset, self.language, self.columns)
 
     def choose(self, source: RowSource, split: str) -> tuple[str, Callable[[int], NDArray[np.int64]] | None]:
-        """Chooses the rows that stand for a split.
+        """Chooses the rows that make up a split.
 
         Returns:
             The split of the source to read, and a function from its number of rows to the rows to use, or None for all.
@@ -170,15 +169,13 @@ class LanguageRows(LightningDataModule, ABC):
 
     # Tokenising
 
-    @property
+    @cached_property
     def source(self) -> RowSource:
         """The rows, opened at first use."""
-        if self._source is None:
-            self._source = self.open()
-        return self._source
+        return self.open()
 
     def table(self, split: str) -> datasets.Dataset:
-        """Returns a split's tokenised rows, memory-mapped from the cache, which is filled where it lacks them.
+        """Returns a split's tokenised rows, memory-mapped from the cache, which is filled if it lacks them.
 
         Args:
             split: ``train``, ``validation`` or ``test``.
@@ -279,7 +276,7 @@ class LanguageRows(LightningDataModule, ABC):
             "dataset": BatchedRows(table, self.collator(load_tokenizer(self.tokenizer), training=training)),
             "sampler": sampler,
             "batch_size": None,
-            # Its own, as seeds for workers are drawn from it: else they would move on the numbers that dropout takes.
+            # Its own: workers' seeds are drawn from it, which would otherwise advance the generator that dropout uses.
             "generator": torch.Generator(),
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,

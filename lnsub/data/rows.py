@@ -7,21 +7,17 @@ splits ``train``, ``validation`` and, if there is one, ``test``. A Hub data set 
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import datasets
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet
 from numpy.typing import NDArray
 
 from lnsub.common.errors import UserError
-from lnsub.data.conllu_files import read_conllu
 from lnsub.data.datasets_internals import fingerprint
+from lnsub.data.formats import FORMATS, read_file
 from lnsub.models.pretrained import looks_local
 
 SPLITS = ("train", "validation", "test")
@@ -30,37 +26,13 @@ SUBSET_SEED = 20220
 """Seed of every choice of rows that must not differ between runs or languages: subsets and held-out documents."""
 
 
-def _read_parquet(path: Path, columns: Sequence[str]) -> pa.Table:
-    return pa.parquet.read_table(path)
-
-
-def _read_jsonl(path: Path, columns: Sequence[str]) -> pa.Table:
-    return pa.json.read_json(path)
-
-
-def _read_csv(path: Path, columns: Sequence[str]) -> pa.Table:
-    return pa.csv.read_csv(
-        path,
-        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-        # All text, or a premise "1984" would become a number and "null" no premise at all.
-        convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string())),
-    )
-
-
-def _read_conllu(path: Path, columns: Sequence[str]) -> pa.Table:
-    return read_conllu(path)
-
-
-_READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".csv": _read_csv, ".conllu": _read_conllu}
-
-
 class RowSource(ABC):
     """The splits of one language of one data set.
 
     Args:
         dataset: folder or name on the Hub.
         language: the language's code.
-        columns: the columns that the task reads.
+        columns: the columns to read.
     """
 
     def __init__(self, dataset: str, language: str, columns: Sequence[str]) -> None:
@@ -85,7 +57,7 @@ class RowSource(ABC):
         """Reads a split that exists, with all its columns."""
 
     def read(self, split: str) -> datasets.Dataset:
-        """Reads a split: the task's columns, at least one row.
+        """Reads the columns asked for of a split that has at least one row.
 
         Raises:
             UserError: the split is missing, unreadable or empty, or lacks a column.
@@ -94,9 +66,8 @@ class RowSource(ABC):
         rows = self._read(split)
         missing = [column for column in self.columns if column not in rows.column_names]
         if missing:
-            raise UserError(
-                f"{self.where(split)} has no column {_listed(missing)}: it has {_listed(rows.column_names) or 'none'}."
-            )
+            there = ", ".join(rows.column_names) or "none"
+            raise UserError(f"{self.where(split)} has no column {', '.join(missing)}: it has {there}.")
         if len(rows) == 0:
             raise UserError(f"{self.where(split)} has no rows.")
         return rows.select_columns(self.columns, new_fingerprint=self.fingerprint(split)[:32])
@@ -106,12 +77,12 @@ class RowSource(ABC):
         if split not in self.splits():
             raise UserError(
                 f"The data set '{self.dataset}' has no {split} split for '{self.language}': it has"
-                f" {_listed(self.splits()) or 'no split at all'}."
+                f" {', '.join(self.splits()) or 'no split at all'}."
             )
 
 
 class LocalRows(RowSource):
-    """Rows from files. They are read into memory, but only when the tokenised cache does not have them yet."""
+    """Rows from files. They are read into memory, but only when the tokenised cache lacks them."""
 
     def __init__(self, dataset: str, language: str, columns: Sequence[str]) -> None:
         super().__init__(dataset, language, columns)
@@ -122,11 +93,11 @@ class LocalRows(RowSource):
         if not self.folder.is_dir():
             languages = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
             raise UserError(
-                f"The data folder '{dataset}' has no language '{language}': it has {_listed(languages) or 'none'}."
+                f"The data folder '{dataset}' has no language '{language}': it has {', '.join(languages) or 'none'}."
             )
         self._files: dict[str, Path] = {}
         for split in SPLITS:
-            found = [path for suffix in _READERS if (path := self.folder / f"{split}{suffix}").is_file()]
+            found = [path for suffix in FORMATS if (path := self.folder / f"{split}{suffix}").is_file()]
             if len(found) > 1:
                 names = " and ".join(path.name for path in found)
                 raise UserError(f"The folder '{self.folder}' has both {names}: keep one of them.")
@@ -139,7 +110,7 @@ class LocalRows(RowSource):
         return list(self._files)
 
     def fingerprint(self, split: str) -> str:
-        """Returns the SHA-256 of the file, so that a copy elsewhere, or a newer date, changes nothing."""
+        """Returns the SHA-256 of the file, which is the same for a copy elsewhere and at another date."""
         if split not in self._digests:
             with self._files[split].open("rb") as file:
                 self._digests[split] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -150,11 +121,7 @@ class LocalRows(RowSource):
         return f"'{self._files[split]}'"
 
     def _read(self, split: str) -> datasets.Dataset:
-        path = self._files[split]
-        try:
-            table = _READERS[path.suffix](path, self.columns) if path.stat().st_size else pa.table({})
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise UserError(f"{self.where(split)} cannot be read: {str(error).splitlines()[0]}") from error
+        table = read_file(self._files[split], self.columns)
         return datasets.Dataset(table, fingerprint=self.fingerprint(split)[:32])
 
 
@@ -164,7 +131,7 @@ class HubRows(RowSource):
     Args:
         dataset: name on the Hub.
         language: the language's code.
-        columns: the columns that the task reads.
+        columns: the columns to read.
         prefix: what comes before the language in the name of its configuration.
         suffix: what comes after it.
     """
@@ -172,29 +139,23 @@ class HubRows(RowSource):
     def __init__(self, dataset: str, language: str, columns: Sequence[str], prefix: str = "", suffix: str = "") -> None:
         super().__init__(dataset, language, columns)
         self.prefix, self.suffix = prefix, suffix
-        self._loaded: datasets.DatasetDict | None = None
 
-    @property
+    @cached_property
     def _splits(self) -> datasets.DatasetDict:
-        if self._loaded is None:
-            self._loaded = self._load()
-        return self._loaded
-
-    def _load(self) -> datasets.DatasetDict:
         try:
             loaded = datasets.load_dataset(self.dataset, f"{self.prefix}{self.language}{self.suffix}")
         except (ValueError, OSError, RuntimeError) as error:
-            # datasets raises a plain ValueError for an unknown configuration; after others the Hub need not be asked.
+            # datasets raises a ValueError for an unknown configuration; after other errors the Hub need not be asked.
             languages = self._languages() if isinstance(error, ValueError) else []
             if languages and self.language not in languages:
                 raise UserError(
-                    f"The data set '{self.dataset}' has no language '{self.language}': it has {_listed(languages)}."
+                    f"The data set '{self.dataset}' has no language '{self.language}': it has {', '.join(languages)}."
                 ) from error
             raise UserError(
                 f"'{self.dataset}' is neither a folder here nor a data set that could be fetched from the Hugging Face"
                 f" Hub for '{self.language}': check the name and the network, or give a folder."
             ) from error
-        if "dev" in loaded and "validation" not in loaded:  # as some name it, Universal Dependencies among them
+        if "dev" in loaded and "validation" not in loaded:  # Universal Dependencies names it so
             loaded["validation"] = loaded.pop("dev")
         return loaded
 
@@ -228,7 +189,7 @@ def open_rows(dataset: str, language: str, columns: Sequence[str], prefix: str =
     Args:
         dataset: folder or name on the Hub.
         language: the language's code: a sub-folder, or a configuration of the Hub's data set.
-        columns: the columns that the task reads.
+        columns: the columns to read.
         prefix: what comes before the language in the name of a Hub configuration.
         suffix: what comes after it.
 
@@ -241,24 +202,7 @@ def open_rows(dataset: str, language: str, columns: Sequence[str], prefix: str =
 
 
 def at_most(limit: int | None, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns ``limit`` of the row numbers in their order, the same in every run; all where there are no more."""
+    """Draws ``limit`` of the row numbers, the same in every run, and keeps their order; None draws all."""
     if limit is None or limit >= len(numbers):
         return numbers
     return np.sort(np.random.default_rng(SUBSET_SEED).permutation(numbers)[:limit])
-
-
-@contextmanager
-def quiet_bars(quiet: bool) -> Iterator[None]:
-    """Hides the progress bars of datasets where ``quiet``, for work that is over in seconds."""
-    hide = quiet and not datasets.are_progress_bars_disabled()
-    if hide:
-        datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if hide:
-            datasets.enable_progress_bars()
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)

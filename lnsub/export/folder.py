@@ -31,14 +31,14 @@ def export(
     checkpoint: str | Path | None = None,
     task: str | None = None,
 ) -> Path:
-    """Writes a model folder, whole or not at all.
+    """Writes a model folder, complete or not at all.
 
     The folder loads with plain ``from_pretrained`` and gives the same predictions to the last bit. It holds the model
     (``model.safetensors``, float32, pruned weights exactly 0), the tokenizer, the ticket and a model card.
 
     Args:
         ticket: a ticket file.
-        output: the folder; it must be empty or not there yet.
+        output: the folder; it must be empty or not exist yet.
         base_model: a Hub id or a folder with the base model; None takes the one that the ticket names.
         checkpoint: ``checkpoints/last.ckpt`` of a fit under this ticket, whose fine-tuned weights are taken; None takes
             theta_0, with the task head, and a pooler that the base model lacks, as the ticket's seed draws them.
@@ -48,12 +48,12 @@ def export(
         The folder.
 
     Raises:
-        UserError: the folder has something in it; the base model is not the ticket's; the checkpoint is of another
+        UserError: the folder is not empty; the base model is not the ticket's; the checkpoint is of another
             model, of another ticket, or holds no trained weights; there is no such task.
     """
     output = Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"{output} is there already and is not an empty folder: name another one for --output")
+        raise UserError(f"{output} already exists and is not an empty folder: name another one for --output")
     found = Ticket.load(ticket)
     head = _head(found, task)
     module = _module(found, head, base_model)
@@ -69,7 +69,7 @@ def export(
         card = _card(module, found, place.name, training)
         readme = part / "README.md"
         readme.write_text(model_card(card), encoding="utf-8")
-        for file in part.iterdir():  # the library's weights file is for its owner alone, whatever the umask says
+        for file in part.iterdir():  # transformers makes the weights readable by their owner alone, whatever the umask
             file.chmod(readme.stat().st_mode)
         part.replace(place)
     except OSError as error:
@@ -84,7 +84,7 @@ def _head(ticket: Ticket, task: str | None) -> type[Task]:
     name, known = task or ticket.provenance.task, tasks()
     if task is None and name not in known:
         raise UserError(
-            f"ticket {ticket.where} is of the task {name!r}, for which no one head is made: choose a head with --task, "
+            f"ticket {ticket.where} is of the task {name!r}, which has no head of its own: choose one with --task, "
             f"one of {', '.join(known)}"
         )
     return lookup("task", name, known)
@@ -103,7 +103,7 @@ def _module(ticket: Ticket, head: type[Task], base_model: str | None) -> SubnetM
 
 
 def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:
-    """Puts a checkpoint's weights in the place of theta_0, and tells what is known of them."""
+    """Replaces theta_0 by a checkpoint's weights, and returns what is known of them."""
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}: a fit writes it as checkpoints/last.ckpt in its folder")
     try:
@@ -111,7 +111,7 @@ def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:
         state: dict[str, Tensor] = loaded["state_dict"]
         step = int(loaded["global_step"])
     except Exception as error:
-        raise UserError(f"{path} is not a checkpoint of `lnsub fit`: it cannot be read so") from error
+        raise UserError(f"{path} is not a checkpoint of `lnsub fit`") from error
     here = module.state_dict()
     odd = sorted(
         name
@@ -120,7 +120,7 @@ def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:
     )
     if odd:
         raise UserError(
-            f"{path} is a checkpoint of another model: {odd[0].removeprefix('model.')} differs; give that of a fit "
+            f"{path} is a checkpoint of another model: {odd[0].removeprefix('model.')} differs; give one of a fit "
             "of this base model and task, or choose the task with --task"
         )
     before = module.subnet.mask
@@ -143,7 +143,7 @@ def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:
 
 
 def _save_model(module: SubnetModule, folder: Path) -> None:
-    # The state is that of the live model, so that the library sees which weights are tied.
+    # The state is that of the live model, so that transformers sees which weights are tied.
     state = {name: t for name, t in module.model.state_dict().items() if not name.endswith(".weight_mask")}
     with quiet():
         module.model.save_pretrained(folder, state_dict=state)

@@ -1,4 +1,4 @@
-"""The model card of an exported sub-network: what it is, where it comes from, how to load it, what zeros are worth."""
+"""The model card of an exported sub-network: what it is, its provenance, how to load it, what its zeros are worth."""
 
 import dataclasses
 import json
@@ -22,21 +22,21 @@ class Training:
     step: int
     """The optimizer step that they are of."""
     records: Sequence[Record]
-    """What was measured of them; may be empty."""
+    """What was measured with them; may be empty."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a model card tells."""
+    """What a model card says."""
 
     name: str
     """Name of the folder."""
     auto_class: str
     """The ``AutoModelFor...`` that loads it."""
     pipeline: str
-    """The Hub's name for what it does."""
+    """The Hub's name of the task."""
     base_model: str
-    """Name or folder of the base model; of a folder only the last part is told."""
+    """Name or folder of the base model; of a folder only the last part is shown."""
     ticket: Ticket
     """The ticket whose mask is on the weights."""
     ticket_file: str
@@ -44,7 +44,7 @@ class Card:
     weights: Mapping[str, int]
     """How many weights each prunable parameter of the model has."""
     kept: Mapping[str, int]
-    """How many of them the mask keeps; all, where the ticket lacks the parameter."""
+    """How many of them the mask keeps; all of a parameter that the ticket lacks."""
     zeros: int
     """How many of all these weights are 0, pruned or not."""
     training: Training | None
@@ -55,10 +55,10 @@ def model_card(card: Card) -> str:
     """Writes a model card.
 
     Args:
-        card: what it tells.
+        card: what it says.
 
     Returns:
-        Markdown with the Hub's YAML head.
+        Markdown with the Hub's YAML header.
     """
     base = Path(card.base_model).name if looks_local(card.base_model) else card.base_model
     total, kept = sum(card.weights.values()), sum(card.kept.values())
@@ -81,9 +81,9 @@ tokenizer = AutoTokenizer.from_pretrained("{card.name}")
 
 ## The ticket
 
-Which weights are kept is decided by a ticket, a mask with its provenance, made with lnsub in the manner of Foroutan et
-al. (2022), "Discovering Language-neutral Sub-networks in Multilingual Language Models". It is in this folder:
-`{card.ticket_file}`.
+A ticket, which is a mask with its provenance, says which weights are kept. This one is in `{card.ticket_file}`. It was
+found with lnsub, by the method of Foroutan et al. (2022), "Discovering Language-neutral Sub-networks in Multilingual
+Language Models".
 
 {_provenance(card.ticket, base)}
 
@@ -93,9 +93,9 @@ al. (2022), "Discovering Language-neutral Sub-networks in Multilingual Language 
 
 ## What the zeros are worth
 
-- Pruned weights are stored densely, as zeros in float32. By themselves they save no memory and no time: the file and
-  the model are as large as the dense one.{_other_zeros(card)}
-- Fine-tuning moves the zeros. To train on inside the sub-network, mask the gradients, or give `{card.ticket_file}` to
+- Pruned weights are stored as zeros in float32. By themselves they save no memory and no time: the file and the model
+  are as large as the dense one.{_other_zeros(card)}
+- Fine-tuning changes the zeros. To stay within the sub-network, mask the gradients, or give `{card.ticket_file}` to
   `lnsub fit` as `model.ticket`.
 """
 
@@ -113,7 +113,7 @@ def _head(card: Card) -> str:
 
 
 def _differences(card: Card) -> str:
-    """What the ticket and this model do not share, so that their sparsities differ."""
+    """The parameters that only the ticket or only this model has, for which their sparsities differ."""
     only_ticket = sorted(card.ticket.masks.keys() - card.weights.keys())
     only_model = sorted(card.weights.keys() - card.ticket.masks.keys())
     text = f" The ticket's {', '.join(only_ticket)} is not in this model." if only_ticket else ""
@@ -124,7 +124,7 @@ def _weights(card: Card, base: str) -> str:
     if card.training is None:
         return (
             f"The others have the values of `{base}` itself (rewound): nothing here is fine-tuned. The task head, and "
-            "whatever else that model lacks, has its initial random values and needs training."
+            "whatever else that model lacks, has random initial values and needs training."
         )
     text = f"The others are fine-tuned: they are those of `{card.training.checkpoint}` at step {card.training.step:,}."
     return " ".join([text, *(_measured(record) for record in card.training.records)])
@@ -158,7 +158,7 @@ def _other_zeros(card: Card) -> str:
     others = card.zeros - (sum(card.weights.values()) - sum(card.kept.values()))
     if not others:
         return ""
-    return f"\n- {others:,} kept weights are 0 as well, so zeros do not tell what is pruned: `{card.ticket_file}` does."
+    return f"\n- {others:,} kept weights are 0 as well, so zeros do not show what is pruned: `{card.ticket_file}` does."
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

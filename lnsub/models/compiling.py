@@ -13,9 +13,9 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
-from torch.fx.experimental import _config as shapes
 
 from lnsub.common.errors import UserError
+from lnsub.common.torch_internals import cpp_compilers, has_triton, tell_equal_sizes_apart
 
 Mode = Literal["default", "reduce-overhead", "max-autotune"]
 """``torch.compile``'s own names: fused kernels; the same replayed as CUDA graphs, one for each shape of batch;
@@ -36,7 +36,7 @@ def compile_for_training(model: nn.Module, mode: Mode, backend: str | Callable[.
     """
     # Sizes that happen to be equal in the first batch (32 rows of 32 tokens) would count as one size ever after, and
     # the second batch would compile again.
-    shapes.use_duck_shape = False
+    tell_equal_sizes_apart()
     model.compile(mode=mode, backend=backend, dynamic=True)
 
 
@@ -49,14 +49,14 @@ def check_can_compile(
         mode: as for :func:`compile_for_training`.
         device: where the model trains.
         packed: whether its sequences are packed (``model.attention: packed``).
-        sharded: whether its weights are shared out among processes (``trainer.strategy: sharded``).
+        sharded: whether it is sharded over processes (``trainer.strategy: sharded``).
         accumulated: batches whose gradients are summed before an optimizer step.
 
     Raises:
         UserError: what torch compiles with is missing; or CUDA graphs would be used with accumulated gradients, which
             the next replay overwrites (https://github.com/pytorch/pytorch/issues/169545), or with packed batches, no
             two of which have one shape; or packed batches on the CPU, where attention goes by their lengths; or
-            weights that are gathered block by block, around which torch would compile each block anew.
+            a sharded model, whose weights are gathered block by block, so that torch would compile each block anew.
     """
     graphs = mode in _CUDA_GRAPHS
     if sharded:
@@ -70,17 +70,13 @@ def check_can_compile(
         where = f"with `model.compile: {mode}`, which records every shape of batch" if graphs else "compiled on the CPU"
         raise UserError(f"`model.attention: packed` cannot be used {where}: set it to sdpa, or drop model.compile.")
     if device.type == "cuda":
-        from torch.utils._triton import has_triton
-
         if not has_triton():
             raise UserError(
                 "model.compile needs the package triton on a GPU, and it is missing or does not support this one: "
                 "install it, or leave model.compile out."
             )
         return
-    from torch._inductor import config
-
-    names = [name for name in config.cpp.cxx if name]
+    names = cpp_compilers()
     if not any(shutil.which(name) for name in names):
         raise UserError(
             f"model.compile needs a C++ compiler on the CPU, and there is no {' or '.join(names)} here: install one, "

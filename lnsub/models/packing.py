@@ -25,6 +25,8 @@ from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
 
 from lnsub.common.errors import UserError
+from lnsub.common.torch_internals import flash_attention
+from lnsub.models.transformers_internals import attention_of
 
 PACKED = "lnsub_packed"
 """The name under which transformers knows the attention. It has no mask function there, so no mask is made for it."""
@@ -119,6 +121,11 @@ def pack(model: PreTrainedModel) -> None:
     base.get_submodule(BLOCKS[model.config.model_type]).register_forward_hook(_unpack_outputs, with_kwargs=True)
 
 
+def is_packed(model: PreTrainedModel) -> bool:
+    """Whether a model was made to run without padding."""
+    return attention_of(model) == PACKED
+
+
 def _pack_inputs(base: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Lays the inputs of a base model end to end, with the positions that it would give them itself."""
     ids, mask = args[0] if args else kwargs.pop("input_ids"), kwargs.pop("attention_mask", None)
@@ -194,13 +201,11 @@ def _has_varlen(query: Tensor) -> bool:
 def _end_to_end(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float | None, dropout: float) -> Tensor:
     """Flash attention over [1, tokens, heads, width], told where the sequences begin."""
     starts, longest = packing.starts, packing.longest
-    where = (starts, starts, longest, longest)
     if dropout:
-        # What varlen_attn itself calls, with the dropout fixed at 0.
-        out = torch.ops.aten._flash_attention_forward(q[0], k[0], v[0], *where, dropout, False, False, scale=scale)[0]
+        out = flash_attention(q[0], k[0], v[0], starts, longest, dropout, scale)
     else:
-        out = varlen_attn(q[0], k[0], v[0], *where, scale=scale)
-    return cast(Tensor, out).unsqueeze(0)
+        out = cast(Tensor, varlen_attn(q[0], k[0], v[0], starts, starts, longest, longest, scale=scale))
+    return out.unsqueeze(0)
 
 
 def _by_runs(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float | None, dropout: float) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lnsub.common.threads import Workers
+from lnsub.common.torch_internals import copy_all
 
 INTEGER = {
     torch.float16: torch.int16,
@@ -215,7 +216,7 @@ class _DeviceStrip(Chunk):
         return torch.cat([part.kept.reshape(-1) for part in self.parts])
 
     def _put(self, bits: Tensor) -> None:
-        torch._foreach_copy_([part.result for part in self.parts], bits.split(self._sizes))  # one launch for all
+        copy_all([part.result for part in self.parts], bits.split(self._sizes))
 
 
 def cut(

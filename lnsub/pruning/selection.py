@@ -13,7 +13,6 @@ Where weights are shared out among processes, each rank counts in its own rows a
 ever leaves its rank.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -25,6 +24,7 @@ from torch import Tensor
 from lnsub.common.errors import UserError
 from lnsub.common.lookup import lookup
 from lnsub.common.threads import Workers, workers
+from lnsub.common.torch_internals import copy_all, largest
 from lnsub.pruning.chunks import INTEGER, Chunk, cut
 from lnsub.pruning.masks import Mask, require_same_shapes
 from lnsub.pruning.sharding import Ranks, local, with_rows
@@ -98,7 +98,7 @@ def select(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str
             if already < quota:
                 _prune(weights, quota, total)
             else:
-                torch._foreach_copy_([rows[name].result for name in names], [rows[name].kept for name in names])
+                copy_all([rows[name].result for name in names], [rows[name].kept for name in names])
     return Mask({name: with_rows(rows[name].result, bits) for name, bits in mask.items()})
 
 
@@ -269,7 +269,7 @@ def _check_values(rows: Mapping[str, _Rows], threads: Workers, ranks: Ranks) -> 
         finite = threads.each(lambda score: torch.stack(torch.aminmax(score)).isfinite().all(), here.values())
     else:
         # A few launches for all parameters; the largest absolute value is NaN where there is a NaN.
-        finite = [*torch.stack(torch._foreach_norm([*here.values()], math.inf)).isfinite()] if here else []
+        finite = [*torch.stack(largest(here.values())).isfinite()] if here else []
     clean = dict.fromkeys(rows, True) | dict(zip(here, torch.stack(finite).tolist() if finite else [], strict=True))
     for (name, parameter), good in zip(rows.items(), ranks.least([*clean.values()]), strict=True):
         if not good:

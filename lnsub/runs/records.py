@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 from lnsub.common.files import append_lines
 from lnsub.version import __version__
@@ -32,15 +32,15 @@ class Record:
         score: the score that the ticket was selected by.
         init: ``pretrained`` or ``random``.
         seed: the run's seed.
-        round: the round of the pruning loop, 0 dense; None outside of it.
+        round: the round of the pruning loop, 0 dense; None outside it.
         split: the split that was measured on.
         metric: the metric's name.
         value: its value.
         n: examples measured on.
         wall_s: seconds that the fine-tuning took.
         ticket: the checksum of the mask that was trained under; None where dense.
-        layer: for ``retrieval``: the hidden state that was compared, 0 the embeddings.
-        source_task: the task that the ticket was found on; None without a ticket, or where it is ``task``'s own loop.
+        layer: for ``retrieval``: the hidden state that was compared, 0 for the embeddings.
+        source_task: the task that the ticket was found on; None without a ticket, or in ``task``'s own pruning loop.
         source_seed: the seed of the run that it was found in; likewise.
         lnsub_version: the version that measured.
         time: when, in UTC, ISO 8601.
@@ -69,23 +69,45 @@ class Record:
     time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def records_of(metrics: Mapping[str, float], **facts: Any) -> list[Record]:
-    """Makes one record for each metric.
+class Facts(TypedDict):
+    """What the records of one measurement share: the fields of :class:`Record` except for the metric and its value."""
+
+    kind: str
+    task: str
+    model: str
+    source: str | None
+    target: str
+    sparsity: float
+    score: str | None
+    init: str
+    seed: int
+    round: int | None
+    split: str
+    n: int
+    wall_s: float
+    ticket: str | None
+    layer: NotRequired[int | None]
+    source_task: NotRequired[str | None]
+    source_seed: NotRequired[int | None]
+
+
+def records_of(metrics: Mapping[str, float], **facts: Unpack[Facts]) -> list[Record]:
+    """Makes the records of one measurement, one per metric.
 
     Args:
-        metrics: values by the metric's name.
-        facts: the other fields of :class:`Record`, the same in all of them.
+        metrics: the values by the metrics' names.
+        facts: what the records share.
     """
-    return [Record(metric=metric, value=value, **facts) for metric, value in metrics.items()]
+    return [Record(metric=name, value=float(value), **facts) for name, value in metrics.items()]
 
 
 def append(path: Path, records: list[Record]) -> None:
     """Appends records to a file and waits until they are on the disk.
 
-    A last line that a crash left unfinished is closed first, so that it spoils no record but itself.
+    A last line that a crash left unfinished is closed first, so that it spoils no other record.
 
     Raises:
-        UserError: the disk is full, say; the file is as it was.
+        UserError: they cannot be written, for example as the disk is full; the file is unchanged.
     """
     append_lines(path, b"".join(json.dumps(asdict(record), ensure_ascii=False).encode() + b"\n" for record in records))
 

@@ -20,14 +20,14 @@ from lnsub.data.batching import IGNORED, BatchRows, Collator, pad, ragged
 class MaskingCollator(Collator):
     """Masks blocks as BERT does and turns them into a batch of int64 tensors.
 
-    In each block ``max(1, round(probability * n))`` of its n tokens that are not special are chosen. Of those, each
-    becomes the mask token with probability 0.8, a random token with 0.1, and stays with 0.1. The draw is a function of
-    (seed, epoch, number of the block) alone, so it is the same in whatever batch, process or worker the block is.
+    In each block ``max(1, round(probability * n))`` of the n tokens that are not special are chosen. Each of those
+    becomes the mask token with probability 0.8, a random token with 0.1, and stays as it is with 0.1. The draw is a
+    function of (seed, epoch, number of the block) alone, so it is the same in any batch, process or worker.
 
     The batch has ``input_ids`` and ``attention_mask`` [batch, length], ``index`` [batch], ``positions`` [n], the
-    chosen positions in the flattened [batch * length], and ``labels`` [n], the tokens that stood there. n depends on
-    batch and length alone, so that ``torch.compile`` meets few shapes: the few entries too many are position 0 with
-    the label :data:`~lnsub.data.batching.IGNORED`.
+    chosen positions in the flattened [batch * length], and ``labels`` [n], the original tokens. n depends on
+    batch and length alone, so that ``torch.compile`` meets few shapes: surplus entries are position 0 with the label
+    :data:`~lnsub.data.batching.IGNORED`.
 
     Args:
         mask_id: the mask token.
@@ -35,7 +35,7 @@ class MaskingCollator(Collator):
         special: tokens that are never chosen.
         probability: share of tokens to choose.
         seed: seed of the masks.
-        fixed: True takes the masks of epoch 0 in every epoch.
+        fixed: use the masks of epoch 0 in every epoch.
     """
 
     mask_id: int

@@ -1,4 +1,4 @@
-"""Metrics whose state adds up over processes: integer counts, so that a result does not depend on how rows were dealt.
+"""Metrics whose state adds up over processes: counts and sums, whichever process had which rows.
 
 Every ``update`` takes ``(logits, labels)``, logits [..., classes] and int64 labels [...]; labels of
 :data:`~lnsub.data.batching.IGNORED` do not count.
@@ -92,7 +92,7 @@ class EntityScore(Metric):
     by are 0.
 
     ``update`` takes logits [batch, length, 1 + 2 types] and labels [batch, length], with tags 0 for O and 2k - 1, 2k
-    for B and I of type k. Positions without a label are left out, so that a word's later pieces do not part an entity.
+    for B and I of type k. Positions without a label are left out, so that a word's later pieces do not split an entity.
 
     Args:
         score: which of the three.

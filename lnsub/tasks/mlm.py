@@ -22,7 +22,7 @@ from lnsub.tasks.metrics import Accuracy, CrossEntropy, Perplexity
 from lnsub.tasks.task import LanguageDataModule, Task, model_inputs
 
 EVAL_MASK_SEED = 1810_04805
-"""Seed of the masks of validation and test, the same in every run, so that their losses compare."""
+"""Seed of the masks of validation and test, the same in every run, so that their losses are comparable."""
 
 
 class MLMTask(Task):
@@ -41,14 +41,14 @@ class MLMTask(Task):
         self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa"
     ) -> tuple[PreTrainedModel, frozenset[str]]:
         """Loads the base model with its language-modelling head; see :meth:`Task.build`."""
-        refuse_encoder_decoder(base_model, "mlm")
+        refuse_encoder_decoder(base_model, self.name)
         return load_model(AutoModelForMaskedLM, base_model, init=init, attention=attention)
 
     def forward(self, model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
         """Predicts the masked tokens, and only those.
 
-        The projection to the vocabulary is the most expensive matrix of a small multilingual model. A hook on it picks
-        the masked positions out of its input [batch, length, hidden], so it runs on about 15 % of them.
+        The projection to the vocabulary is the most expensive matrix of a small multilingual model. A hook on it
+        keeps only the masked positions of its input [batch, length, hidden], about 15 % of them.
 
         Args:
             model: a masked language model whose output projection takes hidden states [batch, length, hidden].
@@ -74,7 +74,7 @@ class MLMTask(Task):
         return MetricCollection(scores, compute_groups=[["accuracy"], ["loss", "perplexity"]])
 
     def decode(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
-        """Returns for each block the masked positions, the tokens that stood there and the tokens predicted."""
+        """Returns the masked positions of each block, the original tokens and those predicted."""
         tokenizer = load_tokenizer(self.tokenizer)
         width = batch["input_ids"].shape[1]
         positions = batch["positions"].tolist()
@@ -97,14 +97,13 @@ class MLMTask(Task):
 class WikipediaMLM(LanguageDataModule):
     """Wikipedia, or any running text, for masked language modelling.
 
-    Documents are tokenised, joined with a separator between them and cut into blocks of ``max_length`` tokens;
-    nothing is thrown away. A data set without a validation split (Wikipedia on the Hub) has a fixed 1 % of its
-    documents held out, at most 2,000. Training masks are drawn anew in each epoch, those of validation and test never.
-
-    Column: ``text``, one document a row. Lengths count special tokens; a "row" of a batch is a block.
+    Its column is ``text``, one document a row. Documents are tokenised, joined with a separator between them and cut
+    into blocks of ``max_length`` tokens, which are the rows of batches; nothing is discarded. Where there is no
+    validation split (Wikipedia on the Hub), a fixed 1 % of the documents, at most 2,000, are held out for it. Training
+    masks are drawn anew in each epoch; those of validation and test are always the same.
 
     Args:
-        snapshot: date of the Wikipedia dump on the Hub; a data folder has no such thing and ignores it.
+        snapshot: date of the Wikipedia dump on the Hub; ignored for a data folder.
         mlm_probability: share of a block's tokens that are predicted.
     """
 
@@ -123,7 +122,7 @@ class WikipediaMLM(LanguageDataModule):
         return open_rows(self.dataset, self.language, self.columns, prefix=f"{self.snapshot}.")
 
     def choose(self, source: RowSource, split: str) -> tuple[str, Any]:
-        """Holds documents of the train split out where there is no validation split."""
+        """Holds documents of the train split out if there is no validation split."""
         if split == "test" or "validation" in source.splits():
             return super().choose(source, split)
         source.require("train")
@@ -157,7 +156,7 @@ class WikipediaMLM(LanguageDataModule):
         )
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> MaskingCollator:
-        """Returns what masks the blocks of a batch: anew in each epoch of training, else always alike."""
+        """Returns the function that masks a batch's blocks: anew in each training epoch, otherwise always alike."""
         if tokenizer.mask_token_id is None:
             raise UserError(
                 f"The tokenizer of '{self.tokenizer}' has no mask token: the mlm task needs a BERT-like model."
@@ -183,7 +182,7 @@ def special_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[i
 
 
 def held_out(count: int, *, validation: bool) -> NDArray[np.int64]:
-    """Returns the rows of a data set's only split that stand for validation, or for training, in order.
+    """Returns the rows of a data set's only split that are for validation, or for training, in order.
 
     Args:
         count: rows in the split; 1 % of them, at least 1 and at most 2,000, are validation, the same in every run.

@@ -14,7 +14,7 @@ from torchmetrics import MetricCollection
 from transformers import PreTrainedModel
 
 from lnsub.data.module import LanguageRows
-from lnsub.models.packing import PACKED, SLOTS
+from lnsub.models.packing import SLOTS, is_packed
 from lnsub.models.pretrained import Init
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -25,7 +25,7 @@ class Task(ABC):
     """What a task asks of a model. Small and picklable: it holds no data and no weights.
 
     Args:
-        tokenizer: the base model's folder or name on the Hub; :meth:`decode` reads predictions with its tokenizer.
+        tokenizer: the base model's folder or name on the Hub; :meth:`decode` may need its tokenizer.
     """
 
     tokenizer: str
@@ -87,7 +87,7 @@ class Task(ABC):
 
     @abstractmethod
     def decode(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
-        """Reads predictions off the logits.
+        """Turns logits into predictions.
 
         Args:
             logits: what :meth:`forward` returned.
@@ -102,10 +102,11 @@ class LanguageDataModule(LanguageRows):
     """The data of one task in one language; the arguments are those of :class:`~lnsub.data.module.LanguageRows`."""
 
     task_class: ClassVar[type[Task]]
+    """What the data is for."""
 
     @cached_property
     def task(self) -> Task:
-        """The task, for the base model whose tokenizer the data is for."""
+        """The task, for the base model that the data is tokenised for."""
         return self.task_class(self.tokenizer)
 
     @property
@@ -121,5 +122,5 @@ class LanguageDataModule(LanguageRows):
 
 def model_inputs(model: PreTrainedModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Returns the entries of a batch that are the model's keyword arguments."""
-    packed = model.config._attn_implementation == PACKED
+    packed = is_packed(model)
     return {key: batch[key] for key in (*MODEL_INPUTS, *([SLOTS] if packed else [])) if key in batch}

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -13,7 +14,6 @@ from typing_extensions import override
 from lnsub.common.signals import EXIT_STATUS
 from lnsub.runs.folder import RunFolder
 from lnsub.tracking.client import one_line, run_id, start, wanted_mode
-from lnsub.tracking.settings import RunCard
 from lnsub.training.config import WandbSettings
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,25 @@ SPARSITY, ROUND_STEP = "imp/sparsity", "imp/step"
 
 FINISH_S = 60.0
 """Seconds that the end of a run, or its preemption, waits for uploads; the rest is on the disk."""
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """What a run is, for people and for the filters of a dashboard.
+
+    Attributes:
+        name: its name.
+        job_type: what it does: ``imp``, ``dense``, ``transfer``, ``zero_shot``.
+        group: its group unless the settings name one.
+        tags: its tags, in addition to those of the settings.
+        facts: shown at the top of its configuration: task, language, seed, ...
+    """
+
+    name: str
+    job_type: str
+    group: str
+    tags: tuple[str, ...]
+    facts: Mapping[str, Any]
 
 
 class RunWandbLogger(WandbLogger):

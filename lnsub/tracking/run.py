@@ -1,8 +1,7 @@
 """A run on W&B: what it is called there, and the logger and callback that it gets."""
 
-from lnsub.tracking.logger import wandb_logger
+from lnsub.tracking.logger import RunCard, wandb_logger
 from lnsub.tracking.rounds import WandbRounds
-from lnsub.tracking.settings import RunCard
 from lnsub.training.imp import IMPCallback
 from lnsub.training.setup import Run
 

@@ -13,21 +13,19 @@ In a run's folder::
 
 import contextlib
 import logging
-import os
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lnsub.common.errors import RunError, UserError
-from lnsub.common.files import writing
+from lnsub.common.files import sync_folder
 from lnsub.common.signals import Preempted
 from lnsub.runs.folder import RunFolder
+from lnsub.training.checkpoint_files import DamagedError, DurableIO, is_resumable
 from lnsub.training.csv_logger import RunCSVLogger
 from lnsub.training.fit_state import random_states, set_random_states, settle_buckets, started_from, train_loader
 from lnsub.training.lightning_internals import (
@@ -80,7 +78,7 @@ class Checkpoints(Callback):
         """Makes it the last of the trainer's callbacks, and checkpoints go to the disk directly and durably."""
         trainer.callbacks[:] = [c for c in trainer.callbacks if not isinstance(c, Checkpoints)] + [self]
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = _DurableIO()
+            trainer.strategy.checkpoint_io = DurableIO()
         return self
 
     @property
@@ -112,7 +110,7 @@ class Checkpoints(Callback):
             if self.folder.checkpoint.exists():
                 self.folder.checkpoint.replace(self.folder.previous_checkpoint)
             part.replace(self.folder.checkpoint)
-            _sync(self.folder.checkpoint.parent)
+            sync_folder(self.folder.checkpoint.parent)
         trainer.strategy.barrier()
         self._saved_at = trainer.global_step
 
@@ -150,9 +148,9 @@ class Checkpoints(Callback):
         damaged: dict[Path, str] = {}
         for path in (self.folder.checkpoint, self.folder.previous_checkpoint):
             try:
-                if not path.exists() or not _resumable(path):
+                if not path.exists() or not is_resumable(path):
                     continue
-            except _DamagedError as error:
+            except DamagedError as error:
                 damaged[path] = str(error)
                 continue
             for other, reason in damaged.items():
@@ -282,40 +280,3 @@ class Checkpoints(Callback):
             )
         self._resumed = state
         self._rows = state["rows"]
-
-
-class _DurableIO(TorchCheckpointIO):
-    """Writes straight to the path and waits for the disk. Lightning's goes by way of the temporary folder."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        with writing(Path(path)) as file:
-            torch.save(checkpoint, file)
-
-
-class _DamagedError(Exception):
-    """A checkpoint that is not as it was written; the message is the reason."""
-
-
-def _resumable(path: Path) -> bool:
-    """Whether a run can be resumed from a checkpoint; False for one of weights alone. Raises _DamagedError."""
-    try:
-        if rank_zero_only.rank == 0:
-            with zipfile.ZipFile(path) as file:
-                part = file.testzip()
-            if part is not None:
-                raise _DamagedError(f"the checksum of {part} is wrong")
-        return "callbacks" in torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except _DamagedError:
-        raise
-    except Exception as error:
-        raise _DamagedError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
-
-
-def _sync(folder: Path) -> None:
-    """Puts the names in a folder on the disk, where the file system can do that."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(handle)
-    finally:
-        os.close(handle)

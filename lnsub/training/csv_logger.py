@@ -1,90 +1,104 @@
-"""The CSV logger of a run, which goes on where the run was interrupted; W&B's is :mod:`lnsub.tracking.logger`."""
+"""The CSV logger of a run, whose file a resumed run adds to. Lightning's own starts a new one each time."""
 
 import csv
 import io
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
 
 from lnsub.common.files import append_lines, replacing
 from lnsub.runs.folder import RunFolder
 
+_FLUSH_EVERY = 100  # steps
 
-class _AppendingWriter(ExperimentWriter):
-    """Lightning's CSV writer, but it adds to a file that is there, and what it writes is whole or not there."""
-
-    metrics: list[dict[str, Any]]
-    """Rows that are not in the file yet."""
-    rows = 0
-    """Rows in the file."""
-
-    def _check_log_dir_exists(self) -> None:
-        path = Path(self.metrics_file_path)
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                self.metrics_keys, *rows = list(csv.reader(file)) or [[]]
-            self.rows = len(rows)
-
-    def save(self) -> None:
-        """Adds what was logged to the file; a new column means to write it anew."""
-        if not self.metrics:
-            return
-        path = Path(self.metrics_file_path)
-        if self._record_new_keys() or not path.exists():
-            self.keep(self.rows)
-        append_lines(path, self._as_csv(self.metrics), sync=False)
-        self.rows += len(self.metrics)
-        self.metrics = []
-
-    def keep(self, rows: int) -> None:
-        """Takes off the file all but its first ``rows`` rows."""
-        path, there = Path(self.metrics_file_path), []
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                there = list(csv.DictReader(file))[:rows]
-        with replacing(path) as whole:
-            whole.write(self._as_csv([dict(zip(self.metrics_keys, self.metrics_keys, strict=True)), *there]))
-        self.rows = len(there)
-
-    def _as_csv(self, rows: Sequence[dict[str, Any]]) -> bytes:
-        text = io.StringIO()
-        csv.DictWriter(text, self.metrics_keys, extrasaction="ignore").writerows(rows)
-        return text.getvalue().encode()
+Row = dict[str, Any]
 
 
-class RunCSVLogger(CSVLogger):
-    """Writes ``metrics.csv`` into a run's folder and adds to it when the run is gone on with.
+class RunCSVLogger(Logger):
+    """Writes ``metrics.csv`` into a run's folder: one row for each call, one column for each name, in name order.
 
     Args:
         folder: the run's folder.
     """
 
     def __init__(self, folder: RunFolder) -> None:
-        super().__init__(save_dir=folder.path, name="", version="")
+        super().__init__()
+        self.path = folder.path / "metrics.csv"
+        self._columns, there = self._read()
+        self._rows = len(there)
+        self._new: list[Row] = []
 
-    _experiment: _AppendingWriter | None
+    @property
+    def name(self) -> str:
+        """Nothing: the file lies in the run's folder itself."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Nothing, likewise."""
+        return ""
 
     @property
     def rows(self) -> int:
         """Rows that are in the file."""
-        return self.experiment.rows
+        return self._rows
+
+    @rank_zero_only
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Does nothing: the run's ``config.yaml`` has them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Adds a row; it is in the file after :meth:`save`, or a hundred steps later."""
+        at = self._rows + len(self._new) if step is None else step
+        plain = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
+        self._new.append({**plain, "step": at})
+        if at % _FLUSH_EVERY == 0:
+            self.save()
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Adds what was logged to the file; a new column means to write it anew."""
+        if not self._new:
+            return
+        columns = sorted({*self._columns, *(name for row in self._new for name in row)})
+        if columns != self._columns or not self.path.exists():
+            self._columns = columns
+            self._write(self._read()[1])
+        append_lines(self.path, self._as_csv(self._new), sync=False)
+        self._rows += len(self._new)
+        self._new = []
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Saves what is left when a fit ends."""
+        self.save()
 
     @rank_zero_only
     def keep_rows(self, rows: int) -> None:
-        """Takes off the file what was logged after its first ``rows`` rows, by a process that was interrupted."""
-        if self.rows > rows:
-            self.experiment.keep(rows)
+        """Removes what was logged after the first ``rows`` rows, by a process that was interrupted."""
+        if self._rows > rows:
+            self._write(self._read()[1][:rows])
 
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> Any:
-        """The writer; made on first use."""
-        if self._experiment is None:
-            Path(self.log_dir).mkdir(parents=True, exist_ok=True)
-            self._experiment = _AppendingWriter(log_dir=self.log_dir)
-        return self._experiment
+    def _read(self) -> tuple[list[str], list[Row]]:
+        """The columns and rows that are in the file."""
+        if not self.path.exists():
+            return [], []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows: list[Row] = list(reader)
+            return list(reader.fieldnames or ()), rows
+
+    def _write(self, rows: Sequence[Row]) -> None:
+        """Writes the file anew."""
+        with replacing(self.path) as file:
+            file.write(self._as_csv([dict(zip(self._columns, self._columns, strict=True)), *rows]))
+        self._rows = len(rows)
+
+    def _as_csv(self, rows: Sequence[Row]) -> bytes:
+        text = io.StringIO()
+        csv.DictWriter(text, self._columns, extrasaction="ignore").writerows(rows)
+        return text.getvalue().encode()

@@ -8,11 +8,12 @@ from lightning.pytorch import Trainer
 from lnsub.common.errors import UserError
 from lnsub.runs.folder import RunFolder
 from lnsub.tasks.task import LanguageDataModule
+from lnsub.training.budget import Budget
 from lnsub.training.callbacks import announced_end
 from lnsub.training.checkpoints import EVERY_N_STEPS, Checkpoints
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
-from lnsub.training.one_fit import Length, fit_once, measure, records
+from lnsub.training.one_fit import fit_once, measure, records
 from lnsub.training.rounds import run_rounds
 
 log = logging.getLogger(__name__)
@@ -40,19 +41,19 @@ def fit(
     Raises:
         UserError: the settings cannot work together, or the folder's run cannot be resumed.
     """
-    length = Length.of(trainer)
+    budget = Budget.of(trainer)
     if trainer.limit_val_batches == 0:
         raise UserError("A fit records its validation metrics: trainer.limit_val_batches must not be 0.")
     Checkpoints(RunFolder(Path(trainer.default_root_dir)), checkpoint_every_n_steps).attach(trainer)
     imp = next((callback for callback in trainer.callbacks if isinstance(callback, IMPCallback)), None)
     with announced_end(trainer):
         if imp is not None:
-            run_rounds(imp, trainer, module, datamodule, length)
+            run_rounds(imp, trainer, module, datamodule, budget)
         else:
-            _fine_tune(trainer, module, datamodule, length)
+            _fine_tune(trainer, module, datamodule, budget)
 
 
-def _fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, length: Length) -> None:
+def _fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, budget: Budget) -> None:
     """One fine-tuning and its records; done once in a folder."""
     checkpoints = Checkpoints.of(trainer)
     folder = checkpoints.folder
@@ -60,7 +61,7 @@ def _fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataM
     if folder.records(kind):
         log.info(f"This fit is done: {folder.path}")
         return
-    seconds = fit_once(trainer, module, datamodule, length, checkpoints.newest())
+    seconds = fit_once(trainer, module, datamodule, budget, checkpoints.newest())
     checkpoints.save(trainer, weights_only=True)
     metrics = measure(trainer, module, datamodule)
     if trainer.is_global_zero:

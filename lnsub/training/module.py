@@ -13,35 +13,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
 from lnsub.common.errors import UserError
+from lnsub.common.torch_internals import exclude_from_ddp_broadcasts
 from lnsub.data.batching import IGNORED
 from lnsub.models.apply import apply_ticket
 from lnsub.models.compiling import Mode, check_can_compile, compile_for_training
 from lnsub.models.subnet import Subnet
 from lnsub.tasks.task import Task
 from lnsub.tickets.ticket import Ticket
+from lnsub.training.budget import Budget, linear_schedule
 from lnsub.training.ranks import part_of_all
 from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long one fit is, and which part of a learning-rate schedule it covers.
-
-    ``trainer.max_epochs`` counts over all fits of a run, so it cannot tell.
-
-    Attributes:
-        epochs: epochs of this fit; -1 where only ``steps`` bounds it.
-        steps: optimizer steps of this fit; -1 where only ``epochs`` bounds it.
-        part: this fit's place among the ``parts`` that share one schedule, from 0.
-        parts: fits that share one schedule; 1: every fit has a schedule of its own.
-    """
-
-    epochs: int
-    steps: int
-    part: int = 0
-    parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -140,10 +123,10 @@ class SubnetModule(LightningModule):
         # and constants such as position ids. All are equal on all ranks by construction. Said here, it holds for every
         # strategy that a user may choose; its own `broadcast_buffers` holds for one object alone.
         buffers = [name for name, _ in self.named_buffers()]
-        nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, buffers)
+        exclude_from_ddp_broadcasts(self, buffers)
 
     def apply_ticket(self, ticket: Ticket) -> None:
-        """Puts a ticket's mask on the model: on the parameters that both have."""
+        """Applies a ticket's mask to the parameters that both have."""
         if self.init == "pretrained":
             ticket.check_base(self.fingerprint, self.base_model)
         fit = apply_ticket(ticket, self.subnet, self.base_model)
@@ -156,7 +139,7 @@ class SubnetModule(LightningModule):
         )
 
     def configure_model(self) -> None:
-        """Shares the model out among the processes where the strategy wants it; called before every fit."""
+        """Shards the model over the processes where the strategy wants that; called before every fit."""
         check_strategy(self.trainer.strategy)
         if self.device_mesh is not None:
             self.subnet.shard(self.device_mesh["data_parallel"], compute_dtype(self.trainer))
@@ -230,7 +213,7 @@ class SubnetModule(LightningModule):
         """Makes an epoch's dropout a function of seed, epoch and rank alone, so that it does not depend on restarts."""
         state = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
-        # The loader drew a seed here before it had a generator of its own; without it dropout would not be as it was.
+        # Results on record depend on where in this stream dropout starts: after one draw.
         torch.empty((), dtype=torch.int64).random_()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -240,7 +223,7 @@ class SubnetModule(LightningModule):
     def _infer(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits in inference mode, which Lightning leaves out where validation is part of `fit`, and under gloo.
 
-        The metrics stay outside, as their sums are sent between processes. A model that is shared out stays outside
+        The metrics stay outside, as their sums are sent between processes. A sharded model stays outside
         too: what is gathered for it is used again in training.
         """
         with nullcontext() if self.device_mesh is not None else torch.inference_mode():
@@ -284,7 +267,7 @@ class SubnetModule(LightningModule):
             eps=self.adam_epsilon,
             fused=not self._scaled,
         )
-        budget = self.budget or Budget(self.trainer.max_epochs or -1, self.trainer.max_steps)
+        budget = self.budget or Budget.of(self.trainer)
         steps = self.fit_steps(budget)
         total, done = steps * budget.parts, steps * budget.part
         warmup = round(total * self.warmup)
@@ -297,13 +280,3 @@ class SubnetModule(LightningModule):
         by_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         limits = [n for n in (by_epoch * budget.epochs, budget.steps) if n >= 0]
         return max(1, min(limits))
-
-
-def linear_schedule(step: int, total: int, warmup: int) -> float:
-    """The learning rate's factor before optimizer step ``step``: up from 0 over ``warmup`` steps, then down to 0.
-
-    Devlin et al. (2019); the same as transformers' ``get_linear_schedule_with_warmup``.
-    """
-    if step < warmup:
-        return step / warmup
-    return max(0.0, (total - step) / max(1, total - warmup))

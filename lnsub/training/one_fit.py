@@ -1,49 +1,25 @@
 """One fit, and what is measured after it: the two steps that rounds, fine-tunings and transfers are made of."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
 
-from lnsub.common.errors import UserError
-from lnsub.runs.records import Record
+from lnsub.runs.records import Record, records_of
 from lnsub.tasks.task import LanguageDataModule
+from lnsub.training.budget import Budget
 from lnsub.training.checkpoints import Checkpoints
-from lnsub.training.module import Budget, SubnetModule
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long one fit is.
-
-    Attributes:
-        epochs: its epochs; -1 where only ``steps`` bounds it.
-        steps: its optimizer steps; -1 where only ``epochs`` bounds it.
-    """
-
-    epochs: int
-    steps: int
-
-    @classmethod
-    def of(cls, trainer: Trainer) -> "Length":
-        """The length that a trainer was given; raises UserError where it was given none."""
-        epochs = trainer.max_epochs if trainer.max_epochs is not None else -1
-        if epochs < 1 and trainer.max_steps < 1:
-            raise UserError("Say how long a fit is: set trainer.max_epochs or trainer.max_steps.")
-        return cls(epochs, trainer.max_steps)
+from lnsub.training.module import SubnetModule
 
 
 def fit_once(
     trainer: Trainer,
     module: SubnetModule,
     datamodule: LanguageDataModule,
-    length: Length,
+    budget: Budget,
     checkpoint: Path | None = None,
     *,
     after: tuple[int, int] = (0, 0),
-    part: int = 0,
-    parts: int = 1,
 ) -> float:
     """Fits once, or the rest of a fit that was interrupted.
 
@@ -51,20 +27,18 @@ def fit_once(
         trainer: with :class:`~lnsub.training.checkpoints.Checkpoints` among its callbacks.
         module: what is trained.
         datamodule: what it is trained on.
-        length: of the whole fit.
+        budget: of the whole fit.
         checkpoint: what to resume from.
         after: the epochs and optimizer steps of the run's earlier fits, which the trainer's limits count too.
-        part: this fit's place among the ``parts`` fits that share one learning-rate schedule.
-        parts: 1: it has a schedule of its own.
 
     Returns:
         Seconds that the fit took, before interruptions too.
     """
-    if length.epochs != -1:
-        trainer.fit_loop.max_epochs = after[0] + length.epochs
-    if length.steps != -1:
-        trainer.fit_loop.epoch_loop.max_steps = after[1] + length.steps
-    module.budget = Budget(length.epochs, length.steps, part, parts)
+    if budget.epochs != -1:
+        trainer.fit_loop.max_epochs = after[0] + budget.epochs
+    if budget.steps != -1:
+        trainer.fit_loop.epoch_loop.max_steps = after[1] + budget.steps
+    module.budget = budget
     trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint and str(checkpoint))
     return round(Checkpoints.of(trainer).seconds, 3)
 
@@ -122,4 +96,4 @@ def records(
         "source_task": found.task if found else None,
         "source_seed": found.seed if found else None,
     }
-    return [Record(metric=name, value=value, **{**shared, **facts}) for name, value in metrics.items()]
+    return records_of(metrics, **{**shared, **facts})

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from lnsub.training.budget import Budget
 from lnsub.training.callbacks import RunCallback
 from lnsub.training.imp import IMPCallback
-from lnsub.training.module import Budget, SubnetModule
+from lnsub.training.module import SubnetModule
 
 
 class RoundProgress(ProgressBar, RunCallback):
@@ -44,7 +45,7 @@ class RoundProgress(ProgressBar, RunCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts a round's line."""
         assert isinstance(pl_module, SubnetModule)
-        budget = pl_module.budget or Budget(trainer.max_epochs or -1, trainer.max_steps)
+        budget = pl_module.budget or Budget.of(trainer)
         self._fit_steps = pl_module.fit_steps(budget)
         imp = _imp(trainer)
         self._fit_step = trainer.global_step - (imp.first_step if imp else 0)  # above 0 where the fit is resumed

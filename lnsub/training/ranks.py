@@ -33,7 +33,7 @@ from lnsub.training.lightning_internals import rank_timeout, set_rank_timeout, w
 RANK_TIMEOUT = 30.0
 """Minutes that a rank waits for the others, unless told otherwise; rank 0 may tokenise data meanwhile."""
 
-_GOOD = "What is saved is good, and the same command goes on from there."
+_GOOD = "What is saved is good, and the same command resumes from there."
 # What gloo, NCCL and torch's store write. A time-out alone may be of a disk, of the Hub or of W&B.
 _LOST = re.compile(r"gloo/|NCCL|ProcessGroup|TCPStore|recvValue failed")
 _TIME_OVER = re.compile(r"[Tt]imed? ?out|[Tt]imeout")
@@ -75,7 +75,7 @@ def check_agreement(trainer: Trainer, checksum: str) -> None:
         who = f"Rank {odd[0]}" if len(odd) == 1 else f"Ranks {', '.join(odd[:-1])} and {odd[-1]}"
         raise RunError(
             f"{who} of {trainer.world_size} selected another mask than the others: their weights differ, so this run "
-            "stops. The tickets and results on the disk are good; start it again, and it goes on from the last "
+            "stops. The tickets and results on the disk are good; start it again, and it resumes from the last "
             "checkpoint."
         )
 

@@ -1,7 +1,6 @@
 """lnsub's own remarks on the screen, and the libraries' routine ones off it."""
 
 import logging
-import os
 import warnings
 
 from rich.console import Console
@@ -20,7 +19,6 @@ def show_remarks() -> None:
         own.propagate = False
     for name in ("lightning.pytorch", "lightning.fabric", "datasets", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR if name == "transformers" else logging.WARNING)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     # Metrics are summed over ranks by torchmetrics before they are logged.

@@ -5,6 +5,7 @@ stays up.
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,16 +14,17 @@ from lightning.pytorch import Trainer
 from lnsub.common.errors import UserError
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.tickets.ticket import Ticket
+from lnsub.training.budget import Budget
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
-from lnsub.training.one_fit import Length, fit_once, measure, records
+from lnsub.training.one_fit import fit_once, measure, records
 
 log = logging.getLogger(__name__)
 
 
 def run_rounds(
-    imp: IMPCallback, trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, length: Length
+    imp: IMPCallback, trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, budget: Budget
 ) -> None:
     """Runs the rounds that are not done yet.
 
@@ -31,7 +33,7 @@ def run_rounds(
         trainer: with :class:`~lnsub.training.checkpoints.Checkpoints` among its callbacks.
         module: from the base model, untrained.
         datamodule: of the same task.
-        length: of one round.
+        budget: of one round.
 
     Raises:
         UserError: the settings cannot work together, or the folder's run cannot be resumed.
@@ -40,8 +42,8 @@ def run_rounds(
     checkpoint = _resume(imp, module, checkpoints)
     while imp.round < len(imp.levels):
         part, parts = (0, 1) if imp.rewind_lr else (imp.round, len(imp.levels))
-        after = (imp.first_epoch, imp.first_step)
-        seconds = fit_once(trainer, module, datamodule, length, checkpoint, after=after, part=part, parts=parts)
+        here, after = replace(budget, part=part, parts=parts), (imp.first_epoch, imp.first_step)
+        seconds = fit_once(trainer, module, datamodule, here, checkpoint, after=after)
         metrics = measure(trainer, module, datamodule)
         pruned = None if imp.in_last_round else imp.prune(trainer, module, datamodule, metrics)
         _write(imp, trainer, module, datamodule, metrics, seconds, pruned[0] if pruned else None)

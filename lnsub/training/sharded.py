@@ -21,10 +21,10 @@ from lnsub.common.errors import UserError
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """Shares the model out among all processes: each holds its rows of weights, masks, gradients and optimizer state.
+    """Shards the model over all processes: each holds its rows of weights, masks, gradients and optimizer state.
 
     Lightning's ModelParallelStrategy, with all processes in its data-parallel dimension. Checkpoints are plain files,
-    gathered and written by rank 0, so that a run can be gone on with on any number of processes, and by any strategy.
+    gathered and written by rank 0, so that a run can be resumed on any number of processes, and by any strategy.
 
     Args:
         process_group_backend: ``nccl``, ``gloo``; None: what suits the device. CPUs work too, with gloo.
@@ -72,13 +72,13 @@ def check_strategy(strategy: Strategy) -> None:
     others = (FSDPStrategy, DeepSpeedStrategy, ModelParallelStrategy)
     if isinstance(strategy, others) and not isinstance(strategy, ShardedStrategy):
         raise UserError(
-            f"Masks cannot follow the weights under {type(strategy).__name__}: to share a model out among processes, "
+            f"Masks cannot follow the weights under {type(strategy).__name__}: to shard a model over processes, "
             "use --trainer.strategy=sharded."
         )
 
 
 def compute_dtype(trainer: Trainer) -> torch.dtype | None:
-    """What a model that is shared out computes in, by the trainer's precision; None: in the dtype of its weights.
+    """What a sharded model computes in, by the trainer's precision; None: the dtype of its weights.
 
     Raises:
         UserError: it is a precision that does not go with sharing out.

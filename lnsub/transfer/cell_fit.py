@@ -14,14 +14,15 @@ from lnsub.models.subnet import Subnet
 from lnsub.runs.records import Record
 from lnsub.tasks.task import LanguageDataModule, Task
 from lnsub.tickets.ticket import Ticket
+from lnsub.tracking.logger import RunCard
 from lnsub.tracking.run import track
-from lnsub.tracking.settings import RunCard
+from lnsub.training.budget import Budget
 from lnsub.training.callbacks import announced_end
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.config import RunConfig, Settings
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
-from lnsub.training.one_fit import Length, fit_once, measure, records
+from lnsub.training.one_fit import fit_once, measure, records
 from lnsub.training.setup import Run, set_up
 from lnsub.transfer.baseline_masks import pruned_once
 from lnsub.transfer.cell_folder import CellFolder
@@ -115,10 +116,9 @@ class CellFit:
         trainer = run.trainer
         trainer.callbacks.extend(callbacks)
         checkpoints = Checkpoints(CellFolder(run.folder.path), self.config.checkpoint_every_n_steps).attach(trainer)
-        length = Length.of(trainer)
         found: list[Record] = []
         with announced_end(trainer):
-            seconds = fit_once(trainer, run.module, run.data, length, checkpoints.newest())
+            seconds = fit_once(trainer, run.module, run.data, Budget.of(trainer), checkpoints.newest())
             for target, split in wanted:
                 if target in unusable or (split == "test" and split not in data[target].source.splits()):
                     continue

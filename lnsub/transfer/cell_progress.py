@@ -8,7 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from lnsub.training.module import Budget, SubnetModule
+from lnsub.training.budget import Budget
+from lnsub.training.module import SubnetModule
 
 
 class CellProgress(Callback):
@@ -86,7 +87,7 @@ class CellProgress(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Learns how long this cell is."""
         assert isinstance(pl_module, SubnetModule)
-        self._fit_steps = pl_module.fit_steps(Budget(trainer.max_epochs or -1, trainer.max_steps))
+        self._fit_steps = pl_module.fit_steps(Budget.of(trainer))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Moves the line on."""

@@ -1,17 +1,14 @@
 """Transfers: every ticket fine-tuned on every language, each cell once, whatever happens in between.
 
-Cells do not depend on one another, but for the one-shot masks, which are made of dense cells. So they can run in one
+Cells do not depend on one another, except for the one-shot masks, which are made of dense cells. So they can run in one
 process, one after another, or each in a process of its own: every cell has its own folder, and what several share is
 written by one at a time, whole or not at all. A cell's records are written together at its end; an
 interrupted cell is resumed from its last checkpoint.
 """
 
 import gc
-import logging
-import os
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +34,7 @@ from lnsub.transfer.cell_fit import CellFit, left_out
 from lnsub.transfer.cell_folder import CellFolder
 from lnsub.transfer.cell_progress import CellProgress
 from lnsub.transfer.cells import Cell, plan
+from lnsub.transfer.many_cells import cheap_collections, few_words
 
 
 @dataclass(frozen=True)
@@ -187,7 +185,7 @@ class Transfer:
         self._failed_here = {}
         elsewhere = []
         progress = CellProgress(len(pending), console, enabled=rank_zero_only.rank == 0)
-        with _few_words(), _cheap_collections():
+        with few_words(), cheap_collections():
             try:
                 for number in pending:
                     if not self._take(self.cells[number - 1], progress):
@@ -287,30 +285,3 @@ class Transfer:
                     progress.start(cell.title)
         if not path.exists():
             raise UserError(f"its mask is made of cell {dense.id}, which failed: {self._failed_here.get(dense.id)}")
-
-
-@contextmanager
-def _few_words() -> Iterator[None]:
-    """Keeps what is said for each cell off the screen, W&B's summary included: a cell has one line of its own."""
-    remarks = logging.getLogger("lnsub.training.module")
-    level = remarks.level
-    remarks.setLevel(logging.WARNING)
-    before = os.environ.get("WANDB_SILENT")
-    os.environ.setdefault("WANDB_SILENT", "true")
-    try:
-        yield
-    finally:
-        remarks.setLevel(level)
-        if before is None:
-            del os.environ["WANDB_SILENT"]
-
-
-@contextmanager
-def _cheap_collections() -> Iterator[None]:
-    """Lets the garbage collection after each cell skip all that was imported before, which takes it a second."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

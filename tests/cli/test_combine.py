@@ -25,7 +25,8 @@ def test_the_file_is_the_combined_ticket(how: str, tmp_path: Path, capsys: pytes
     assert made.checksum == expected.checksum
     assert made.provenance.language == "fr+ur+zh"
     said = capsys.readouterr().out
-    assert said.startswith(f"{output}: {how} of 3 tickets, sparsity {made.sparsity:.4f} ({made.kept} of 343 weights")
+    for fact in (output, how, "3 tickets", f"{made.sparsity:.4f}", f"{made.kept} of 343 weights"):
+        assert str(fact) in said
     assert said.count("\n") == 1
 
 
@@ -37,23 +38,23 @@ def test_the_intersection_keeps_what_all_keep_of_what_all_have(
     paths = [ticket(m).save(tmp_path / str(i)) for i, m in enumerate(masks)]
     run("combine", ["intersection", *map(str, paths), "--output", str(tmp_path / "core")])
     assert Ticket.load(tmp_path / "core").kept == len(kept_set(masks[0]) & kept_set(masks[1]))
-    assert f"left out where not all have it: {pooler}" in capsys.readouterr().out
+    assert pooler in capsys.readouterr().out
 
 
 def test_a_source_is_never_overwritten(tmp_path: Path) -> None:
     paths = [ticket(random_masks(0.5, i)).save(tmp_path / str(i)) for i in range(2)]
     before = paths[1].read_bytes()
-    with pytest.raises(UserError, match=r"is one of the tickets to combine: name another file"):
+    with pytest.raises(UserError, match=f"--output .*{paths[1].name}"):
         run("combine", ["union", *map(str, paths), "--output", f"{tmp_path}/../{tmp_path.name}/1"])
     assert paths[1].read_bytes() == before
 
 
 def test_what_cannot_be_combined_is_refused(tmp_path: Path) -> None:
     path = str(ticket(random_masks(0.5, 0)).save(tmp_path / "a"))
-    with pytest.raises(UserError, match="takes at least two"):
+    with pytest.raises(UserError, match="at least two"):
         run("combine", ["union", path, "--output", str(tmp_path / "b")])
-    with pytest.raises(UserError, match="invalid choice: 'xor'"):
+    with pytest.raises(UserError, match="xor"):
         run("combine", ["xor", path, path, "--output", str(tmp_path / "b")])
-    with pytest.raises(UserError, match="required: --output"):
+    with pytest.raises(UserError, match="--output"):
         run("combine", ["union", path, path])
     assert not (tmp_path / "b").exists()

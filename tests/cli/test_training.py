@@ -31,7 +31,7 @@ def test_fit_finds_tickets_repeats_itself_from_its_config_and_knows_when_it_is_d
     assert str(folder.name) in out
 
     assert main(["fit", f"--config={folder / 'config.yaml'}"]) == 0
-    assert "All 3 rounds are done" in capsys.readouterr().err
+    assert re.search(r"\b3 rounds\b", capsys.readouterr().err)
     assert read(folder / "results.jsonl") == records
 
     assert main(["fit", f"--config={folder / 'config.yaml'}", f"--output={tmp_path / 'b'}"]) == 0
@@ -69,7 +69,7 @@ def test_another_setting_in_the_same_folder_is_refused(bert, data, tmp_path, cap
     folder = tmp_path / "a" / "wikiann" / "en" / "seed57"
     before = (folder / "config.yaml").read_bytes()
     line = said(capsys, arguments(bert, data, tmp_path / "a", wandb="null", **{"model.learning_rate": 0.1}))
-    assert "model.learning_rate was 2e-05, now it is 0.1" in line
+    assert all(fact in line for fact in ("model.learning_rate", "2e-05", "0.1"))
     assert (folder / "config.yaml").read_bytes() == before
 
 
@@ -114,17 +114,17 @@ def test_the_authors_hyper_parameters_are_those_of_the_configs():
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "facts"),
     [
-        ({"model.learning_rat": 1}, "did you mean learning_rate?"),
-        ({"data.init_args.langauge": "fr"}, "did you mean language?"),
-        ({"trainer.max_epoch": 1}, "did you mean max_epochs?"),
-        ({"trainer.callbacks.sparsitis": "[0.1]"}, "did you mean sparsities?"),
-        ({"data.init_args.language": "xx"}, "en, fr"),
+        ({"model.learning_rat": 1}, "learning_rate"),
+        ({"data.init_args.langauge": "fr"}, "language"),
+        ({"trainer.max_epoch": 1}, "max_epochs"),
+        ({"trainer.callbacks.sparsitis": "[0.1]"}, "sparsities"),
+        ({"data.init_args.language": "xx"}, "xx en fr"),
         ({"model.base_model": "./nowhere"}, "nowhere"),
-        ({"model.learning_rate": -1}, "must be above 0"),
-        ({"model.learning_rate": "fast"}, "fast"),
-        ({"trainer.callbacks.sparsities": "[0.5,0.2]"}, "0.2"),
+        ({"model.learning_rate": -1}, "learning_rate -1"),
+        ({"model.learning_rate": "fast"}, "learning_rate fast"),
+        ({"trainer.callbacks.sparsities": "[0.5,0.2]"}, "0.2 0.5"),
         ({"trainer.callbacks.sparsities": "[1.5]"}, "1.5"),
         ({"trainer.callbacks.score": "magnitud"}, "magnitud"),
         ({"data.init_args.dataset": "./nodata"}, "nodata"),
@@ -133,51 +133,53 @@ def test_the_authors_hyper_parameters_are_those_of_the_configs():
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
-def test_bad_input_is_one_line_that_names_it(change, sentence, bert, data, tmp_path, capsys):
+def test_bad_input_is_one_line_that_names_it(change, facts, bert, data, tmp_path, capsys):
     line = said(capsys, arguments(bert, data, tmp_path / "a", wandb="null", **change))
-    assert sentence in line
+    assert all(fact in line for fact in facts.split())
     assert len(line) < 500
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize(
-    ("where", "change", "sentence"),
+    ("where", "change", "facts"),
     [
-        ((), {"seed": 1}, "no setting seed"),
-        (("model",), {"learning_rat": 1}, "did you mean learning_rate?"),
-        (("data", "init_args"), {"langauge": "fr"}, "did you mean language?"),
+        ((), {"seed": 1}, "seed"),
+        (("model",), {"learning_rat": 1}, "learning_rate"),
+        (("data", "init_args"), {"langauge": "fr"}, "language"),
         (("data",), {"class_path": "lnsub.XNLY"}, "lnsub.XNLY"),
-        (("data", "init_args"), {"batch_size": "many"}, "batch_size: Expected int. Got value: many"),
-        (("trainer", "callbacks", 0, "init_args"), {"sparsitis": 1}, "did you mean sparsities?"),
-        (("trainer", "callbacks", 0, "init_args"), {"score": "magn"}, "score: Expected one of 'magnitude', 'random'"),
-        (("trainer",), {"precision": "bf15"}, "trainer.precision: bf15"),
+        (("data", "init_args"), {"batch_size": "many"}, "batch_size int many"),
+        (("trainer", "callbacks", 0, "init_args"), {"sparsitis": 1}, "sparsities"),
+        (("trainer", "callbacks", 0, "init_args"), {"score": "magn"}, "score magn magnitude random"),
+        (("trainer",), {"precision": "bf15"}, "trainer.precision bf15"),
     ],
     ids=str,
 )
-def test_a_mistake_in_a_config_file_is_named(where, change, sentence, tmp_path, capsys):
+def test_a_mistake_in_a_config_file_is_named(where, change, facts, tmp_path, capsys):
     config = yaml.safe_load(CONFIGS[0].read_text())
     place = config
     for key in where:
         place = place[key]
     place.update(change)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    assert sentence in said(capsys, ["fit", f"--config={tmp_path / 'config.yaml'}", "--model.base_model=./nowhere"])
+    line = said(capsys, ["fit", f"--config={tmp_path / 'config.yaml'}", "--model.base_model=./nowhere"])
+    assert all(fact in line for fact in facts.split())
 
 
 @pytest.mark.parametrize(
-    ("args", "sentence"),
+    ("args", "facts"),
     [
-        (["fitt"], "did you mean fit?"),
+        (["fitt"], "'fitt' mean fit?"),
         (["ticket"], "info|verify"),
         (["ticket", "info", "no.safetensors"], "no.safetensors"),
         (["overlap", "a.safetensors", "b.safetensors"], "a.safetensors"),
-        (["demo", "--languages=xx,en"], "no embedded sentences in xx"),
+        (["demo", "--languages=xx,en"], "xx"),
         (["completion", "powershell"], "powershell"),
         (["fit"], "data"),
     ],
 )
-def test_other_commands_complain_in_one_line_too(args, sentence, capsys):
-    assert sentence in said(capsys, args)
+def test_other_commands_refuse_bad_input_in_one_line_too(args, facts, capsys):
+    line = said(capsys, args)
+    assert all(fact in line for fact in facts.split())
 
 
 def test_a_bug_keeps_its_traceback_and_debug_shows_one_for_bad_input():

@@ -8,8 +8,7 @@ from torch import distributed, nn
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from lnsub.common.errors import UserError
-from lnsub.tasks.mlm import WikipediaMLM
-from lnsub.tasks.wikiann import WikiANN
+from lnsub.tasks import data_modules
 from lnsub.tasks.xnli import XNLI
 from tests.support.data_makers import batches
 
@@ -26,9 +25,9 @@ from tests.support.data_makers import batches
     ],
 )
 def test_an_argument_out_of_range_is_refused_at_once(settings, message):
-    for task in (XNLI, WikiANN, WikipediaMLM):
+    for module in data_modules().values():
         with pytest.raises(UserError, match=message):
-            task(**{"language": "fr", "tokenizer": "x", **settings})
+            module(**{"language": "fr", "tokenizer": "x", **settings})
 
 
 def test_inputs_longer_than_the_model_takes_are_refused(data, bert):

@@ -8,8 +8,7 @@ import pytest
 
 from lnsub.common.errors import UserError
 from lnsub.data.rows import HubRows, open_rows
-from lnsub.tasks.mlm import WikipediaMLM
-from lnsub.tasks.wikiann import WikiANN
+from lnsub.tasks import data_modules
 from lnsub.tasks.xnli import XNLI
 from tests.support.data_makers import pairs, write_rows
 
@@ -121,10 +120,10 @@ def test_an_unknown_language_of_a_hub_data_set_names_those_there_are(hub, cache)
         HubRows(hub, "xx", ["premise"], prefix="2023.").splits()
 
 
-@pytest.mark.parametrize("task", [XNLI, WikiANN, WikipediaMLM])
-def test_a_hub_that_cannot_be_reached_is_one_sentence(task, bert, cache):
+@pytest.mark.parametrize("module", data_modules().values())
+def test_a_hub_that_cannot_be_reached_is_one_sentence(module, bert, cache):
     with pytest.raises(UserError, match="neither a folder here nor a data set that could be fetched"):
-        task("fr", bert).table("train")
+        module("fr", bert).table("train")
 
 
 def test_words_are_read_from_conllu_as_from_the_hubs_columns(tmp_path):

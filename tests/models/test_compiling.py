@@ -211,7 +211,7 @@ def test_packed_batches_are_refused_where_each_would_compile(mode, device, sente
         check_can_compile(mode, torch.device(device), packed=True)
 
 
-def test_shared_out_weights_are_refused():
+def test_a_sharded_model_is_refused():
     with pytest.raises(UserError, match=r"model.compile cannot be used with"):
         check_can_compile("default", torch.device("cpu"), sharded=True)
 

@@ -1,5 +1,6 @@
-"""Names of models and their tokenizers."""
+"""Names of models and their tokenizers. What is refused is tested with the tasks, which ask for it."""
 
+import os
 import shutil
 
 import pytest
@@ -39,3 +40,13 @@ def test_a_relative_folder_that_exists_is_local(tmp_path, monkeypatch):
     assert not looks_local("data/xnli")
     (tmp_path / "data" / "xnli").mkdir(parents=True)
     assert looks_local("data/xnli")
+
+
+@pytest.mark.parametrize(("given", "then"), [(None, "true"), ("false", "false")])
+def test_tokenising_is_parallel_unless_the_user_says_otherwise(given, then, bert, monkeypatch):
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", given or "")
+    if given is None:
+        monkeypatch.delenv("TOKENIZERS_PARALLELISM")
+    load_tokenizer.cache_clear()
+    load_tokenizer(bert)
+    assert os.environ["TOKENIZERS_PARALLELISM"] == then

@@ -1,13 +1,13 @@
 """Records and run folders: nothing is lost, nothing is counted twice, half a line is no error."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from lnsub.runs.folder import RunFolder
-from lnsub.runs.records import Record, append, read, read_tree
+from lnsub.runs.records import Facts, Record, append, read, read_tree, records_of
 
 RECORD = Record(
     kind="imp",
@@ -82,3 +82,15 @@ def test_the_folder_is_laid_out_as_documented():
     assert folder.path == Path("runs/xnli/fr/seed57")
     assert folder.ticket(0.1) == folder.path / "tickets" / "s0.10.safetensors"
     assert folder.checkpoint == folder.path / "checkpoints" / "last.ckpt"
+
+
+def test_one_measurement_gives_one_record_per_metric():
+    facts = {f.name: getattr(RECORD, f.name) for f in fields(Record)} | {"source_seed": 58}
+    for name in ("metric", "value", "lnsub_version", "time"):
+        del facts[name]
+    assert facts.keys() == Facts.__annotations__.keys()
+    made = records_of({"accuracy": 0.5, "loss": 1}, **facts)
+    assert [(r.metric, r.value) for r in made] == [("accuracy", 0.5), ("loss", 1.0)]
+    assert all(getattr(record, name) == value for record in made for name, value in facts.items())
+    with pytest.raises(TypeError, match="seed"):
+        records_of({"accuracy": 0.5}, **{name: value for name, value in facts.items() if name != "seed"})

@@ -6,18 +6,64 @@ import shutil
 
 import pytest
 import torch
-from jsonargparse import ArgumentParser
-from transformers import AutoModel
+import transformers
+from jsonargparse import ArgumentError, ArgumentParser
+from torchmetrics import MetricCollection
+from transformers import AutoModel, PreTrainedModel
 
+import lnsub
 from lnsub.common.errors import UserError
 from lnsub.models.attention import SDPA
+from lnsub.tasks import data_modules, tasks
+from lnsub.tasks.metrics import TokenAccuracy
 from lnsub.tasks.mlm import WikipediaMLM
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.tasks.wikiann import WikiANN
+from lnsub.tasks.words import TaggedWords, WordTask
 from lnsub.tasks.xnli import XNLI
 
 
-@pytest.mark.parametrize("task", [XNLI, WikiANN, WikipediaMLM])
+def test_every_task_is_found_and_states_its_facts(bert):
+    assert tasks().keys() >= {"xnli", "wikiann", "udpos", "mlm"}
+    assert {module.task_class.name for module in data_modules().values()} >= {"xnli", "wikiann", "udpos", "mlm"}
+    for name, module in data_modules().items():
+        assert getattr(lnsub, name) is module
+        task = module("fr", bert).task
+        assert task == tasks()[task.name](bert)
+        assert task.metric in task.metrics()
+        assert task.metrics()[task.metric].higher_is_better == task.higher_is_better
+        assert issubclass(type(task.build(bert)[0]), PreTrainedModel)
+        assert hasattr(transformers, task.auto_class)
+        assert (module("fr", bert).dataset, module("fr", bert, "mine").dataset) == (task.dataset, "mine")
+
+
+def test_a_task_that_is_defined_elsewhere_is_one_too(bert):
+    class Colours(WordTask):
+        name, title, metric, metric_title, dataset, labels = "colours", "C", "accuracy", "accuracy", "me/c", ("R", "B")
+
+        def metrics(self):
+            return MetricCollection({"accuracy": TokenAccuracy()})
+
+    class ColourWords(TaggedWords):
+        task_class = Colours
+        columns = ("tokens", "colours")
+
+    assert tasks()["colours"] is Colours
+    assert ColourWords("fr", bert).task.build(bert)[0].config.id2label == {0: "R", 1: "B"}
+    assert "ColourWords" not in data_modules()
+
+
+def test_an_argument_that_there_is_none_of_is_refused(bert):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(LanguageDataModule, "data")
+    for name, module in data_modules().items():
+        with pytest.raises(TypeError, match="langauge"):
+            module(langauge="fr", tokenizer=bert)
+        with pytest.raises(ArgumentError, match="langauge"):
+            parser.parse_args([f"--data=lnsub.{name}", "--data.langauge=fr", "--data.tokenizer=x"])
+
+
+@pytest.mark.parametrize("task", data_modules().values())
 def test_a_config_can_build_every_data_module_and_its_help_says_what_each_argument_is(task, capsys):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LanguageDataModule, "data")
@@ -37,7 +83,7 @@ def test_a_config_can_build_every_data_module_and_its_help_says_what_each_argume
         assert len(words) > 3, option
 
 
-@pytest.mark.parametrize("task", [XNLI, WikiANN, WikipediaMLM])
+@pytest.mark.parametrize("task", data_modules().values())
 def test_a_model_is_built_quietly_in_float32_with_a_new_head(task, bert, tmp_path, capfd):
     half = tmp_path / "half"
     AutoModel.from_pretrained(bert).half().save_pretrained(half)

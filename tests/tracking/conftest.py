@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lnsub.runs.folder import RunFolder
-from lnsub.tracking.logger import RunWandbLogger, wandb_logger
-from lnsub.tracking.settings import RunCard, WandbSettings
+from lnsub.tracking.logger import RunCard, RunWandbLogger, wandb_logger
+from lnsub.training.config import WandbSettings
 
 CARD = RunCard("xnli/fr/seed57", "imp", "xnli", ("xnli", "fr"), {"task": "xnli", "language": "fr"})
 

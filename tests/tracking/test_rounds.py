@@ -1,7 +1,9 @@
 """Whole runs on W&B: an interrupted one is resumed under one id, its tickets are artifacts, its ending is told."""
 
+import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,12 +22,16 @@ STEPS = 3 * 6
 """Of a run: rounds times steps."""
 
 
-def fit(base: str, data: Path, output: Path, disturbance: str, **settings: object) -> list[str]:
-    """Three rounds of six steps, disturbed in the second by a callback of :mod:`tests.support.interrupting`."""
-    imp = {"class_path": "lnsub.training.imp.IMPCallback", "init_args": {"sparsities": [0.3, 0.6]}}
-    disturbing = {"class_path": f"tests.support.interrupting.{disturbance}", "init_args": {"step": 10, **settings}}
+def disturbed(callback: str, /, **settings: object) -> dict[str, object]:
+    """A callback of :mod:`tests.support.interrupting` that does something in the second round."""
+    return {"class_path": f"tests.support.interrupting.{callback}", "init_args": {"step": 10, **settings}}
+
+
+def fit(base: str, data: Path, output: Path, *callbacks: dict[str, object], **settings: object) -> list[str]:
+    """`lnsub fit` with three rounds of six steps."""
+    imp = {"class_path": "lnsub.IMPCallback", "init_args": {"sparsities": [0.3, 0.6]}}
     values: dict[str, object] = {
-        "data": "lnsub.tasks.WikiANN",
+        "data": "lnsub.WikiANN",
         "data.init_args.language": "en",
         "data.init_args.dataset": data,
         "data.init_args.batch_size": 4,
@@ -36,10 +42,11 @@ def fit(base: str, data: Path, output: Path, disturbance: str, **settings: objec
         "trainer.accelerator": "cpu",
         "trainer.max_epochs": 1,
         "trainer.log_every_n_steps": 1,
-        "trainer.callbacks": json.dumps([imp, disturbing]),
+        "trainer.callbacks": json.dumps([imp, *callbacks]),
         "checkpoint_every_n_steps": 4,
         "wandb.project": "study",
         "output": output,
+        **{name.replace("__", "."): value for name, value in settings.items()},
     }
     return ["fit", *(f"--{key}={value}" for key, value in values.items())]
 
@@ -51,19 +58,16 @@ def starts(folder: RunFolder) -> list[Path]:
 
 def losses(run: Inspected) -> dict[int, tuple[float, float]]:
     """By the trainer's step: the training loss, and the same as a curve of its round."""
-    curves = [
-        {k: v for k, v in row.items() if k.startswith("curves/") and k.endswith("train_loss")} for row in run.rows
-    ]
-    return {
-        row[GLOBAL_STEP]: (row["train_loss"], *curve.values())
-        for row, curve in zip(run.rows, curves, strict=True)
-        if "train_loss" in row
-    }
+    found = {}
+    for row in run.rows:
+        if "train_loss" in row:
+            (curve,) = (row[key] for key in row if key.startswith("curves/s") and key.endswith("_train_loss"))
+            found[row[GLOBAL_STEP]] = (row["train_loss"], curve)
+    return found
 
 
-@pytest.mark.slow
 def test_a_run_that_failed_is_resumed_with_equal_values_at_equal_steps(wandb_client, bert, data, tmp_path):
-    arguments = fit(bert, data, tmp_path / "runs", "FailAt", mark=str(tmp_path / "failed"))
+    arguments = fit(bert, data, tmp_path / "runs", disturbed("FailAt", mark=str(tmp_path / "failed")))
     folder = RunFolder(tmp_path / "runs" / "wikiann" / "en" / "seed57")
     with pytest.raises(RuntimeError, match="failed on purpose"):
         main(arguments)
@@ -106,9 +110,8 @@ def test_a_run_that_failed_is_resumed_with_equal_values_at_equal_steps(wandb_cli
         assert not server.unknown
 
 
-@pytest.mark.slow
 def test_a_run_that_a_signal_stopped_is_preempted_and_then_whole(wandb_client, bert, data, tmp_path):
-    arguments = fit(bert, data, tmp_path / "runs", "SignalAt", name="SIGUSR1")
+    arguments = fit(bert, data, tmp_path / "runs", disturbed("SignalAt", name="SIGUSR1"))
     folder = RunFolder(tmp_path / "runs" / "wikiann" / "en" / "seed57")
     assert main(arguments) == EXIT_STATUS
     assert main(arguments) == 0
@@ -120,3 +123,36 @@ def test_a_run_that_a_signal_stopped_is_preempted_and_then_whole(wandb_client, b
 
     assert main(arguments) == 0  # all is done, so there is nothing to log
     assert len(starts(folder)) == 2
+
+
+@pytest.mark.slow
+def test_of_two_nodes_the_first_process_alone_logs(wandb_client, bert, data, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    two = {"trainer__devices": 1, "trainer__num_nodes": 2, "trainer__strategy": "ddp"}
+    arguments = fit(bert, data, tmp_path / "runs", **two)
+    folder = RunFolder(tmp_path / "runs" / "wikiann" / "en" / "seed57")
+    # As a person starts Lightning by hand: nothing tells a process its global rank before the trainer knows it.
+    env = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    env["HF_DATASETS_CACHE"] = str(tmp_path / "cache")
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "lnsub", *arguments],
+            env={**env, "NODE_RANK": str(rank)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [node.communicate(timeout=300)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], "\n".join(said)
+    (path,) = starts(folder)
+    run = inspect(path)
+    assert run.id == (folder.path / "wandb" / "run-id").read_text()
+    assert list(losses(run)) == list(range(STEPS // 2))  # each process takes half of the batches
+    with (folder.path / "metrics.csv").open(newline="") as file:
+        rounds = [row["imp/sparsity"] for row in csv.DictReader(file) if row["imp/sparsity"]]
+    assert rounds == ["0.0", "0.3", "0.6"]

@@ -19,9 +19,10 @@ from lnsub.pruning.selection import SCOPES, select
 from lnsub.runs.folder import RunFolder
 from lnsub.tasks.xnli import XNLI
 from lnsub.tickets.ticket import Ticket
+from lnsub.training.budget import linear_schedule
 from lnsub.training.fit import fit
 from lnsub.training.imp import IMPCallback
-from lnsub.training.module import SubnetModule, linear_schedule
+from lnsub.training.module import SubnetModule
 from tests.support.data_makers import WORDS
 
 LEVELS = [0.2, 0.5, 0.7]

@@ -142,8 +142,9 @@ def test_no_step_waits_for_the_device_or_prints(precision, fine_tuning, tmp_path
 
     watch = Watch(enter, leave)
     display = RoundProgress(Console(file=io.StringIO(), force_terminal=True))
-    trainer_of(tmp_path, display, watch, precision=precision).fit(*fine_tuning[:1], datamodule=fine_tuning[1])
-    display.close()
+    trainer = trainer_of(tmp_path, display, watch, precision=precision)
+    trainer.fit(fine_tuning[0], datamodule=fine_tuning[1])
+    display.on_run_end(trainer, failed=False)
     assert watch.steps == LAST - FIRST
     assert waits.operations > 100 * watch.steps  # forward, backward and the optimizer were seen
     assert not waits.seen
