@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 
-from lnsub.cli.training import quiet
 from lnsub.common.launcher import is_first_process
+from lnsub.training.remarks import show_remarks
 
 PLACES = [(node, local) for node in range(2) for local in range(2)]
 
@@ -65,7 +65,7 @@ def test_of_two_nodes_one_process_logs_and_it_is_the_one_that_lightning_ranks_fi
             with pytest.MonkeyPatch.context() as patch:
                 for name, value in launcher(*place).items():
                     patch.setenv(name, value)
-                quiet()
+                show_remarks()
                 assert is_first_process() == own.isEnabledFor(logging.INFO)
                 logged[place], first[place] = own.isEnabledFor(logging.INFO), global_rank() == 0
                 assert own.isEnabledFor(logging.WARNING)
