@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lnsub.models.pretrained import looks_local
 from lnsub.runs.records import Record
-from lnsub.tickets.parameters import group_columns
+from lnsub.tickets.density import density_by
 from lnsub.tickets.provenance import INHERITED
 from lnsub.tickets.ticket import Ticket
 
@@ -141,15 +141,11 @@ def _provenance(ticket: Ticket, base: str) -> str:
 
 
 def _sparsities(card: Card) -> str:
-    names = list(card.weights)
     cells: dict[str, dict[str, str]] = {}
     for by in (("layer", "kind"), ("layer",), ("kind",), ()):
-        for group, columns in group_columns(names, by).items():
-            told = dict(zip(by, group, strict=True))
-            weights, kept = (sum(n[names[m]] for m in columns) for n in (card.weights, card.kept))
-            row = cells.setdefault(told.get("layer", "all"), {})
-            row[told.get("kind", "all")] = f"{1 - kept / weights:.4f}"
-    kinds = [*(kind for (kind,) in group_columns(names, ("kind",))), "all"]
+        for row in density_by(card.kept, card.weights, by):
+            cells.setdefault(row.get("layer", "all"), {})[row.get("kind", "all")] = f"{1 - row['density']:.4f}"
+    kinds = list(cells["all"])
     rows = [[layer, *(row.get(kind, "") for kind in kinds)] for layer, row in cells.items()]
     return _table(["layer", *kinds], rows)
 

@@ -148,7 +148,7 @@ def compare_set(
     tables["densities"] = [
         {"language": ticket.provenance.language, "seed": ticket.provenance.seed} | row
         for ticket in tickets
-        for row in density_by(ticket)
+        for row in density_by(ticket.kept_by_name, ticket.weights_by_name)
     ]
     if len(tickets) > 1 or inherited:
         found = compare(tickets, [("layer",)], inherited=inherited, theta_0=theta_0)

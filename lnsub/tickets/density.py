@@ -1,18 +1,19 @@
-"""What a ticket keeps of each part of the model."""
+"""What a mask keeps of each part of the model."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lnsub.tickets.parameters import group_columns
-from lnsub.tickets.ticket import Ticket
 
 
-def density_by(ticket: Ticket, by: Iterable[str] = ("layer", "kind")) -> list[dict[str, Any]]:
-    """The density of each group of a ticket's parameters.
+def density_by(
+    kept: Mapping[str, int], weights: Mapping[str, int], by: Iterable[str] = ("layer", "kind")
+) -> list[dict[str, Any]]:
+    """The density of each group of parameters.
 
     Args:
-        ticket: the ticket.
+        kept: how many weights of each parameter are kept.
+        weights: how many weights each of the same parameters has.
         by: some of :data:`lnsub.tickets.parameters.GROUPS`; none makes one group of all parameters.
 
     Returns:
@@ -21,10 +22,9 @@ def density_by(ticket: Ticket, by: Iterable[str] = ("layer", "kind")) -> list[di
     Raises:
         UserError: ``by`` holds something else.
     """
-    by, names = tuple(by), list(ticket.masks)
+    by, names = tuple(by), list(weights)
     rows = []
     for group, columns in group_columns(names, by).items():
-        kept = sum(ticket.kept_by_name[names[m]] for m in columns)
-        weights = sum(math.prod(ticket.shapes[names[m]]) for m in columns)
-        rows.append(dict(zip(by, group, strict=True)) | {"density": kept / weights, "kept": kept, "weights": weights})
+        some, all_ = (sum(counts[names[column]] for column in columns) for counts in (kept, weights))
+        rows.append(dict(zip(by, group, strict=True)) | {"density": some / all_, "kept": some, "weights": all_})
     return rows

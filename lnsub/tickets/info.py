@@ -39,7 +39,7 @@ def _info(ticket: Ticket) -> dict[str, Any]:
         "total": ticket.total,
         "matrices": len(ticket.masks),
         "checksum": ticket.checksum,
-        "densities": density_by(ticket),
+        "densities": density_by(ticket.kept_by_name, ticket.weights_by_name),
     }
 
 

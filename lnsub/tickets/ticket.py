@@ -66,10 +66,15 @@ class Ticket:
         """How many weights the mask keeps, by parameter name."""
         return {name: count_bits(mask) for name, mask in self.masks.items()}
 
+    @cached_property
+    def weights_by_name(self) -> dict[str, int]:
+        """How many prunable weights there are, by parameter name."""
+        return {name: math.prod(shape) for name, shape in self.shapes.items()}
+
     @property
     def total(self) -> int:
         """How many prunable weights there are."""
-        return sum(math.prod(shape) for shape in self.shapes.values())
+        return sum(self.weights_by_name.values())
 
     @property
     def kept(self) -> int:
