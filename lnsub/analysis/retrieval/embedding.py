@@ -99,7 +99,7 @@ class SentenceEncoder:
         ticket.check_base(self.fingerprint, self.base_model)
         return check_fit(ticket, self._subnet, self.base_model)
 
-    def put_on(self, ticket: Ticket | None) -> None:
+    def apply_ticket(self, ticket: Ticket | None) -> None:
         """Makes the model theta_0 under a ticket's mask; None makes it dense again.
 
         Raises:

@@ -242,7 +242,7 @@ class Retrieval:
         """
         start = time.perf_counter()
         if cell.ticket is not self._ticket:
-            self.encoder.put_on(cell.ticket)
+            self.encoder.apply_ticket(cell.ticket)
             self._ticket = cell.ticket
         together = max(1, MEMORY // (2 * len(cell.pairs) * self.encoder.hidden * 4))
         layers = tuple(

@@ -53,9 +53,9 @@ def test_embeddings_are_the_means_and_the_first_of_the_models_own_hidden_states(
 def test_a_ticket_that_keeps_everything_is_the_dense_model_and_another_is_not(base, encoder):
     tokens = encoder.tokenise(SENTENCES)
     dense = encoder.embed(tokens, LAYERS)
-    encoder.put_on(ticket_of(base, lambda w: torch.ones_like(w, dtype=torch.bool)))
+    encoder.apply_ticket(ticket_of(base, lambda w: torch.ones_like(w, dtype=torch.bool)))
     assert torch.equal(encoder.embed(tokens, LAYERS), dense)
-    encoder.put_on(ticket_of(base, lambda w: w > 0))
+    encoder.apply_ticket(ticket_of(base, lambda w: w > 0))
     pruned = encoder.embed(tokens, LAYERS)
     assert torch.equal(pruned[0], dense[0])  # the embeddings are never pruned
     assert not torch.allclose(pruned[1], dense[1], atol=1e-3)
@@ -65,8 +65,8 @@ def test_a_mask_is_the_same_as_zeros_in_the_checkpoint_and_tickets_do_not_add_up
     """Each ticket is applied to theta_0, also after another one that pruned what it keeps."""
     tokens = encoder.tokenise(SENTENCES)
     dense = encoder.embed(tokens, LAYERS)
-    encoder.put_on(ticket_of(base, lambda w: w <= 0))
-    encoder.put_on(ticket_of(base, lambda w: w > 0))
+    encoder.apply_ticket(ticket_of(base, lambda w: w <= 0))
+    encoder.apply_ticket(ticket_of(base, lambda w: w > 0))
     model = BertForMaskedLM.from_pretrained(base)
     with torch.no_grad():
         for linear in prunable(model).values():
@@ -74,14 +74,14 @@ def test_a_mask_is_the_same_as_zeros_in_the_checkpoint_and_tickets_do_not_add_up
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path)
     assert torch.equal(encoder.embed(tokens, LAYERS), SentenceEncoder(str(tmp_path), "cpu").embed(tokens, LAYERS))
-    encoder.put_on(None)
+    encoder.apply_ticket(None)
     assert torch.equal(encoder.embed(tokens, LAYERS), dense)
 
 
 def test_a_ticket_of_another_base_model_is_refused(base, encoder, tmp_path):
     other = make_base(tmp_path, seed=1)
     with pytest.raises(UserError, match=r"was found in tiny-bert .* but the base model here is"):
-        encoder.put_on(ticket_of(other, lambda w: w > 0))
+        encoder.apply_ticket(ticket_of(other, lambda w: w > 0))
 
 
 def test_of_an_encoder_decoder_the_encoder_embeds(mt5):

@@ -78,7 +78,7 @@ def test_a_ticket_that_keeps_everything_gives_the_dense_rows_and_another_gives_i
     assert pruned.layers[0] == dense.layers[0]  # the embeddings
     assert pruned.layers != dense.layers
     encoder = SentenceEncoder(base, "cpu")
-    encoder.put_on(found[1])
+    encoder.apply_ticket(found[1])
     x, y = (encoder.embed(encoder.tokenise(text), (2,))[0] for text in (close.english, close.other))
     matches = best_matches(x, y, margin="distance", k=3)
     assert pruned.layers[2].en_to_other == accuracy(matches.forward)
