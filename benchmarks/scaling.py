@@ -1,4 +1,4 @@
-"""What the XLM-R models need when they are shared out among ranks: ``python -m benchmarks.scaling``.
+"""What the XLM-R models need when they are sharded over ranks: ``python -m benchmarks.scaling``.
 
 Sizes are counted on the models themselves, made without memory. Memory is arithmetic on the sizes. The time of a prune
 is that, too, on rates which real processes measure here on a model of mBERT's size.

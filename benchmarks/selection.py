@@ -246,7 +246,7 @@ def _linear(weight: Tensor) -> nn.Linear:
 
 
 def _assert_same(ours: Mask, theirs: Mapping[str, Tensor], weights: Mapping[str, Tensor], threshold: float) -> None:
-    """The same number pruned, and the same ones but for ties: torch's top-k leaves open which of equals it takes."""
+    """The same number pruned, and the same ones except for ties: torch's top-k leaves open which of equals it takes."""
     pruned = 0
     for name, bits in ours.items():
         kept = theirs[name].bool()
