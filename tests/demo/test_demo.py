@@ -7,7 +7,7 @@ from matplotlib import image
 
 from lnsub.demo.figure import draw
 from lnsub.demo.run import findings
-from tests.runs.test_records import RECORD
+from tests.support.records import RECORD
 
 
 def rounds_of(*values: float) -> list:

@@ -16,7 +16,7 @@ from lnsub.pruning import selection as prune
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.scopes import SCOPES
 from lnsub.pruning.selection import select
-from lnsub.tickets.parameters import layer_of, stack_of
+from tests.support.sorting import GROUP_OF, by_sorting, by_stable_argsort
 
 LEVELS = [round(0.1 * i, 1) for i in range(1, 10)]
 # Deliberately out of name order.
@@ -28,42 +28,11 @@ SHAPES = {
     "decoder.block.0.wi.weight": (4, 4),
     "decoder.block.2.wi.weight": (9,),
 }
-GROUP_OF = {"global": lambda name: 0, "layer": layer_of, "matrix": lambda name: name, "stack": stack_of}
 
 
 def drawn(shapes, seed, dtype=torch.float32):
     generator = torch.Generator().manual_seed(seed)
     return {name: torch.randn(shape, generator=generator).to(dtype) for name, shape in shapes.items()}
-
-
-def by_sorting(scores, mask, sparsity, scope="global") -> Mask:
-    """The definition: Python sorts (|score|, name, position) of the kept weights of each group."""
-    result = {name: bits.clone() for name, bits in mask.items()}
-    for group in {GROUP_OF[scope](name) for name in mask}:
-        names = [name for name in mask if GROUP_OF[scope](name) == group]
-        pruned = sum(int((~mask[name]).sum()) for name in names)
-        more = round(sparsity * sum(mask[name].numel() for name in names)) - pruned
-        ranked = sorted(
-            (abs(value), name, position)
-            for name in names
-            for position, (value, kept) in enumerate(
-                zip(scores[name].double().flatten().tolist(), mask[name].flatten().tolist(), strict=True)
-            )
-            if kept
-        )
-        for _, name, position in ranked[:more]:
-            result[name].view(-1)[position] = False
-    return Mask(result)
-
-
-def by_stable_argsort(scores, mask, sparsity) -> Mask:
-    """The same for scope ``global``, fast enough for large cases."""
-    flat = np.concatenate([scores[name].detach().abs().double().flatten().numpy() for name in mask])
-    kept = np.concatenate([bits.flatten().numpy() for bits in mask.values()])
-    order = np.argsort(np.where(kept, flat, -1.0), kind="stable")
-    kept[order[: round(sparsity * len(flat))]] = False
-    parts = torch.from_numpy(kept).split([bits.numel() for bits in mask.values()])
-    return Mask({name: part.view(bits.shape) for (name, bits), part in zip(mask.items(), parts, strict=True)})
 
 
 # Against torch.nn.utils.prune ---------------------------------------------------------------------------------------

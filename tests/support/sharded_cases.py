@@ -26,8 +26,8 @@ from lnsub.tasks.xnli import XNLI
 from lnsub.training.fit import fit
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
-from tests.pruning.test_selection import by_sorting, by_stable_argsort
 from tests.support.models import bert_classifier
+from tests.support.sorting import by_sorting, by_stable_argsort
 
 # Rows that no number of ranks divides, fewer rows than ranks, and a width that fills no byte.
 SHAPES = {
