@@ -209,7 +209,7 @@ def file_in_the_way(path: str, *args: str) -> Break:
 
 
 def base_of_other_weights(world: Path) -> list[str]:
-    """The base model's file is another one now than the run was begun with."""
+    """The base model's weights are not those that the ticket was found in."""
     from safetensors.numpy import load_file
 
     config = yaml.safe_load((world / "config.yaml").read_text())
