@@ -78,4 +78,4 @@ def _settings() -> list[str]:
 
     owners = [Trainer, SubnetModule, IMPCallback, RunConfig, *data_modules().values()]
     names = {name for owner in owners for name in signature(owner).parameters}
-    return sorted(names | {"config", "class_path", "init_args"})
+    return sorted((names | {"config", "class_path", "init_args"}) - {"args", "kwargs"})

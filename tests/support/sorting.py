@@ -3,10 +3,8 @@
 import numpy as np
 import torch
 
-from lnsub.pruning import chunks as chunks
 from lnsub.pruning.masks import Mask
 from lnsub.tickets.parameters import layer_of, stack_of
-from tests.support.sorting import by_sorting, by_stable_argsort
 
 
 def by_sorting(scores, mask, sparsity, scope="global") -> Mask:
