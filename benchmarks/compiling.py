@@ -70,7 +70,7 @@ def _pass(module: SubnetModule, batches: Sequence[dict[str, Tensor]]) -> None:
     """Forward and backward over all batches."""
     for batch in batches:
         module.zero_grad()
-        module.loss(module(batch), batch["labels"]).backward()
+        module.task.loss(module(batch), batch["labels"]).backward()
 
 
 class _Counts(Callback):

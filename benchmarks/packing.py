@@ -117,11 +117,11 @@ def _passes(module: SubnetModule, batches: Iterable[dict[str, Tensor]]) -> None:
     module.train()
     for batch in batches:
         module.zero_grad()
-        module.loss(module(batch), batch["labels"]).backward()
+        module.task.loss(module(batch), batch["labels"]).backward()
 
 
 @torch.inference_mode()
 def _loss_difference(padded: SubnetModule, packed: SubnetModule, batch: dict[str, Tensor]) -> float:
     """How far apart the two models' losses of a batch are, without dropout, in nats."""
-    losses = [module.eval().loss(module(batch), batch["labels"]) for module in (padded, packed)]
+    losses = [module.eval().task.loss(module(batch), batch["labels"]) for module in (padded, packed)]
     return abs(float(losses[0] - losses[1]))

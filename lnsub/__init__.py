@@ -23,7 +23,7 @@ _PLACES = {
     "fit": "training.fit",
     "overlap": "analysis.overlap.jaccard",
     "read_runs": "runs.tree",
-    "set_up": "training.setup",
+    "set_up": "tracking.run",
 }
 """Where each public name is defined."""
 

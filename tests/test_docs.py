@@ -1,5 +1,6 @@
 """The README and the docs are true: lnsub takes each of their commands, and their Python runs."""
 
+import pkgutil
 import re
 import shlex
 import shutil
@@ -89,3 +90,30 @@ def test_links_in_the_docs_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def references() -> list[str]:
+    """What docstrings of the package refer to by its full name."""
+    found: set[str] = set()
+    for path in sorted((ROOT / "lnsub").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        found |= set(re.findall(r":(?:mod|class|func|meth|data|attr):`~?(lnsub(?:\.\w+)+)`", text))
+    return sorted(found)
+
+
+def test_what_docstrings_refer_to_is_there():
+    assert len(references()) > 50
+    missing = []
+    for name in references():
+        try:
+            pkgutil.resolve_name(name)
+        except (ImportError, AttributeError):
+            missing.append(name)
+    # Fields of dataclasses without a default are no attributes of their class.
+    fields = {name for name in missing if name.rpartition(".")[2] in vars_of(name.rpartition(".")[0])}
+    assert set(missing) == fields
+
+
+def vars_of(name: str) -> dict[str, object]:
+    """The annotated fields of a class."""
+    return getattr(pkgutil.resolve_name(name), "__annotations__", {})

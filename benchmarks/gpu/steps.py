@@ -128,7 +128,7 @@ class Step:
     def forward(self, batch: Batch) -> Tensor:
         """The loss of a batch."""
         with self._autocast():
-            return self.module.loss(self.module(batch), batch["labels"])
+            return self.module.task.loss(self.module(batch), batch["labels"])
 
     def clip(self) -> None:
         """Clips the gradients, as :meth:`SubnetModule.configure_gradient_clipping` does."""

@@ -41,15 +41,16 @@ def main_metrics(frame: pd.DataFrame) -> dict[str, MainMetric]:
         frame: records, see :func:`lnsub.runs.tree.read_runs`.
 
     Returns:
-        By task: the main metric that the task names; for a task that lnsub does not know, the metric recorded first,
-        and higher is better.
+        By task: the main metric that the task names; for a task that lnsub does not know, accuracy, F1 or the metric
+        recorded first, and higher is better.
     """
     found = {}
     for task, rows in frame.groupby("task", sort=False):
         if known := tasks().get(str(task)):
             name, title, higher = known.metric, known.metric_title, known.higher_is_better
         else:
-            name = title = str(rows["metric"].iloc[0])
+            recorded = list(rows["metric"])
+            name = title = next((usual for usual in ("accuracy", "f1") if usual in recorded), str(recorded[0]))
             higher = True
         values = rows.loc[rows["metric"] == name, "value"]
         found[str(task)] = MainMetric(name, title, higher, higher and bool(values.between(0, 1).all()))

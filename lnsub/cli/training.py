@@ -8,12 +8,11 @@ from typing import Any
 from jsonargparse import Namespace
 
 from lnsub.common.files import replacing
-from lnsub.tracking.run import track
+from lnsub.tracking.run import set_up
 from lnsub.training.config import RunConfig, run_parser
 from lnsub.training.parse_errors import explained
 from lnsub.training.ranks import gathered
 from lnsub.training.remarks import show_remarks
-from lnsub.training.setup import set_up
 from lnsub.training.summary import print_rounds
 
 log = logging.getLogger(__name__)
@@ -48,7 +47,6 @@ def run(command: str, args: Sequence[str]) -> int:
 
 def _fit(config: RunConfig) -> None:
     run = set_up(config)
-    track(run)
     run.fit()
     if run.trainer.is_global_zero:
         print_rounds(run.folder, run.module.task.metric)

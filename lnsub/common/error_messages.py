@@ -15,9 +15,8 @@ def one_line(error: Exception, args: Sequence[str] = ()) -> str | None:
     Returns:
         The line, or None where the error is not the user's: a bug, whose traceback is needed.
     """
-    for cause in _chain(error):  # a library may wrap what a class's __init__ refuses
-        if isinstance(cause, UserError | RunError):
-            return " ".join(str(cause).split())
+    if told := told_in(error):
+        return " ".join(str(told).split())
     if "MisconfigurationException" in {cls.__name__ for cls in type(error).__mro__}:
         text = str(error)
     elif isinstance(error, UnicodeDecodeError):
@@ -37,7 +36,8 @@ def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield name, value if equals else following
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
+def told_in(error: BaseException | None) -> UserError | RunError | None:
+    """The error for people that an error is, or that it comes from: a library may wrap what a class refuses."""
+    while error is not None and not isinstance(error, UserError | RunError):
         error = error.__cause__ or error.__context__
+    return error

@@ -3,7 +3,7 @@
 A batch system warns a job before it takes the machine away: SLURM with the signal of ``sbatch --signal``, others with
 SIGTERM. Saving inside a signal handler would not work, as the signal reaches each process of a run at a different
 place, one of them in a collective operation that the others never enter. So the handler only notes the signal;
-:class:`lnsub.training.preemption.Preemption` lets all processes agree on it between two steps.
+:class:`lnsub.training.checkpoints.Checkpoints` lets all processes agree on it between two steps.
 
 Nothing here needs torch: a signal that comes while torch is imported, which takes seconds, is noted as well.
 """
@@ -59,10 +59,10 @@ def pending() -> signal.Signals | None:
 def deferred_signals() -> Iterator[None]:
     """Notes the signals of :data:`SIGNALS` instead of ending at once; at the end, restores the handlers.
 
-    Outside the main thread, where Python allows no handlers, it does nothing.
+    Inside another such block it does nothing, nor outside the main thread, where Python allows no handlers.
     """
     global _pending
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is _note:
         yield
         return
     _pending = None

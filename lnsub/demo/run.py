@@ -17,9 +17,9 @@ from lnsub.runs.folder import RunFolder
 from lnsub.runs.records import Record
 from lnsub.tickets.finding import find_tickets
 from lnsub.tickets.ticket import Ticket
+from lnsub.tracking.run import set_up
 from lnsub.training.config import RunConfig
 from lnsub.training.remarks import show_remarks
-from lnsub.training.setup import set_up
 from lnsub.training.summary import print_rounds
 from lnsub.transfer.runner import Transfer
 

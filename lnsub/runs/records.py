@@ -1,6 +1,6 @@
 """Measurements: one record each, one JSON line each, appended so that a crash loses nothing.
 
-A run's folder (see :mod:`folder`) holds them in ``results.jsonl``; :func:`read_tree` reads a whole tree of runs.
+A run's folder (see :mod:`lnsub.runs.folder`) holds them in ``results.jsonl``; :func:`read_tree` reads a tree of runs.
 """
 
 import json

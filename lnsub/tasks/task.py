@@ -10,9 +10,11 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 from torchmetrics import MetricCollection
 from transformers import PreTrainedModel
 
+from lnsub.data.batching import IGNORED
 from lnsub.data.module import LanguageRows
 from lnsub.models.packing import SLOTS, is_packed
 from lnsub.models.pretrained import Init
@@ -80,6 +82,11 @@ class Task(ABC):
         Returns:
             Logits [..., classes], aligned with ``batch["labels"]`` [...].
         """
+
+    @staticmethod
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy in nats over the labels that count: those other than :data:`IGNORED`."""
+        return F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten(), ignore_index=IGNORED)
 
     @abstractmethod
     def metrics(self) -> MetricCollection:

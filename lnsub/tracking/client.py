@@ -12,11 +12,11 @@ from lnsub.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
-Mode = Literal["online", "offline", "disabled"]
+Mode = Literal["online", "offline", "disabled", "shared"]
 _MODES: dict[str, Mode] = {
     "online": "online",
     "run": "online",
-    "shared": "online",
+    "shared": "shared",
     "offline": "offline",
     "dryrun": "offline",
     "disabled": "disabled",
@@ -79,12 +79,13 @@ def start(options: Mapping[str, Any]) -> Any:
     """
     import wandb
 
-    instead = {"online": "it is logged offline", "offline": "it is not logged there"}
-    for mode in dict.fromkeys((possible_mode(), "offline")):
+    mode = possible_mode()
+    for attempt in dict.fromkeys((mode, "offline")) if mode != "disabled" else ():
         try:
-            return wandb.init(**options, mode=mode, resume="allow", reinit="finish_previous")
+            return wandb.init(**options, mode=attempt, resume="allow", reinit="finish_previous")
         except Exception as error:  # a server that is down, a full disk, ...
-            log.warning(f"W&B cannot log this run {mode}, so {instead[mode]} ({one_line(error)}).")
+            instead = "it is not logged there" if attempt == "offline" else "it is logged offline"
+            log.warning(f"W&B cannot log this run {attempt}, so {instead} ({one_line(error)}).")
             wandb.teardown()  # its service still holds the run's id
     return wandb.init(mode="disabled")
 

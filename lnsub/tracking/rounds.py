@@ -34,7 +34,7 @@ class WandbRounds(RunCallback):
             logger.log_input(lambda: base_artifact(pl_module.base_model, pl_module.fingerprint, logger.folder))
             if (ticket := pl_module.ticket) is not None and ticket.path is not None:
                 logger.log_input(lambda: ticket_artifact(ticket))
-        imp = next((c for c in trainer.callbacks if isinstance(c, IMPCallback)), None)
+        imp = IMPCallback.of(trainer)
         if imp is None:
             return
         logger.begin_round(imp.sparsity, imp.first_step)

@@ -1,9 +1,22 @@
-"""Callbacks of a whole run, which may have many fits."""
+"""A whole run, which may have many fits: callbacks that hear of its end, and rows for its loggers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from lightning.pytorch import Callback, Trainer
+
+
+def log_row(trainer: Trainer, row: Mapping[str, float], step: int | None = None) -> None:
+    """Sends a row to all of a trainer's loggers, and has them keep it.
+
+    Args:
+        trainer: the run's.
+        row: values by name.
+        step: the optimizer step; None: the trainer's.
+    """
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(row), step=trainer.global_step if step is None else step)
+        logger.save()
 
 
 class RunCallback(Callback):

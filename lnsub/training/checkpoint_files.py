@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from lnsub.common.files import writing
+from lnsub.training.lightning_internals import is_launched_rank
 
 
 class DurableIO(TorchCheckpointIO):
@@ -27,7 +27,7 @@ class DamagedError(Exception):
 def is_resumable(path: Path) -> bool:
     """Whether a run can be resumed from a checkpoint; False for one of weights alone. Raises DamagedError."""
     try:
-        if rank_zero_only.rank == 0:
+        if not is_launched_rank():
             with zipfile.ZipFile(path) as file:
                 part = file.testzip()
             if part is not None:

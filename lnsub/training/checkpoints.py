@@ -21,10 +21,11 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lnsub.common.errors import RunError, UserError
+from lnsub.common.errors import UserError
 from lnsub.common.files import sync_folder
 from lnsub.common.signals import Preempted
 from lnsub.runs.folder import RunFolder
+from lnsub.training.callbacks import log_row
 from lnsub.training.checkpoint_files import DamagedError, DurableIO, is_resumable
 from lnsub.training.csv_logger import RunCSVLogger
 from lnsub.training.fit_state import random_states, set_random_states, settle_buckets, started_from, train_loader
@@ -139,8 +140,8 @@ class Checkpoints(Callback):
     def newest(self) -> Path | None:
         """The newest whole checkpoint to resume from; None where there is none.
 
-        Damaged ones are passed over with a warning, and kept under another name. The first rank alone reads all of a
-        file; that the others take the same one shows when it is loaded.
+        Damaged ones are passed over with a warning, and kept under another name. All ranks find the same: each reads
+        all of a file, except for those that the first rank starts after it has done so.
 
         Raises:
             UserError: there are checkpoints, and all are damaged.
@@ -205,9 +206,7 @@ class Checkpoints(Callback):
             train_loader(trainer).load_state_dict(state["position"])
         set_random_states(trainer, state["random"][trainer.global_rank % len(state["random"])])
         if state["row"] is not None:
-            for logger in trainer.loggers:
-                logger.log_metrics(*state["row"])
-                logger.save()
+            log_row(trainer, *state["row"])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """After an optimizer step: saves every so many steps, and stops once all ranks have voted to."""
@@ -254,13 +253,7 @@ class Checkpoints(Callback):
         Raises:
             UserError: the run was started from another base model or ticket, or another number of processes would
                 resume it in the middle of an epoch.
-            RunError: the ranks have read different files, as one is damaged.
         """
-        if len(set(gathered(trainer, checkpoint["global_step"]))) > 1:
-            raise RunError(
-                f"The newest checkpoint in {self.folder.checkpoint.parent} is damaged, and not all ranks passed it "
-                "over. It is out of the way now: start the same command again."
-            )
         state = checkpoint.get("lnsub")
         if state is None:  # of a version that saved between rounds only
             self._rows = None

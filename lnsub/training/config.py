@@ -110,6 +110,17 @@ class RunConfig:
         plain = {setting.name: copy.deepcopy(getattr(self, setting.name)) for setting in fields(self)}
         return {**plain, "wandb": vars(plain["wandb"]) if plain["wandb"] else None}
 
+    def changed(self, changes: Mapping[str, Any]) -> "RunConfig":
+        """The same settings except for some, by dotted key such as ``data.init_args.language``; see :meth:`parse`."""
+        settings = self.settings()
+        for key, value in changes.items():
+            *parents, last = key.split(".")
+            place = settings
+            for parent in parents:
+                place = place[parent]
+            place[last] = value
+        return self.of(settings)
+
     def to_yaml(self) -> str:
         """The settings as the text of a file that ``--config`` takes."""
         return yaml.safe_dump(self.settings(), sort_keys=False, allow_unicode=True)

@@ -12,8 +12,6 @@ from torch import Tensor
 from lnsub.common.files import append_lines, replacing
 from lnsub.runs.folder import RunFolder
 
-_FLUSH_EVERY = 100  # steps
-
 Row = dict[str, Any]
 
 
@@ -26,9 +24,9 @@ class RunCSVLogger(Logger):
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__()
-        self.path = folder.path / "metrics.csv"
-        self._columns, there = self._read()
-        self._rows = len(there)
+        self._folder = folder.path
+        self.path = self._folder / "metrics.csv"
+        self._there: tuple[list[str], int] | None = None  # columns and rows of the file, once it was read
         self._new: list[Row] = []
 
     @property
@@ -42,9 +40,22 @@ class RunCSVLogger(Logger):
         return ""
 
     @property
+    def save_dir(self) -> str:
+        """The run's folder, where profilers write too."""
+        return str(self._folder)
+
+    @property
     def rows(self) -> int:
         """Rows that are in the file."""
-        return self._rows
+        return self._known[1]
+
+    @property
+    def _known(self) -> tuple[list[str], int]:
+        """Columns and rows of the file: read on first use, when no other process uses the folder any more."""
+        if self._there is None:
+            columns, rows = self._read()
+            self._there = columns, len(rows)
+        return self._there
 
     @rank_zero_only
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
@@ -52,24 +63,22 @@ class RunCSVLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Adds a row; it is in the file after :meth:`save`, or a hundred steps later."""
-        at = self._rows + len(self._new) if step is None else step
+        """Adds a row; it is in the file after :meth:`save`."""
+        at = self.rows + len(self._new) if step is None else step
         plain = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
         self._new.append({**plain, "step": at})
-        if at % _FLUSH_EVERY == 0:
-            self.save()
 
     @rank_zero_only
     def save(self) -> None:
         """Adds what was logged to the file; a new column means to write it anew."""
         if not self._new:
             return
-        columns = sorted({*self._columns, *(name for row in self._new for name in row)})
-        if columns != self._columns or not self.path.exists():
-            self._columns = columns
-            self._write(self._read()[1])
-        append_lines(self.path, self._as_csv(self._new), sync=False)
-        self._rows += len(self._new)
+        before = self._known[0]
+        columns = sorted({*before, *(name for row in self._new for name in row)})
+        if columns != before or not self.path.exists():
+            self._write(columns, self._read()[1])
+        append_lines(self.path, _as_csv(columns, self._new), sync=False)
+        self._there = columns, self.rows + len(self._new)
         self._new = []
 
     @rank_zero_only
@@ -80,8 +89,8 @@ class RunCSVLogger(Logger):
     @rank_zero_only
     def keep_rows(self, rows: int) -> None:
         """Removes what was logged after the first ``rows`` rows, by a process that was interrupted."""
-        if self._rows > rows:
-            self._write(self._read()[1][:rows])
+        if self.rows > rows:
+            self._write(self._known[0], self._read()[1][:rows])
 
     def _read(self) -> tuple[list[str], list[Row]]:
         """The columns and rows that are in the file."""
@@ -92,13 +101,14 @@ class RunCSVLogger(Logger):
             rows: list[Row] = list(reader)
             return list(reader.fieldnames or ()), rows
 
-    def _write(self, rows: Sequence[Row]) -> None:
+    def _write(self, columns: list[str], rows: Sequence[Row]) -> None:
         """Writes the file anew."""
         with replacing(self.path) as file:
-            file.write(self._as_csv([dict(zip(self._columns, self._columns, strict=True)), *rows]))
-        self._rows = len(rows)
+            file.write(_as_csv(columns, [dict(zip(columns, columns, strict=True)), *rows]))
+        self._there = columns, len(rows)
 
-    def _as_csv(self, rows: Sequence[Row]) -> bytes:
-        text = io.StringIO()
-        csv.DictWriter(text, self._columns, extrasaction="ignore").writerows(rows)
-        return text.getvalue().encode()
+
+def _as_csv(columns: list[str], rows: Sequence[Row]) -> bytes:
+    text = io.StringIO()
+    csv.DictWriter(text, columns, extrasaction="ignore").writerows(rows)
+    return text.getvalue().encode()

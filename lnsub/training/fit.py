@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
-from lnsub.common.errors import UserError
+from lnsub.common.signals import deferred_signals
 from lnsub.runs.folder import RunFolder
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.budget import Budget
@@ -40,13 +40,12 @@ def fit(
 
     Raises:
         UserError: the settings cannot work together, or the folder's run cannot be resumed.
+        Preempted: a signal asked the run to stop (:mod:`lnsub.common.signals`); everything is saved.
     """
     budget = Budget.of(trainer)
-    if trainer.limit_val_batches == 0:
-        raise UserError("A fit records its validation metrics: trainer.limit_val_batches must not be 0.")
     Checkpoints(RunFolder(Path(trainer.default_root_dir)), checkpoint_every_n_steps).attach(trainer)
-    imp = next((callback for callback in trainer.callbacks if isinstance(callback, IMPCallback)), None)
-    with announced_end(trainer):
+    imp = IMPCallback.of(trainer)
+    with deferred_signals(), announced_end(trainer):
         if imp is not None:
             run_rounds(imp, trainer, module, datamodule, budget)
         else:

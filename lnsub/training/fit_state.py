@@ -41,7 +41,7 @@ def settle_buckets(trainer: Trainer, module: LightningModule) -> None:
     loader = train_loader(trainer)
     batch = trainer.strategy.batch_to_device(loader.dataset[next(iter(loader.sampler))])
     with trainer.precision_plugin.forward_context():
-        module.loss(model(batch), batch["labels"]).backward()
+        module.task.loss(model(batch), batch["labels"]).backward()
     module.zero_grad(set_to_none=True)
 
 

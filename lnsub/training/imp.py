@@ -100,6 +100,11 @@ class IMPCallback(Callback):
         self.checksum: str | None = None
         """Of the mask that this round trains under; None: dense."""
 
+    @classmethod
+    def of(cls, trainer: Trainer) -> "IMPCallback | None":
+        """The one among a trainer's callbacks; None where it does not run IMP."""
+        return next((callback for callback in trainer.callbacks if isinstance(callback, cls)), None)
+
     @property
     def sparsity(self) -> float:
         """The sparsity of the round that runs now."""

@@ -11,7 +11,7 @@ from subprocess import Popen
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch.distributed.constants import default_pg_timeout
 
@@ -71,6 +71,11 @@ def row_to_come(trainer: Trainer) -> tuple[dict[str, float], int] | None:
     return {**values, "epoch": trainer.current_epoch}, trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
+def shard_over_all(strategy: ModelParallelStrategy) -> None:
+    """Puts all processes into the data-parallel dimension. Missing: an argument for "as many as there are"."""
+    strategy._data_parallel_size = strategy.num_nodes * strategy.num_processes
+
+
 def rank_timeout(strategy: Strategy) -> timedelta | None:
     """How long ranks wait for one another; None where the strategy has one process. Missing: a getter."""
     return getattr(strategy, "_timeout", None)
@@ -101,6 +106,11 @@ def watch_launches(
         strategy._launcher = watching
 
 
+def is_launched_rank() -> bool:
+    """Whether the first rank has started this process, and this process has not joined it yet."""
+    return os.environ.get(_STARTED_BY) == str(os.getppid())
+
+
 class _WatchedLauncher(_SubprocessScriptLauncher):
     watch_children: Callable[[list["Popen[Any]"]], None]
     watch_parent: Callable[[int], None]
@@ -112,7 +122,7 @@ class _WatchedLauncher(_SubprocessScriptLauncher):
             os.environ[_STARTED_BY] = str(os.getpid())
             self._call_children_scripts()
             self.watch_children(self.procs)
-        elif os.environ.get(_STARTED_BY) == str(os.getppid()):
+        elif is_launched_rank():
             del os.environ[_STARTED_BY]  # once is enough
             self.watch_parent(os.getppid())
         return function(*args, **kwargs)

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
 from lnsub.common.errors import UserError
 from lnsub.common.torch_internals import exclude_from_ddp_broadcasts
@@ -118,14 +117,14 @@ class SubnetModule(LightningModule):
         self.val_metrics = task.metrics()
         self.test_metrics = task.metrics()
         if self.ticket is not None:
-            self.apply_ticket(self.ticket)
+            self._apply_ticket(self.ticket)
         # DDP would send all buffers from rank 0 to the others in each forward pass: the masks, 85 MB a step for mBERT,
         # and constants such as position ids. All are equal on all ranks by construction. Said here, it holds for every
         # strategy that a user may choose; its own `broadcast_buffers` holds for one object alone.
         buffers = [name for name, _ in self.named_buffers()]
         exclude_from_ddp_broadcasts(self, buffers)
 
-    def apply_ticket(self, ticket: Ticket) -> None:
+    def _apply_ticket(self, ticket: Ticket) -> None:
         """Applies a ticket's mask to the parameters that both have."""
         if self.init == "pretrained":
             ticket.check_base(self.fingerprint, self.base_model)
@@ -152,17 +151,12 @@ class SubnetModule(LightningModule):
         with torch.compiler.set_stance("force_eager"):
             return self.task.forward(self.model, batch)
 
-    @staticmethod
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy in nats over the labels that are not -100."""
-        return F.cross_entropy(logits.flatten(0, -2).float(), labels.flatten(), ignore_index=-100)
-
     def batch_loss(self, batch: dict[str, Tensor]) -> Tensor:
         """The loss of this rank's part of a batch, such that the mean over the ranks is the loss of the whole batch.
 
         The parts need not have the same number of labels: of named entities and masked words they seldom do.
         """
-        loss = self.loss(self(batch), batch["labels"])
+        loss = self.task.loss(self(batch), batch["labels"])
         if self.trainer.world_size > 1:
             loss = loss * part_of_all((batch["labels"] != IGNORED).sum())
         return loss

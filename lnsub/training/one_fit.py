@@ -62,7 +62,8 @@ def measure(
         return done.metrics
     evaluate = trainer.validate if split == "validation" else trainer.test
     (logged,) = evaluate(module, datamodule=datamodule, verbose=False)
-    return {name.split("_", 1)[1]: float(value) for name, value in logged.items()}
+    prefix = "val_" if split == "validation" else "test_"
+    return {name.removeprefix(prefix): float(value) for name, value in logged.items() if name.startswith(prefix)}
 
 
 def records(

@@ -9,9 +9,12 @@ from inspect import signature
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
+from lnsub.common.error_messages import told_in
 from lnsub.common.errors import UserError
 from lnsub.common.lookup import did_you_mean
 from lnsub.tasks import data_modules
+
+_OWN = {"NSKeyError", "ParserError"}  # jsonargparse does not export them
 
 _UNKNOWN = re.compile(
     r"[Oo]ption '([\w.]+)' is not accepted|accept option '([\w.]+)'|unrecognized arguments: --([\w.+-]+)"
@@ -32,19 +35,11 @@ def explained(parser: ArgumentParser) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
-        raise
-    except (ArgumentError, KeyError) as error:
-        for cause in _chain(error):  # what a class's __init__ refuses comes wrapped
-            if isinstance(cause, UserError):
-                raise cause from error
-        raise UserError(" ".join(_line(str(error), parser.prog).split())) from error
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    except Exception as error:
+        if not isinstance(error, ArgumentError) and type(error).__name__ not in _OWN:
+            raise
+        # What a class's __init__ refuses comes wrapped.
+        raise told_in(error) or UserError(" ".join(_line(str(error), parser.prog).split())) from error
 
 
 def _line(text: str, prog: str) -> str:

@@ -47,7 +47,7 @@ class RoundProgress(ProgressBar, RunCallback):
         assert isinstance(pl_module, SubnetModule)
         budget = pl_module.budget or Budget.of(trainer)
         self._fit_steps = pl_module.fit_steps(budget)
-        imp = _imp(trainer)
+        imp = IMPCallback.of(trainer)
         self._fit_step = trainer.global_step - (imp.first_step if imp else 0)  # above 0 where the fit is resumed
         if self._enabled and self._console.is_terminal and self._display is None:
             self._display = Progress(
@@ -63,7 +63,7 @@ class RoundProgress(ProgressBar, RunCallback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Moves the line on."""
-        imp = _imp(trainer)
+        imp = IMPCallback.of(trainer)
         step = trainer.global_step - (imp.first_step if imp else 0)
         self._steps_here += step - self._fit_step
         self._fit_step = step
@@ -99,13 +99,13 @@ class RoundProgress(ProgressBar, RunCallback):
         """Seconds until the last round ends, at the speed so far; None before the first step."""
         if not self._steps_here:
             return None
-        imp = _imp(trainer)
+        imp = IMPCallback.of(trainer)
         rounds_after = len(imp.levels) - 1 - imp.round if imp else 0
         steps = self._fit_steps - self._fit_step + rounds_after * self._fit_steps
         return (time.monotonic() - self._start) / self._steps_here * steps
 
     def _where(self, trainer: Trainer) -> str:
-        imp = _imp(trainer)
+        imp = IMPCallback.of(trainer)
         epoch = trainer.current_epoch - (imp.first_epoch if imp else 0) + 1
         epochs = (trainer.max_epochs or -1) - (imp.first_epoch if imp else 0)
         parts = [f"round {imp.round}/{len(imp.levels) - 1} · sparsity {imp.sparsity:.2f}"] if imp else ["fine-tuning"]
@@ -125,10 +125,6 @@ class _TimeLeft(ProgressColumn):
     def render(self, task: Task) -> Text:
         trainer = self._owner.trainer
         return Text(f"{_clock(self._owner.seconds_left(trainer))} left in all", style="cyan")
-
-
-def _imp(trainer: Trainer) -> IMPCallback | None:
-    return next((c for c in trainer.callbacks if isinstance(c, IMPCallback)), None)
 
 
 def _clock(seconds: float | None) -> str:

@@ -21,11 +21,11 @@ from subprocess import Popen
 from typing import Any
 
 import torch.distributed as dist
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lnsub.common.errors import RunError
+from lnsub.common.launcher import is_first_process
 from lnsub.common.locks import claimed
 from lnsub.common.signals import EXIT_STATUS
 from lnsub.training.lightning_internals import rank_timeout, set_rank_timeout, watch_launches
@@ -94,7 +94,7 @@ def part_of_all(count: Tensor) -> Tensor:
 @contextmanager
 def claimed_by_run(folder: Path, *, wait: bool = False) -> Iterator[bool]:
     """Claims a folder once for all ranks of a run: the first one holds it. See :func:`lnsub.common.locks.claimed`."""
-    if rank_zero_only.rank > 0:
+    if not is_first_process():
         yield True
         return
     with claimed(folder, wait=wait) as ours:

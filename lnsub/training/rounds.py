@@ -15,6 +15,7 @@ from lnsub.common.errors import UserError
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.budget import Budget
+from lnsub.training.callbacks import log_row
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
@@ -111,9 +112,7 @@ def _write(
             _save_once(ticket, folder.ticket(ticket.provenance.sparsity))
     row = {"imp/round": float(imp.round), "imp/sparsity": imp.sparsity}
     row |= {f"imp/val_{name}": value for name, value in metrics.items()}
-    for logger in trainer.loggers:
-        logger.log_metrics(row, step=trainer.global_step)
-        logger.save()
+    log_row(trainer, row)
 
 
 def _save_once(ticket: Ticket, path: Path) -> None:

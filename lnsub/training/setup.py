@@ -1,4 +1,4 @@
-"""The one way to make a run: trainer, module and data module from a configuration, ready to be fitted or measured."""
+"""How a run is made: trainer, module and data module from a configuration, ready to be fitted or measured."""
 
 import logging
 from collections.abc import Sequence
@@ -73,13 +73,14 @@ class Run:
                 raise
 
 
-def set_up(config: RunConfig, *, folder: RunFolder | None = None, fitting: bool = True) -> Run:
-    """Makes a run.
+def build(config: RunConfig, *, folder: RunFolder | None = None, fitting: bool = True, progress: bool = True) -> Run:
+    """Makes a run, without W&B: :func:`lnsub.tracking.run.set_up` adds that.
 
     Args:
         config: its settings.
         folder: where it goes; None: OUTPUT/<task>/<language>/seed<k>.
-        fitting: whether it is to be fitted: with ``metrics.csv`` and a progress display.
+        fitting: whether it is to be fitted, with ``metrics.csv``.
+        progress: whether a fit shows its own progress, unless the trainer's settings say no.
 
     Raises:
         UserError: a setting is outside its range, or the base model or the ticket cannot be used.
@@ -94,10 +95,12 @@ def set_up(config: RunConfig, *, folder: RunFolder | None = None, fitting: bool 
     folder = folder or RunFolder.of(config.output, data.task.name, data.language, seed)
     callbacks, loggers = _listed(given["callbacks"]), []
     if fitting:
-        if given["enable_progress_bar"] is not False:
+        if progress and given["enable_progress_bar"] is not False:
             callbacks.append(RoundProgress())
         if given["logger"] is not False:
             loggers = [RunCSVLogger(folder), *(x for x in _listed(given["logger"]) if isinstance(x, Logger))]
+    if not progress:
+        given["enable_progress_bar"] = False
     given |= {"callbacks": callbacks, "logger": loggers or False, "default_root_dir": str(folder.path)}
     trainer = Trainer(**given)
     set_up_ranks(trainer, config.rank_timeout)

@@ -18,6 +18,7 @@ from lightning.pytorch.strategies import (
 )
 
 from lnsub.common.errors import UserError
+from lnsub.training.lightning_internals import shard_over_all
 
 
 class ShardedStrategy(ModelParallelStrategy):
@@ -42,7 +43,7 @@ class ShardedStrategy(ModelParallelStrategy):
 
     def setup_environment(self) -> None:
         """Starts the process group, with every process in the data-parallel dimension."""
-        self._data_parallel_size = self.num_nodes * self.num_processes
+        shard_over_all(self)
         super().setup_environment()
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:

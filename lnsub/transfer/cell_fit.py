@@ -15,15 +15,15 @@ from lnsub.runs.records import Record
 from lnsub.tasks.task import LanguageDataModule, Task
 from lnsub.tickets.ticket import Ticket
 from lnsub.tracking.logger import RunCard
-from lnsub.tracking.run import track
+from lnsub.tracking.run import set_up
 from lnsub.training.budget import Budget
-from lnsub.training.callbacks import announced_end
+from lnsub.training.callbacks import announced_end, log_row
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.config import RunConfig, Settings
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
 from lnsub.training.one_fit import fit_once, measure, records
-from lnsub.training.setup import Run, set_up
+from lnsub.training.setup import Run
 from lnsub.transfer.baseline_masks import pruned_once
 from lnsub.transfer.cell_folder import CellFolder
 from lnsub.transfer.cells import Cell
@@ -36,19 +36,17 @@ class CellFit:
         config: the settings; what differs from cell to cell is replaced, and IMP left out.
 
     Raises:
-        UserError: the configuration has a ticket, or says not how long a fine-tuning is.
+        UserError: the configuration has a ticket, or no length of a fine-tuning.
     """
 
     def __init__(self, config: RunConfig) -> None:
         if config.model["ticket"] is not None:
             raise UserError("The configuration has a model.ticket; the tickets are named by --tickets: take it out.")
-        if (config.trainer["max_epochs"] or -1) < 1 and config.trainer["max_steps"] < 1:
-            raise UserError("Say how long a fine-tuning is: set trainer.max_epochs or trainer.max_steps.")
+        Budget.of_settings(*(config.trainer[name] for name in ("max_epochs", "max_steps", "limit_val_batches")))
         callbacks = config.trainer["callbacks"] or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         others = [c for c in callbacks if not issubclass(pkgutil.resolve_name(c["class_path"]), IMPCallback)]
-        trainer = {**config.trainer, "callbacks": others, "enable_progress_bar": False}
-        self.config = dataclasses.replace(config, trainer=trainer)
+        self.config = dataclasses.replace(config, trainer={**config.trainer, "callbacks": others})
         self.task: Task = config.data_module().task
         self.metrics = tuple(self.task.metrics())
 
@@ -85,14 +83,14 @@ class CellFit:
         Raises:
             UserError: the ticket cannot be used.
         """
-        settings = self.config.settings()
-        settings["seed_everything"] = cell.seed
-        settings["data"]["init_args"]["language"] = cell.language
-        settings["model"]["ticket"] = str(ticket) if ticket else None
-        if cell.variant == "reinit":
-            settings["model"]["init"] = "random"
-        run = set_up(RunConfig.of(settings), folder=folder)
-        track(run, card(cell, run.module.base_model))
+        changes = {
+            "seed_everything": cell.seed,
+            "data.init_args.language": cell.language,
+            "model.ticket": str(ticket) if ticket else None,
+            "model.init": "random" if cell.variant == "reinit" else self.config.model["init"],
+        }
+        shown = card(cell, self.config.model["base_model"])
+        run = set_up(self.config.changed(changes), folder=folder, progress=False, card=shown)
         if run.trainer.is_global_zero:
             with replacing(folder.config) as file:
                 file.write(run.config.to_yaml().encode())
@@ -210,6 +208,4 @@ def _log(trainer: Trainer, found: Sequence[Record]) -> None:
     # The target of a transfer is in its configuration; a zero-shot transfer has several.
     row = {f"{found[0].kind}/sparsity": found[0].sparsity}
     row |= {f"{r.kind}/{f'{r.target}_' if r.kind == 'zero_shot' else ''}{r.split}_{r.metric}": r.value for r in found}
-    for logger in trainer.loggers:
-        logger.log_metrics(row, step=trainer.global_step)
-        logger.save()
+    log_row(trainer, row)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 from rich.console import Console
 
 from lnsub.common.error_messages import one_line
 from lnsub.common.errors import RunError, UserError
+from lnsub.common.launcher import is_first_process
 from lnsub.common.locks import claimed
 from lnsub.common.signals import Preempted
 from lnsub.runs.records import Record, read
@@ -180,11 +180,11 @@ class Transfer:
         if not pending:
             return Outcome((), ())
         self.check(thoroughly=[self.cells[number - 1] for number in pending])
-        if rank_zero_only.rank == 0:
+        if is_first_process():
             keep_settings(self._settings_file, self.fit.shared_settings())
         self._failed_here = {}
         elsewhere = []
-        progress = CellProgress(len(pending), console, enabled=rank_zero_only.rank == 0)
+        progress = CellProgress(len(pending), console, enabled=is_first_process())
         with few_words(), cheap_collections():
             try:
                 for number in pending:
@@ -205,7 +205,7 @@ class Transfer:
         with claimed_by_run(folder.path) as ours:
             if not ours:
                 progress.finish("in use by another process", run=False)
-            elif rank_zero_only.rank == 0 and self.state(cell) == "done":
+            elif is_first_process() and self.state(cell) == "done":
                 progress.finish("done by another process", run=False)
             else:
                 progress.finish(self._attempt(cell, folder, progress))
@@ -230,16 +230,16 @@ class Transfer:
             torch.cuda.empty_cache()
         if reason:
             self._failed_here[cell.id] = reason
-            if rank_zero_only.rank == 0:
+            if is_first_process():
                 folder.fail(reason, trace)
-        elif rank_zero_only.rank == 0:
+        elif is_first_process():
             folder.failure.unlink(missing_ok=True)
         return said
 
     def _run(self, cell: Cell, folder: CellFolder, progress: CellProgress) -> tuple[str, str]:
         """Runs a cell; returns why it failed in part, or nothing, and what came of it in a few words."""
         ticket = self._ticket(cell, progress)
-        if Checkpoints(folder).newest() is None and rank_zero_only.rank == 0:
+        if Checkpoints(folder).newest() is None and is_first_process():
             folder.clear()
         run = self.fit.set_up(cell, folder, ticket)
         self._trainer = run.trainer
@@ -249,7 +249,7 @@ class Transfer:
         if self._keep_checkpoints:
             checkpoints.save(run.trainer, weights_only=True)
         self.fit.prune_once(run, cell, self._masks)
-        if rank_zero_only.rank == 0:
+        if is_first_process():
             folder.record(found)
         checkpoints.finish(run.trainer, keep=self._keep_checkpoints)
         metric = self.fit.task.metric

@@ -34,7 +34,6 @@ from lnsub.tasks.mlm import MLMTask
 from lnsub.tasks.task import Task
 from lnsub.tasks.wikiann import WikiANN, WikiANNTask
 from lnsub.tasks.xnli import XNLITask
-from lnsub.training.module import SubnetModule
 from tests.support import ddp_cases
 from tests.support.command import arguments, said
 from tests.support.data_makers import WORDS, write_rows
@@ -132,7 +131,7 @@ def logits_and_gradients(model: nn.Module, task: Task, batch: dict[str, Tensor])
     model.zero_grad()
     logits = task.forward(model, batch)
     assert logits.shape[:-1] == batch["labels"].shape
-    SubnetModule.loss(logits, batch["labels"]).backward()
+    Task.loss(logits, batch["labels"]).backward()
     return logits.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 

@@ -1,5 +1,5 @@
 """Sentence retrieval across languages: is a sentence's translation its nearest neighbour, layer by layer?
 
-:mod:`sentence_pairs` reads parallel sentences, :mod:`embedding` embeds them by the states of each layer, :mod:`margin`
-matches them, and :mod:`measure` puts it together.
+``sentence_pairs`` reads parallel sentences, ``embedding`` embeds them by the states of each layer, ``margin`` matches
+them, and ``measure`` puts it together.
 """
