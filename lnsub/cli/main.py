@@ -29,7 +29,7 @@ OTHERS = {
     "demo": "the whole story on a small embedded model, offline, in minutes",
     "completion": "print a shell completion script",
 }
-RESUMED = (["fit"], ["transfer"])
+RESUMABLE = (["fit"], ["transfer"])
 """Commands that a signal stops where they can be resumed; the others it just ends."""
 
 USAGE = f"""usage: lnsub COMMAND [OPTIONS]     (lnsub COMMAND --help tells a command's options)
@@ -65,16 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     # batch is a shape: hundreds of MB. As many as a few batches need serve as well.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     try:
-        with deferred_signals() if args[:1] in RESUMED else nullcontext():
+        with deferred_signals() if args[:1] in RESUMABLE else nullcontext():
             return _run(args)
     except Preempted as stop:
         if is_first_process():
             sys.stderr.write(f"lnsub: {stop}\n")
         return EXIT_STATUS
     except Exception as error:
-        from lnsub.common.error_messages import one_line
+        from lnsub.common.error_messages import user_message
 
-        line = one_line(error, args)
+        line = user_message(error, args)
         if debug or line is None:
             raise
         sys.stderr.write(f"lnsub: error: {line}\n")

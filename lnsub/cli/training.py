@@ -10,9 +10,9 @@ from jsonargparse import Namespace
 from lnsub.common.files import replacing
 from lnsub.tracking.run import track
 from lnsub.training.config import RunConfig, run_parser
-from lnsub.training.parse_errors import explained
+from lnsub.training.logging_setup import set_up_logging
+from lnsub.training.parse_errors import user_errors
 from lnsub.training.ranks import gathered
-from lnsub.training.remarks import show_remarks
 from lnsub.training.setup import set_up
 from lnsub.training.summary import print_rounds
 
@@ -30,10 +30,10 @@ DESCRIPTIONS = {
 
 def run(command: str, args: Sequence[str]) -> int:
     """Parses and runs one of these commands; returns the exit status."""
-    show_remarks()
+    set_up_logging()
     parser = run_parser(command)
     parser.description = DESCRIPTIONS[command]
-    with explained(parser):
+    with user_errors(parser):
         parsed = parser.parse_args(list(args))
         config = RunConfig.of_namespace(parsed)
     if command == "fit":

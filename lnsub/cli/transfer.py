@@ -73,10 +73,10 @@ def _run(options: argparse.Namespace) -> int:
     # From here on torch is needed, which takes seconds.
     from lnsub.common.launcher import is_first_process
     from lnsub.training.config import RunConfig
-    from lnsub.training.remarks import show_remarks
+    from lnsub.training.logging_setup import set_up_logging
     from lnsub.transfer.runner import Transfer
 
-    show_remarks()
+    set_up_logging()
     languages = comma_list("--languages", options.languages)
     # The configuration need not name a language.
     given = [*options.settings, *(f"--data.init_args.language={language}" for language in languages[:1])]
@@ -104,13 +104,13 @@ def _run(options: argparse.Namespace) -> int:
     for number in outcome.failed:
         cell = transfer.cells[number - 1]
         sys.stderr.write(f"lnsub: cell {number} failed: {cell.id}: {transfer.folder(cell).reason()}\n")
-    if outcome.elsewhere:
-        numbers = ", ".join(map(str, outcome.elsewhere))
+    if outcome.in_use:
+        numbers = ", ".join(map(str, outcome.in_use))
         sys.stderr.write(f"lnsub: in use by another process: cell {numbers}\n")
     if outcome.failed:
         total = len(transfer.cells if chosen is None else chosen)
         sys.stderr.write(f"lnsub: {len(outcome.failed)} of {total} cells failed; the same command tries them again.\n")
-    return 1 if outcome.failed or (outcome.elsewhere and chosen is not None) else 0
+    return 1 if outcome.failed or (outcome.in_use and chosen is not None) else 0
 
 
 def _list(transfer: "Transfer") -> int:

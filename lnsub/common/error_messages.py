@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from lnsub.common.errors import RunError, UserError
 
 
-def one_line(error: Exception, args: Sequence[str] = ()) -> str | None:
+def user_message(error: Exception, args: Sequence[str] = ()) -> str | None:
     """Says an error in one line.
 
     Args:

@@ -54,7 +54,7 @@ def exclude_from_ddp_broadcasts(module: nn.Module, buffers: Iterable[str]) -> No
     nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, list(buffers))
 
 
-def tell_equal_sizes_apart() -> None:
+def disable_duck_shapes() -> None:
     """Makes torch.compile treat two sizes as two even where the first batch has them equal.
 
     Public are only marks on the dimensions of single tensors, and these do not keep equal sizes from becoming one.

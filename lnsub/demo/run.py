@@ -18,7 +18,7 @@ from lnsub.runs.records import Record
 from lnsub.tickets.finding import find_tickets
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.config import RunConfig
-from lnsub.training.remarks import show_remarks
+from lnsub.training.logging_setup import set_up_logging
 from lnsub.training.setup import set_up
 from lnsub.training.summary import print_rounds
 from lnsub.transfer.runner import Transfer
@@ -48,7 +48,7 @@ def demo(output: Path, languages: Sequence[str], console: Console | None = None)
     Raises:
         UserError: fewer than two languages, or one that is not embedded.
     """
-    show_remarks()
+    set_up_logging()
     console = console or Console()
     home = Path(str(files("lnsub.demo")))
     there = sorted(path.name for path in (home / "data").iterdir() if path.is_dir())

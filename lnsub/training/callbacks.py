@@ -19,7 +19,7 @@ class RunCallback(Callback):
 
 
 @contextmanager
-def announced_end(trainer: Trainer) -> Iterator[None]:
+def notifying_run_end(trainer: Trainer) -> Iterator[None]:
     """Tells the trainer's callbacks of the end of a run, which is what happens inside."""
     failed = True
     try:

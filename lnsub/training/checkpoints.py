@@ -27,16 +27,16 @@ from lnsub.common.signals import Preempted
 from lnsub.runs.folder import RunFolder
 from lnsub.training.checkpoint_files import DamagedError, DurableIO, is_resumable
 from lnsub.training.csv_logger import RunCSVLogger
-from lnsub.training.fit_state import random_states, set_random_states, settle_buckets, started_from, train_loader
+from lnsub.training.fit_state import random_states, rebuild_ddp_buckets, set_random_states, started_from, train_loader
 from lnsub.training.lightning_internals import (
+    correct_progress,
+    disable_signal_handlers,
     epoch_is_over,
     is_between_steps,
-    row_to_come,
-    settle_progress,
-    silence_signals,
+    pending_log_row,
     validation_is_due,
 )
-from lnsub.training.preemption import Ballot
+from lnsub.training.preemption import StopVote
 from lnsub.training.ranks import gathered
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Checkpoints(Callback):
     def __init__(self, folder: RunFolder, every_n_steps: int | None = EVERY_N_STEPS) -> None:
         self.folder = folder
         self.every_n_steps = every_n_steps
-        self._ballot = Ballot()
+        self._stop_vote = StopVote()
         self._step = 0  # the global step after the last batch
         self._saved_at = 0  # the global step of the last checkpoint
         self._started = time.perf_counter()  # this fit, in this process
@@ -171,7 +171,7 @@ class Checkpoints(Callback):
         """Takes the signals from Lightning, and looks for a checkpoint that it would load by itself."""
         if stage != "fit":
             return
-        silence_signals(trainer)
+        disable_signal_handlers(trainer)
         other = next(Path(trainer.default_root_dir).glob("hpc_ckpt_*.ckpt"), None)
         if other is not None:
             raise UserError(f"{other} is not lnsub's, and under SLURM it would be loaded instead: move it away.")
@@ -190,17 +190,17 @@ class Checkpoints(Callback):
         state, self._resumed = self._resumed, None
         self._step = self._saved_at = trainer.global_step
         if state is not None:
-            self._put_back(state, trainer, pl_module)
-        self._ballot.open(trainer)
-        self._ballot.cast()
-        if signum := self._ballot.count():
+            self._restore(state, trainer, pl_module)
+        self._stop_vote.open(trainer)
+        self._stop_vote.cast()
+        if signum := self._stop_vote.count():
             raise Preempted(signum, "before the first step, so nothing was lost")
-        self._ballot.cast()
+        self._stop_vote.cast()
 
     @staticmethod
-    def _put_back(state: dict[str, Any], trainer: Trainer, pl_module: LightningModule) -> None:
+    def _restore(state: dict[str, Any], trainer: Trainer, pl_module: LightningModule) -> None:
         if state["position"] is not None:
-            settle_buckets(trainer, pl_module)
+            rebuild_ddp_buckets(trainer, pl_module)
             # Lightning does so when it makes the loader, but the schedule's length needed the loader before that.
             train_loader(trainer).load_state_dict(state["position"])
         set_random_states(trainer, state["random"][trainer.global_rank % len(state["random"])])
@@ -214,22 +214,22 @@ class Checkpoints(Callback):
         if trainer.global_step == self._step:
             return  # gradients are being accumulated
         self._step = trainer.global_step
-        signum = self._ballot.count()
+        signum = self._stop_vote.count()
         due = self.every_n_steps is not None and self._step - self._saved_at >= self.every_n_steps
         if (signum or due) and self._savable(trainer):
             self.save(trainer)
             if signum:
                 raise Preempted(signum, f"saved at step {self._step}")
-        self._ballot.cast()
+        self._stop_vote.cast()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the last vote; a signal in it is still pending when the next fit starts."""
-        self._ballot.count()
+        self._stop_vote.count()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Ends the votes of this fit."""
         if stage == "fit":
-            self._ballot.close()
+            self._stop_vote.close()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds what Lightning leaves out; all ranks call it together."""
@@ -243,10 +243,10 @@ class Checkpoints(Callback):
             "seconds": self.seconds if amid else 0.0,
             "begun_with": started_from(pl_module),
             "position": train_loader(trainer).state_dict() if amid else None,
-            "row": row_to_come(trainer) if amid else None,
+            "row": pending_log_row(trainer) if amid else None,
         }
         if amid:
-            settle_progress(checkpoint["loops"]["fit_loop"], validation_is_due(trainer))
+            correct_progress(checkpoint["loops"]["fit_loop"], validation_is_due(trainer))
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keeps it for when the fit has been set up.

@@ -19,7 +19,7 @@ from lightning.pytorch import Trainer
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.checkpoints import EVERY_N_STEPS
 from lnsub.training.module import SubnetModule
-from lnsub.training.parse_errors import explained
+from lnsub.training.parse_errors import user_errors
 from lnsub.training.ranks import RANK_TIMEOUT
 
 Settings = dict[str, Any]
@@ -84,14 +84,14 @@ class RunConfig:
             UserError: there is no such setting, or it takes no such value; the message names it.
         """
         parser = run_parser("fit")
-        with explained(parser):
+        with user_errors(parser):
             return cls.of_namespace(parser.parse_args(list(args)))
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "RunConfig":
         """Checks settings as YAML has them; see :meth:`parse`."""
         parser = run_parser("fit")
-        with explained(parser):
+        with user_errors(parser):
             return cls.of_namespace(parser.parse_object(dict(settings)))
 
     @classmethod
@@ -135,7 +135,7 @@ class RunConfig:
             UserError: one of them cannot be made.
         """
         parser = run_parser("fit")
-        with explained(parser):
+        with user_errors(parser):
             return vars(parser.instantiate_classes(parser.parse_object(self.settings())).trainer)
 
 

@@ -9,7 +9,7 @@ from lnsub.common.errors import UserError
 from lnsub.runs.folder import RunFolder
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.budget import Budget
-from lnsub.training.callbacks import announced_end
+from lnsub.training.callbacks import notifying_run_end
 from lnsub.training.checkpoints import EVERY_N_STEPS, Checkpoints
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
@@ -46,7 +46,7 @@ def fit(
         raise UserError("A fit records its validation metrics: trainer.limit_val_batches must not be 0.")
     Checkpoints(RunFolder(Path(trainer.default_root_dir)), checkpoint_every_n_steps).attach(trainer)
     imp = next((callback for callback in trainer.callbacks if isinstance(callback, IMPCallback)), None)
-    with announced_end(trainer):
+    with notifying_run_end(trainer):
         if imp is not None:
             run_rounds(imp, trainer, module, datamodule, budget)
         else:

@@ -28,7 +28,7 @@ def train_loader(trainer: Trainer) -> ResumableLoader:
     return loader
 
 
-def settle_buckets(trainer: Trainer, module: LightningModule) -> None:
+def rebuild_ddp_buckets(trainer: Trainer, module: LightningModule) -> None:
     """Has DDP lay out its buckets of gradients as they were, by a backward pass whose gradients are thrown away.
 
     It lays them out anew after the first backward pass of a fit, in the order in which gradients were ready. With more

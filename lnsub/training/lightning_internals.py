@@ -18,14 +18,14 @@ from torch.distributed.constants import default_pg_timeout
 _STARTED_BY = "LNSUB_STARTED_BY"  # the process that started this one as a rank of its run
 
 
-def silence_signals(trainer: Trainer) -> None:
+def disable_signal_handlers(trainer: Trainer) -> None:
     """Switches off Lightning's handlers of signals. Missing: an option to.
 
     One saves in the handler, which hangs under DDP, another sends a collective operation from it, and the training loop
     reads a broadcast flag back from the device at each step.
     """
-    trainer._signal_connector.register_signal_handlers = _nothing
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing
+    trainer._signal_connector.register_signal_handlers = _noop
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _noop
 
 
 def is_between_steps(trainer: Trainer) -> bool:
@@ -44,7 +44,7 @@ def validation_is_due(trainer: Trainer) -> bool:
     return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
 
 
-def settle_progress(loops: dict[str, Any], validate: bool) -> None:
+def correct_progress(loops: dict[str, Any], validate: bool) -> None:
     """Has Lightning resume right after the step that is saved, with the validation first if it is due.
 
     By itself it takes the validation after a step for done: it is meant to be saved after it. What it validates is a
@@ -62,7 +62,7 @@ def settle_progress(loops: dict[str, Any], validate: bool) -> None:
     validation["is_last_batch"] = False
 
 
-def row_to_come(trainer: Trainer) -> tuple[dict[str, float], int] | None:
+def pending_log_row(trainer: Trainer) -> tuple[dict[str, float], int] | None:
     """What Lightning logs of this step after ``on_train_batch_end``, and the step it logs it at. Missing: a hook."""
     connector = trainer._logger_connector
     if not (trainer.loggers and connector.should_update_logs and connector.metrics["log"]):
@@ -118,5 +118,5 @@ class _WatchedLauncher(_SubprocessScriptLauncher):
         return function(*args, **kwargs)
 
 
-def _nothing() -> None:
+def _noop() -> None:
     """In place of what Lightning would do."""

@@ -21,7 +21,7 @@ from lnsub.models.subnet import Subnet
 from lnsub.tasks.task import Task
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.budget import Budget, linear_schedule
-from lnsub.training.ranks import part_of_all
+from lnsub.training.ranks import relative_count
 from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class SubnetModule(LightningModule):
         """
         loss = self.loss(self(batch), batch["labels"])
         if self.trainer.world_size > 1:
-            loss = loss * part_of_all((batch["labels"] != IGNORED).sum())
+            loss = loss * relative_count((batch["labels"] != IGNORED).sum())
         return loss
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:

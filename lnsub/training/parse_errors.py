@@ -24,7 +24,7 @@ _CLASS = re.compile(r"Problem with given class_path '([\w.]+)':\s+([^\n]+)")
 
 
 @contextmanager
-def explained(parser: ArgumentParser) -> Iterator[None]:
+def user_errors(parser: ArgumentParser) -> Iterator[None]:
     """Turns what a parser refuses into a :class:`UserError` of one line.
 
     Args:

@@ -16,7 +16,7 @@ from lnsub.common.signals import Preempted
 from lnsub.training.lightning_internals import rank_timeout
 
 
-class Ballot:
+class StopVote:
     """The ranks' vote on whether to stop, once an optimizer step.
 
     They agree without waiting for the device or for one another: at the end of each step every rank casts its vote,
@@ -55,7 +55,7 @@ class Ballot:
             self._group = None
 
 
-def leave(trainer: Trainer | None, stop: Preempted) -> None:
+def requeue_job(trainer: Trainer | None, stop: Preempted) -> None:
     """Has SLURM queue the job of a stopped fit again, and lets no rank end before that is done.
 
     Args:

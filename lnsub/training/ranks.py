@@ -80,7 +80,7 @@ def check_agreement(trainer: Trainer, checksum: str) -> None:
         )
 
 
-def part_of_all(count: Tensor) -> Tensor:
+def relative_count(count: Tensor) -> Tensor:
     """This rank's count over the mean of all ranks' counts, without waiting for the device; all ranks call it together.
 
     Args:
@@ -113,7 +113,7 @@ def detecting_lost_ranks(trainer: Trainer) -> Iterator[None]:
     except RuntimeError as error:
         if trainer.world_size == 1 or not (isinstance(error, dist.DistError) or _LOST.search(str(error))):
             raise
-        if _children and (dead := _death(4 * _POLL)):
+        if _children and (dead := _dead_rank(4 * _POLL)):
             what = f"{dead}, so this run stops."
         elif _TIME_OVER.search(str(error)):
             waited = rank_timeout(trainer.strategy)
@@ -125,7 +125,7 @@ def detecting_lost_ranks(trainer: Trainer) -> Iterator[None]:
         raise RunError(f"{what} {_GOOD}") from error
 
 
-def _death(seconds: float = 0.0) -> str | None:
+def _dead_rank(seconds: float = 0.0) -> str | None:
     """Says which of the ranks that this process started has ended badly, waiting a little for one to do so."""
     end = time.monotonic() + seconds
     while True:
@@ -150,7 +150,7 @@ def _in_background(watch: Callable[..., None], *args: Any) -> None:
 
 
 def _watch_children() -> None:
-    while (dead := _death()) is None:
+    while (dead := _dead_rank()) is None:
         if all(child.poll() is not None for child in _children):
             return
         time.sleep(_POLL)

@@ -108,7 +108,7 @@ def _write(
         }
         folder.record(records(module, datamodule, metrics, split="validation", **facts))
         if ticket is not None:
-            _save_once(ticket, folder.ticket(ticket.provenance.sparsity))
+            _save_ticket(ticket, folder.ticket(ticket.provenance.sparsity))
     row = {"imp/round": float(imp.round), "imp/sparsity": imp.sparsity}
     row |= {f"imp/val_{name}": value for name, value in metrics.items()}
     for logger in trainer.loggers:
@@ -116,7 +116,7 @@ def _write(
         logger.save()
 
 
-def _save_once(ticket: Ticket, path: Path) -> None:
+def _save_ticket(ticket: Ticket, path: Path) -> None:
     """Writes a ticket, unless an interrupted run has written the same mask there already."""
     try:
         if Ticket.load(path).checksum == ticket.checksum:

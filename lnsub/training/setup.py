@@ -17,7 +17,7 @@ from lnsub.training.config import RunConfig
 from lnsub.training.csv_logger import RunCSVLogger
 from lnsub.training.fit import fit
 from lnsub.training.module import SubnetModule
-from lnsub.training.preemption import leave
+from lnsub.training.preemption import requeue_job
 from lnsub.training.progress import RoundProgress
 from lnsub.training.ranks import claimed_by_run, detecting_lost_ranks, set_up_ranks
 
@@ -69,7 +69,7 @@ class Run:
                     every = self.config.checkpoint_every_n_steps
                     fit(self.trainer, self.module, self.data, checkpoint_every_n_steps=every)
             except Preempted as stop:
-                leave(self.trainer, stop)  # SLURM ends the job at once, so this comes last
+                requeue_job(self.trainer, stop)  # SLURM ends the job at once, so this comes last
                 raise
 
 
@@ -92,19 +92,19 @@ def set_up(config: RunConfig, *, folder: RunFolder | None = None, fitting: bool 
     data = config.data_module()
     module = SubnetModule(data.task, seed=seed, **config.model)
     folder = folder or RunFolder.of(config.output, data.task.name, data.language, seed)
-    callbacks, loggers = _listed(given["callbacks"]), []
+    callbacks, loggers = _as_list(given["callbacks"]), []
     if fitting:
         if given["enable_progress_bar"] is not False:
             callbacks.append(RoundProgress())
         if given["logger"] is not False:
-            loggers = [RunCSVLogger(folder), *(x for x in _listed(given["logger"]) if isinstance(x, Logger))]
+            loggers = [RunCSVLogger(folder), *(x for x in _as_list(given["logger"]) if isinstance(x, Logger))]
     given |= {"callbacks": callbacks, "logger": loggers or False, "default_root_dir": str(folder.path)}
     trainer = Trainer(**given)
     set_up_ranks(trainer, config.rank_timeout)
     return Run(config, folder, trainer, module, data)
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     """One object or several as a list; none of None."""
     if isinstance(value, Sequence):
         return list(value)

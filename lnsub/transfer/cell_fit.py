@@ -17,7 +17,7 @@ from lnsub.tickets.ticket import Ticket
 from lnsub.tracking.logger import RunCard
 from lnsub.tracking.run import track
 from lnsub.training.budget import Budget
-from lnsub.training.callbacks import announced_end
+from lnsub.training.callbacks import notifying_run_end
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.config import RunConfig, Settings
 from lnsub.training.imp import IMPCallback
@@ -117,7 +117,7 @@ class CellFit:
         trainer.callbacks.extend(callbacks)
         checkpoints = Checkpoints(CellFolder(run.folder.path), self.config.checkpoint_every_n_steps).attach(trainer)
         found: list[Record] = []
-        with announced_end(trainer):
+        with notifying_run_end(trainer):
             seconds = fit_once(trainer, run.module, run.data, Budget.of(trainer), checkpoints.newest())
             for target, split in wanted:
                 if target in unusable or (split == "test" and split not in data[target].source.splits()):

@@ -27,7 +27,7 @@ class CellProgress(Callback):
         self._cells = cells
         self._console = console or Console(stderr=True)
         self._enabled = enabled
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
         self._run = 0  # cells that were run to their end, or failed
         self._skipped = 0
         self._fraction = 0.0
@@ -78,7 +78,7 @@ class CellProgress(Callback):
         done = self._run + self._fraction
         if not done:
             return None
-        return (time.monotonic() - self._begun) / done * (self._cells - self._skipped - done)
+        return (time.monotonic() - self._started) / done * (self._cells - self._skipped - done)
 
     def _left(self) -> str:
         seconds = self.seconds_left()

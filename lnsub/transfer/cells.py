@@ -161,9 +161,9 @@ def plan(
     baselines = list(baselines)
     for name in baselines:
         lookup("baseline", name, BASELINES)
-    if zero_shot and (homeless := next((t for t in tickets if not t.has_one_source), None)):
+    if zero_shot and (unsourced := next((t for t in tickets if not t.has_one_source), None)):
         raise UserError(
-            f"Ticket {homeless.path} was not found on one language but on {homeless.provenance.language}, so there is "
+            f"Ticket {unsourced.path} was not found on one language but on {unsourced.provenance.language}, so there is "
             "no source to fine-tune it on: leave it out, or --zero-shot."
         )
     at_once = [ticket for ticket in tickets if ticket.has_one_source and ticket.provenance.task == task]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def few_words() -> Iterator[None]:
+def quiet_logging() -> Iterator[None]:
     """Keeps what is said for each cell off the screen, W&B's summary included: a cell has one line of its own."""
     remarks = logging.getLogger("lnsub.training.module")
     level = remarks.level
@@ -24,7 +24,7 @@ def few_words() -> Iterator[None]:
 
 
 @contextmanager
-def cheap_collections() -> Iterator[None]:
+def frozen_heap() -> Iterator[None]:
     """Lets the garbage collection after each cell skip all that was imported before, which takes it a second."""
     gc.collect()
     gc.freeze()

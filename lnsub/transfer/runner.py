@@ -17,7 +17,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 from rich.console import Console
 
-from lnsub.common.error_messages import one_line
+from lnsub.common.error_messages import user_message
 from lnsub.common.errors import RunError, UserError
 from lnsub.common.locks import claimed
 from lnsub.common.signals import Preempted
@@ -27,14 +27,14 @@ from lnsub.tickets.finding import FoundTicket
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.config import RunConfig
-from lnsub.training.preemption import leave
+from lnsub.training.preemption import requeue_job
 from lnsub.training.ranks import claimed_by_run, detecting_lost_ranks
 from lnsub.transfer.baseline_masks import random_ticket
 from lnsub.transfer.cell_fit import CellFit, left_out
 from lnsub.transfer.cell_folder import CellFolder
 from lnsub.transfer.cell_progress import CellProgress
 from lnsub.transfer.cells import Cell, plan
-from lnsub.transfer.many_cells import cheap_collections, few_words
+from lnsub.transfer.many_cells import frozen_heap, quiet_logging
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Outcome:
 
     Attributes:
         failed: the numbers of the cells that failed.
-        elsewhere: the numbers of the cells that another process was running.
+        in_use: the numbers of the cells that another process was running.
     """
 
     failed: tuple[int, ...]
-    elsewhere: tuple[int, ...]
+    in_use: tuple[int, ...]
 
 
 class Transfer:
@@ -183,20 +183,20 @@ class Transfer:
         if rank_zero_only.rank == 0:
             keep_settings(self._settings_file, self.fit.shared_settings())
         self._failed_here = {}
-        elsewhere = []
+        in_use = []
         progress = CellProgress(len(pending), console, enabled=rank_zero_only.rank == 0)
-        with few_words(), cheap_collections():
+        with quiet_logging(), frozen_heap():
             try:
                 for number in pending:
                     if not self._take(self.cells[number - 1], progress):
-                        elsewhere.append(number)
+                        in_use.append(number)
             except Preempted as stop:
-                leave(self._trainer, stop)
+                requeue_job(self._trainer, stop)
                 raise
             finally:
                 progress.close()
         failed = [number for number in pending if self.cells[number - 1].id in self._failed_here]
-        return Outcome(tuple(failed), tuple(elsewhere))
+        return Outcome(tuple(failed), tuple(in_use))
 
     def _take(self, cell: Cell, progress: CellProgress) -> bool:
         """Runs a cell if no other process has it or has done it meanwhile; tells whether it was free."""
@@ -219,7 +219,7 @@ class Transfer:
         except RunError:
             raise
         except Exception as error:
-            line = one_line(error)
+            line = user_message(error)
             trace = None if line else traceback.format_exc()
             reason = line or f"{type(error).__name__}: {' '.join(str(error).split())}"
             said = f"failed: {reason}"

@@ -238,7 +238,7 @@ def test_an_interruption_between_rounds_changes_nothing(moment, place, undisturb
         if moment == "pruned":
             patch.setattr(lnsub.training.imp, "check_agreement", unplug)
         elif moment == "recorded":
-            patch.setattr(lnsub.training.rounds, "_save_once", unplug)
+            patch.setattr(lnsub.training.rounds, "_save_ticket", unplug)
         elif moment == "ticket written":
             patch.setattr(IMPCallback, "start_next_round", unplug)
         elif moment == "rewound":

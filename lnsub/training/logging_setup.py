@@ -9,7 +9,7 @@ from rich.logging import RichHandler
 from lnsub.common.launcher import is_first_process
 
 
-def show_remarks() -> None:
+def set_up_logging() -> None:
     """Shows lnsub's own remarks, on the first process only, and keeps the libraries' routine ones off the screen."""
     own = logging.getLogger("lnsub")
     own.setLevel(logging.INFO if is_first_process() else logging.WARNING)
