@@ -1,5 +1,4 @@
-"""The embedded default: a small pre-trained multilingual model, small data, and the scripts that rebuilt them.
+"""The demo, with a small pre-trained multilingual model and small data sets.
 
-``model/`` and ``data/`` are shipped with the package and need no network. :mod:`lnsub.demo.make_tokenizer` and
-:mod:`lnsub.demo.make_data` wrote their tokenizer, model configuration and data sets, and write them again.
+``model/`` and ``data/`` are part of the package and need no network; the scripts in ``tools/demo`` generate them.
 """

@@ -1,4 +1,4 @@
-"""The CSV logger of a run, whose file a resumed run adds to. Lightning's own starts a new one each time."""
+"""The CSV logger of a run. A resumed run appends to its file; Lightning's logger starts a new one each time."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 class RunCSVLogger(Logger):
-    """Writes ``metrics.csv`` into a run's folder: one row for each call, one column for each name, in name order.
+    """Writes ``metrics.csv`` in a run's folder: one row per call, one column per name, in name order.
 
     Args:
         folder: the run's folder.
@@ -33,26 +33,26 @@ class RunCSVLogger(Logger):
 
     @property
     def name(self) -> str:
-        """Nothing: the file lies in the run's folder itself."""
+        """Empty: the file is in the run's folder itself."""
         return ""
 
     @property
     def version(self) -> str:
-        """Nothing, likewise."""
+        """Empty, too."""
         return ""
 
     @property
     def rows(self) -> int:
-        """Rows that are in the file."""
+        """The number of rows in the file."""
         return self._rows
 
     @rank_zero_only
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """Does nothing: the run's ``config.yaml`` has them."""
+        """Does nothing: ``config.yaml`` has the hyper-parameters."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Adds a row; it is in the file after :meth:`save`, or a hundred steps later."""
+        """Adds a row; it is written by :meth:`save`, and every 100 steps."""
         at = self._rows + len(self._new) if step is None else step
         plain = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
         self._new.append({**plain, "step": at})
@@ -61,7 +61,7 @@ class RunCSVLogger(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Adds what was logged to the file; a new column means to write it anew."""
+        """Appends the logged rows to the file; a new column rewrites it."""
         if not self._new:
             return
         columns = sorted({*self._columns, *(name for row in self._new for name in row)})
@@ -74,17 +74,17 @@ class RunCSVLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Saves what is left when a fit ends."""
+        """Saves the remaining rows when a fit ends."""
         self.save()
 
     @rank_zero_only
     def keep_rows(self, rows: int) -> None:
-        """Removes what was logged after the first ``rows`` rows, by a process that was interrupted."""
+        """Truncates the file to its first ``rows`` rows; an interrupted process wrote the rest."""
         if self._rows > rows:
             self._write(self._read()[1][:rows])
 
     def _read(self) -> tuple[list[str], list[Row]]:
-        """The columns and rows that are in the file."""
+        """The columns and rows in the file."""
         if not self.path.exists():
             return [], []
         with self.path.open(newline="", encoding="utf-8") as file:
@@ -93,7 +93,7 @@ class RunCSVLogger(Logger):
             return list(reader.fieldnames or ()), rows
 
     def _write(self, rows: Sequence[Row]) -> None:
-        """Writes the file anew."""
+        """Rewrites the file."""
         with replacing(self.path) as file:
             file.write(self._as_csv([dict(zip(self._columns, self._columns, strict=True)), *rows]))
         self._rows = len(rows)

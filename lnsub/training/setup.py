@@ -1,4 +1,4 @@
-"""The one way to make a run: trainer, module and data module from a configuration, ready to be fitted or measured."""
+"""Builds a run from a configuration: trainer, module and data module, ready to fit or evaluate."""
 
 import logging
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Run:
 
     Attributes:
         config: its settings.
-        folder: where it leaves what it finds.
+        folder: its output folder.
         trainer: Lightning's trainer, with the run's loggers and callbacks.
         module: the model.
         data: the data module.
@@ -43,13 +43,13 @@ class Run:
     data: LanguageDataModule
 
     def fit(self) -> None:
-        """Runs all rounds of IMP, or one fine-tuning, while no other process uses the folder.
+        """Runs all rounds of IMP, or one fine-tuning run, holding the lock of the folder.
 
         Raises:
-            UserError: another process uses the folder, or it holds a run with other settings; see also
+            UserError: the folder is in use by another process, or holds a run with other settings; see also
                 :func:`lnsub.training.fit.fit`.
-            Preempted: a signal stopped it; the job is queued again where SLURM runs it.
-            RunError: another rank is gone.
+            Preempted: a signal stopped the run; under SLURM the job is requeued.
+            RunError: another rank is lost.
         """
         with claimed_by_run(self.folder.path) as ours:
             if not ours:
@@ -59,7 +59,7 @@ class Run:
             if self.trainer.is_global_zero:
                 self.folder.sweep()
                 if not self.folder.started:
-                    self.folder.config.unlink(missing_ok=True)  # of a run that failed before it had anything to keep
+                    self.folder.config.unlink(missing_ok=True)  # of a run that failed before it produced anything
                 keep_settings(self.folder.config, self.config.settings())
             weights = self.module.subnet.weights.values()
             count = sum(weight.numel() for weight in weights)
@@ -74,21 +74,21 @@ class Run:
 
 
 def set_up(config: RunConfig, *, folder: RunFolder | None = None, fitting: bool = True) -> Run:
-    """Makes a run.
+    """Builds a run.
 
     Args:
         config: its settings.
-        folder: where it goes; None: OUTPUT/<task>/<language>/seed<k>.
-        fitting: whether it is to be fitted: with ``metrics.csv`` and a progress display.
+        folder: its output folder; None: OUTPUT/<task>/<language>/seed<k>.
+        fitting: whether the run will be fitted, and so needs ``metrics.csv`` and a progress display.
 
     Raises:
-        UserError: a setting is outside its range, or the base model or the ticket cannot be used.
+        UserError: a setting is out of range, or the base model or the ticket cannot be used.
     """
     seed = config.seed_everything
     seed_everything(seed, workers=True, verbose=False)
     given = config.trainer_arguments()
     if given["default_root_dir"] is not None:
-        raise UserError("trainer.default_root_dir is the run's folder, which lnsub names: give --output instead.")
+        raise UserError("lnsub sets trainer.default_root_dir to the run's folder: use --output instead.")
     data = config.data_module()
     module = SubnetModule(data.task, seed=seed, **config.model)
     folder = folder or RunFolder.of(config.output, data.task.name, data.language, seed)
@@ -105,7 +105,7 @@ def set_up(config: RunConfig, *, folder: RunFolder | None = None, fitting: bool 
 
 
 def _as_list(value: Any) -> list[Any]:
-    """One object or several as a list; none of None."""
+    """Wraps a single object in a list; None gives an empty list."""
     if isinstance(value, Sequence):
         return list(value)
     return [] if value is None else [value]
