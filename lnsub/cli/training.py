@@ -1,4 +1,4 @@
-"""`lnsub fit`, `validate`, `test` and `predict`: their options are all settings of a run."""
+"""`lnsub fit`, `validate`, `test` and `predict`, whose options are the settings of a run."""
 
 import json
 import logging
@@ -19,12 +19,12 @@ from lnsub.training.summary import print_rounds
 log = logging.getLogger(__name__)
 
 DESCRIPTIONS = {
-    "fit": "Finds tickets: all rounds of iterative magnitude pruning, or, without an IMPCallback among "
-    "trainer.callbacks, one fine-tuning. Start from a file of configs/; --trainer.callbacks.help=lnsub.IMPCallback "
-    "and --data.help=lnsub.XNLI (or another task's) list the settings of a class.",
-    "validate": "Measures a model on the validation split; --ckpt_path names a fine-tuned one.",
-    "test": "Measures a model on the test split; --ckpt_path names a fine-tuned one.",
-    "predict": "Writes predictions.jsonl into the run's folder; --ckpt_path names a fine-tuned model.",
+    "fit": "Finds tickets by iterative magnitude pruning, or, without an IMPCallback among trainer.callbacks, fine-tunes "
+    "once. Start from a file in configs/; --trainer.callbacks.help=lnsub.IMPCallback and --data.help=lnsub.XNLI (or "
+    "another task) list the settings of a class.",
+    "validate": "Evaluates a model on the validation split; --ckpt_path names a fine-tuned one.",
+    "test": "Evaluates a model on the test split; --ckpt_path names a fine-tuned one.",
+    "predict": "Writes predictions.jsonl to the run's folder; --ckpt_path names a fine-tuned model.",
 }
 
 
@@ -55,7 +55,7 @@ def _fit(config: RunConfig) -> None:
 
 
 def _predict(config: RunConfig, parsed: Namespace) -> None:
-    """Writes one JSON line an example, in the split's order, into the run's folder."""
+    """Writes one JSON line per example, in the order of the split, to the run's folder."""
     run = set_up(config, fitting=False)
     batches = run.trainer.predict(run.module, datamodule=run.data, return_predictions=True, **_options(parsed))
     mine = [row for batch in batches or [] for row in batch]
@@ -68,5 +68,5 @@ def _predict(config: RunConfig, parsed: Namespace) -> None:
 
 
 def _options(parsed: Namespace) -> dict[str, Any]:
-    """The options that are the trainer's method's own."""
+    """The options of the trainer's method itself."""
     return {name: value for name, value in parsed.as_dict().items() if name in {"ckpt_path", "verbose", "weights_only"}}

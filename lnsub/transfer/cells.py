@@ -100,7 +100,7 @@ class Cell:
 
     @property
     def mask_name(self) -> str | None:
-        """The file name of the mask that has to be made for this cell, which others may share; None if there is none."""
+        """The file name of a mask to be made for this cell, possibly shared with others; None if it needs none."""
         if self.found is None or self.variant in {"ticket", "reinit"}:
             return None
         if self.variant == "shuffled":

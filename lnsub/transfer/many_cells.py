@@ -25,7 +25,7 @@ def quiet_logging() -> Iterator[None]:
 
 @contextmanager
 def frozen_heap() -> Iterator[None]:
-    """Excludes existing objects, such as imported modules, from garbage collection, which would take a second a cell."""
+    """Excludes existing objects, such as imported modules, from garbage collection, saving a second per cell."""
     gc.collect()
     gc.freeze()
     try:
