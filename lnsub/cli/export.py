@@ -9,7 +9,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
         "Writes a Hugging Face model folder with a sub-network's weights, tokenizer and model card, which loads with\n"
-        "from_pretrained. The weights are theta_0 under the mask, or those of a checkpoint fine-tuned under this ticket."
+        "from_pretrained. The weights are theta_0 under the mask, or those of a checkpoint of a fit under this ticket."
     )
     parser.add_argument("ticket", type=Path, metavar="TICKET")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write, new or empty")

@@ -20,8 +20,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
         "Compares tickets weight by weight: the overlap (Jaccard similarity) of each pair, the chance level at those\n"
-        "densities, and the overlap corrected for chance: (overlap - chance) / (1 - chance). With inherited masks, also\n"
-        "each ticket's departure from theta_0's magnitude mask, and the overlap of departures."
+        "densities, and the overlap corrected for chance: (overlap - chance) / (1 - chance). With inherited masks,\n"
+        "also each ticket's departure from theta_0's magnitude mask, and the overlap of departures."
     )
     parser.add_argument(
         "tickets",

@@ -17,10 +17,10 @@ COLUMNS = ("ticket", "target", "layer", "en_to_other", "other_to_en", "accuracy"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Retrieves each sentence's translation among all sentences of the other language, by the hidden states of every\n"
-        "layer of the dense base model and of tickets applied to its pre-trained weights, without training. Shows the\n"
-        "accuracy from English, to English, and on average, and the chance level. Scores are margin-based (Artetxe &\n"
-        "Schwenk, 2019): the cosine relative to its mean over the nearest neighbours."
+        "Retrieves each sentence's translation among all sentences of the other language, by the hidden states of\n"
+        "every layer of the dense base model and of tickets applied to its pre-trained weights, without training. Shows\n"
+        "the accuracy from English, to English, and on average, and the chance level. Scores are margin-based (Artetxe\n"
+        "& Schwenk, 2019): the cosine relative to its mean over the nearest neighbours."
     )
     parser.add_argument("--base-model", required=True, metavar="M", help="Hub id or folder of the base model")
     parser.add_argument(

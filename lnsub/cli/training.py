@@ -19,9 +19,9 @@ from lnsub.training.summary import print_rounds
 log = logging.getLogger(__name__)
 
 DESCRIPTIONS = {
-    "fit": "Finds tickets by iterative magnitude pruning, or, without an IMPCallback among trainer.callbacks, fine-tunes "
-    "once. Start from a file in configs/; --trainer.callbacks.help=lnsub.IMPCallback and --data.help=lnsub.XNLI (or "
-    "another task) list the settings of a class.",
+    "fit": "Finds tickets by iterative magnitude pruning, or, without an IMPCallback among trainer.callbacks, "
+    "fine-tunes once. Start from a file in configs/; --trainer.callbacks.help=lnsub.IMPCallback and "
+    "--data.help=lnsub.XNLI (or another task) list the settings of a class.",
     "validate": "Evaluates a model on the validation split; --ckpt_path names a fine-tuned one.",
     "test": "Evaluates a model on the test split; --ckpt_path names a fine-tuned one.",
     "predict": "Writes predictions.jsonl to the run's folder; --ckpt_path names a fine-tuned model.",

@@ -69,8 +69,8 @@ class Dashboard:
             return str(workspace.save().url)
         except Exception as error:
             raise UserError(
-                f"W&B did not save the dashboard ({user_message(error)}). Is there a project {self.entity}/{self.project}, "
-                "and may this API key write to it?"
+                f"W&B did not save the dashboard ({user_message(error)}). Check that project {self.entity}/"
+                f"{self.project} exists and that this API key may write to it."
             ) from error
 
     def _store(self, api: Any, key: str, title: str, spec: dict[str, Any]) -> None:
