@@ -18,9 +18,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
         "Retrieves each sentence's translation among all sentences of the other language, by the hidden states of\n"
-        "every layer of the dense base model and of tickets applied to its pre-trained weights, without training. Shows\n"
-        "the accuracy from English, to English, and on average, and the chance level. Scores are margin-based (Artetxe\n"
-        "& Schwenk, 2019): the cosine relative to its mean over the nearest neighbours."
+        "every layer of the dense base model and of tickets applied to its pre-trained weights, without training.\n"
+        "Shows the accuracy from English, to English, and on average, and the chance level. Scores are margin-based\n"
+        "(Artetxe & Schwenk, 2019): the cosine relative to its mean over the nearest neighbours."
     )
     parser.add_argument("--base-model", required=True, metavar="M", help="Hub id or folder of the base model")
     parser.add_argument(
