@@ -326,13 +326,13 @@ def losses(folder: Path) -> list[float]:
 
 
 def test_models_that_cannot_be_packed_are_refused(bert, mt5, data, tmp_path, capsys):
-    with pytest.raises(UserError, match=r"types bert, .*is of type mt5: choose model.attention=sdpa"):
+    with pytest.raises(UserError, match=r"bert, .*mt5.*model\.attention=sdpa"):
         XNLITask(mt5).build(mt5, attention="packed")
     ModernBertConfig(vocab_size=40, hidden_size=16, num_attention_heads=2).save_pretrained(tmp_path / "modernbert")
-    with pytest.raises(UserError, match="is of type modernbert"):
+    with pytest.raises(UserError, match="modernbert"):
         WikiANNTask("").build(str(tmp_path / "modernbert"), attention="packed")
     BertConfig(**BERT_LIKE, is_decoder=True).save_pretrained(tmp_path / "decoder")
-    with pytest.raises(UserError, match="is of type bert set up as a decoder"):
+    with pytest.raises(UserError, match="bert .*decoder"):
         WikiANNTask("").build(str(tmp_path / "decoder"), attention="packed")
     args = arguments(bert, data, tmp_path, **{"model.attention": "packed", "model.base_model": tmp_path / "modernbert"})
     assert "attention" in said(capsys, args)
