@@ -191,7 +191,7 @@ def test_compiled_kernels_give_the_same_losses_to_rounding(bert, tmp_path, cache
 
 def test_what_cannot_be_compiled_is_refused_before_training(bert, tmp_path, cache):
     data = make_data("xnli", bert, tmp_path)
-    with pytest.raises(UserError, match="CUDA graphs.*accumulate"):
+    with pytest.raises(UserError, match=r"CUDA graphs.*accumulate"):
         run(data, tmp_path / "a", Watch(), compile="reduce-overhead", accumulate_grad_batches=2)
     without = torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")})
     with without, pytest.raises(UserError, match="no-such-compiler"):

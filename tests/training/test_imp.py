@@ -327,7 +327,7 @@ def test_the_callback_says_what_starts_it(bert, data):
 def test_settings_that_cannot_work_are_refused_before_training(bert, data, tmp_path):
     with pytest.raises(UserError, match=r"rewind_step .*rewind: step"):
         IMPCallback(rewind="step")
-    with pytest.raises(UserError, match="rewind_lr: false.*rewind: none"):
+    with pytest.raises(UserError, match=r"rewind_lr: false.*rewind: none"):
         IMPCallback(rewind_lr=False)
     with pytest.raises(UserError, match=r"rewind_step .*99.* 10 "):
         run(bert, data, tmp_path / "a", IMPCallback(rewind="step", rewind_step=99))
