@@ -199,7 +199,7 @@ def memory_of(prepare: Callable[P, Callable[[], object]], *args: P.args, **kwarg
         prepare: an importable function, called in the new process with ``args``. It prepares the inputs and returns
             the function to measure, whose result is kept alive until the end.
         args: for ``prepare``; must be picklable.
-        kwargs: likewise.
+        kwargs: for ``prepare``; must be picklable.
 
     Returns:
         The resident memory before, and the peak. Linux only.

@@ -100,11 +100,11 @@ class Spec:
 
 
 def authors(spec: Spec, steps: Steps) -> PreTrainedModel:
-    """Trains as Chen et al. (2020) and Foroutan et al. (2022) do: padded to 128, float32, AdamW, float masks.
+    """Trains like Chen et al. (2020) and Foroutan et al. (2022): padded to 128, float32, AdamW, float masks.
 
     Args:
-        spec: what on what.
-        steps: told of each step.
+        spec: the training setup.
+        steps: called at each step.
 
     Returns:
         The trained model.
@@ -130,9 +130,9 @@ def transformers_trainer(spec: Spec, bf16: bool, steps: Steps) -> PreTrainedMode
     """Trains with transformers' Trainer and its defaults: random batches, each padded to its longest row.
 
     Args:
-        spec: what on what.
+        spec: the training setup.
         bf16: its setting of that name: autocast; off by default.
-        steps: told of each step.
+        steps: called at each step.
 
     Returns:
         The trained model.
@@ -175,13 +175,13 @@ def transformers_trainer(spec: Spec, bf16: bool, steps: Steps) -> PreTrainedMode
 
 
 def lnsub(spec: Spec, precision: str, workers: int, steps: Steps) -> PreTrainedModel:
-    """Trains as ``lnsub fit`` does, under a ticket: its module and data module in a Lightning trainer.
+    """Trains like ``lnsub fit`` under a ticket: its module and data module in a Lightning trainer.
 
     Args:
-        spec: what on what.
-        precision: the trainer's: ``bf16-mixed`` is that of lnsub's configurations.
-        workers: loader processes.
-        steps: told of each step.
+        spec: the training setup.
+        precision: the trainer's precision; lnsub's configurations use ``bf16-mixed``.
+        workers: number of loader processes.
+        steps: called at each step.
 
     Returns:
         The trained model.
