@@ -231,7 +231,7 @@ def in_own_process(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) 
     Args:
         function: an importable function (no lambda or closure); its result must be picklable.
         args: for ``function``; picklable.
-        kwargs: likewise.
+        kwargs: for ``function``; picklable.
 
     Returns:
         Its result; its exceptions are re-raised here.
