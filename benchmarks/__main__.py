@@ -1,4 +1,4 @@
-"""Runs benchmarks, each in a process of its own; prints tables, writes JSON, and writes the tables into the docs."""
+"""Runs benchmarks, each in a separate process; prints tables, writes JSON, and inserts the tables into the docs."""
 
 import argparse
 import json
@@ -16,16 +16,16 @@ from benchmarks.machine import as_sentence
 from benchmarks.registry import BENCHMARKS, run_one
 from benchmarks.tables import screen_table, write_into
 
-# Nothing is fetched and nothing is sent: whatever would reach for the network fails at once.
+# Without network access.
 OFFLINE = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "TOKENIZERS_PARALLELISM": "false"}
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describes the command line."""
+    """Builds the parser of the command line."""
     made = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     made.add_argument("names", nargs="*", metavar="NAME", help="which benchmarks (default: all; --list names them)")
-    made.add_argument("--list", action="store_true", help="list the benchmarks and what each shows")
-    made.add_argument("--quick", action="store_true", help="toy sizes: shows that it runs, measures nothing")
+    made.add_argument("--list", action="store_true", help="list and describe the benchmarks")
+    made.add_argument("--quick", action="store_true", help="toy sizes: a smoke test without meaningful results")
     made.add_argument("--repeats", type=int, default=5, metavar="N", help="turns of each case (default: %(default)s)")
     made.add_argument("--json", type=Path, metavar="FILE", help="also write the results to a file")
     made.add_argument(
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar=("PAGE", "FILE"),
-        help="run nothing: put the tables of FILE... (made with --json) into their places in a Markdown page",
+        help="run nothing: insert the tables of FILE... (written by --json) into a Markdown page",
     )
     return made
 
@@ -50,14 +50,14 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.write:
         page, *files = options.write
         if not files:
-            made.error("--write takes a page and at least one file that --json wrote")
+            made.error("--write takes a page and at least one file written by --json")
         console.print(f"{page}: {', '.join(write_into(page, files))}")
         return 0
     names = options.names or list(BENCHMARKS)
     if unknown := [name for name in names if name not in BENCHMARKS]:
         made.error(f"no benchmark {unknown[0]!r}: choose from {', '.join(BENCHMARKS)}")
     if options.repeats < 1:
-        made.error("--repeats takes a number from 1 on")
+        made.error("--repeats must be at least 1")
     for variable, value in OFFLINE.items():
         os.environ.setdefault(variable, value)
     results: dict[str, Any] = {}
@@ -72,7 +72,7 @@ def main(args: Sequence[str] | None = None) -> int:
             continue
         console.print(screen_table(name, results[name]))
         console.print(f"{as_sentence(results[name]['machine'])}; took {results[name]['seconds']:g} s\n")
-        if options.json:  # after each, so that a run that is stopped keeps what it has
+        if options.json:  # after each, so that an interrupted run keeps its results
             options.json.parent.mkdir(parents=True, exist_ok=True)
             options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     unmet = sum(not claim["met"] for result in results.values() for row in result["rows"] for claim in row["claims"])

@@ -1,6 +1,6 @@
-"""``torch.compile`` on the CPU: a step compiled and not, and how often three rounds of pruning make torch compile.
+"""``torch.compile`` on the CPU: a compiled against an uncompiled step, and the number of compilations in three rounds.
 
-Steps are timed on a model as wide as mBERT with 2 of its 12 layers, on batches of 32 rows with the lengths of French
+Steps are timed on a model of mBERT's width with 2 of its 12 layers, on batches of 32 rows with the lengths of French
 XNLI pairs, padded to multiples of 16. The rounds are those of IMP on the embedded model and data.
 """
 
@@ -36,7 +36,7 @@ def run(quick: bool, repeats: int) -> list[Row]:
     """Times steps, and counts compilations over three rounds.
 
     Args:
-        quick: toy sizes, and a compiler that compiles nothing.
+        quick: toy sizes, and torch's no-op compiler.
         repeats: turns; each is a pass over the same batches.
     """
     return [*_steps(quick, repeats), *_rounds(quick)]
@@ -74,7 +74,7 @@ def _pass(module: SubnetModule, batches: Sequence[dict[str, Tensor]]) -> None:
 
 
 class _Counts(Callback):
-    """Notes how many graphs have been compiled at the end of each round."""
+    """Counts the graphs compiled by the end of each round."""
 
     def __init__(self) -> None:
         self.graphs: list[int] = []

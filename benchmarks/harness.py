@@ -1,8 +1,8 @@
-"""Timing and memory: cases that take turns in one run, and work in a process of its own.
+"""Timing and memory measurement: interleaved cases, and work in separate processes.
 
-A machine is never equally fast for long. So alternatives are timed turn by turn in one run, which lets a slow minute
-hit all of them alike, and what counts is the ratio of two cases within each turn. A number of seconds alone says as
-much about the machine as about the code.
+A machine's speed varies over time. So alternatives are interleaved in one run, which exposes all of them to the same
+variation, and the main result is the ratio of two cases within each turn. Absolute times depend on the machine as much
+as on the code.
 """
 
 import gc
@@ -29,12 +29,11 @@ class Case:
     """One of the alternatives that :func:`interleave` times.
 
     Attributes:
-        name: what the table calls it.
-        run: what is timed. It waits for the device itself where there is one: ``torch.cuda.synchronize()`` is part of
-            the work, not of the harness.
-        before: brings back, untimed, the state that each turn starts from.
-        turns: at most so many turns, for an alternative that is slow; at least one.
-        warm: called once, untimed, before the first turn. Leave it off where one call takes very long.
+        name: its name in the table.
+        run: the function to time. It must synchronise with the device itself.
+        before: restores the initial state of each turn, untimed.
+        turns: maximum number of turns, for slow alternatives; at least one.
+        warm: call it once, untimed, before the first turn. Disable it for very slow alternatives.
     """
 
     name: str
@@ -52,7 +51,7 @@ class Timing:
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """The median turn."""
         return statistics.median(self.seconds)
 
     @property
@@ -66,13 +65,13 @@ class Timing:
         return max(self.seconds)
 
     def ratio(self, reference: "Timing") -> float:
-        """How many times as long as ``reference`` this takes: the median over the turns that both had."""
+        """The time relative to ``reference``: the median over the turns that both have."""
         return statistics.median(mine / its for mine, its in zip(self.seconds, reference.seconds, strict=False))
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a measurement is held against: a sentence such as ``at most 0.30 s``, and whether it holds."""
+    """A requirement on a measurement, such as ``at most 0.30 s``, and whether it is met."""
 
     text: str
     met: bool
@@ -93,12 +92,12 @@ class Row:
     """One line of a benchmark's table.
 
     Attributes:
-        case: what was measured, on what.
-        timing: how long it took, or None for a line of other values.
-        reference: the case of the same run that ``ratio`` is against; empty where there is none.
+        case: what was measured.
+        timing: its duration; None for other measurements.
+        reference: the case of the same run that ``ratio`` refers to; may be empty.
         ratio: time of this case / time of the reference.
-        values: what else was measured, by a name with its unit: ``{"extra MB": 41.0}``.
-        claims: what the line is held against. Dropped from quick runs, whose sizes are toys.
+        values: other measurements by name and unit: ``{"extra MB": 41.0}``.
+        claims: requirements on the measurements. Dropped from quick runs, which use toy sizes.
     """
 
     case: str
@@ -109,7 +108,7 @@ class Row:
     claims: Sequence[Claim] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Gives the line as plain JSON types."""
+        """Converts the row to plain JSON types."""
         timing = self.timing and {
             "median_s": self.timing.median,
             "min_s": self.timing.lowest,
@@ -128,19 +127,19 @@ class Row:
 
 
 def interleave(cases: Iterable[Case], repeats: int) -> dict[str, Timing]:
-    """Times alternatives turn by turn: each case once, then each case again, ``repeats`` times over.
+    """Times alternatives turn by turn: each case once, then each case again, ``repeats`` times.
 
     Args:
-        cases: what to time, under different names.
-        repeats: how many turns, except for cases that set fewer.
+        cases: the cases, with distinct names.
+        repeats: number of turns, except for cases that set fewer.
 
     Returns:
-        The timings by the cases' names, in their order.
+        The timings by case name, in the order of the cases.
     """
     cases = list(cases)
     seconds: dict[str, list[float]] = {case.name: [] for case in cases}
     gc.collect()
-    gc.freeze()  # what is there by now need not be looked at again in each turn's collection
+    gc.freeze()  # excludes existing objects from each turn's garbage collection
     try:
         for case in cases:
             if case.warm:
@@ -161,7 +160,7 @@ def row_of(
     values: Mapping[str, float | int | str] | None = None,
     claims: Sequence[Claim] = (),
 ) -> Row:
-    """Makes the row of the timing called ``name``, with its ratio against ``reference`` unless it is that itself."""
+    """Makes the row of the timing ``name``, with its ratio against ``reference`` unless they are the same."""
     alone = name == reference
     ratio = None if alone else timings[name].ratio(timings[reference])
     return Row(name, timings[name], "" if alone else reference, ratio, values or {}, claims)
@@ -174,7 +173,7 @@ def _one_turn(case: Case) -> float:
     start = time.perf_counter()
     result = case.run()
     taken = time.perf_counter() - start
-    del result  # freeing it is not part of the work
+    del result  # freeing it is not timed
     return taken
 
 
@@ -183,27 +182,27 @@ class Memory:
     """A process's resident memory around some work, in bytes."""
 
     before: int
-    """What was resident when the work began."""
+    """Resident memory at the start."""
     peak: int
-    """The most that was resident while it ran."""
+    """Peak resident memory during the work."""
 
     @property
     def extra(self) -> int:
-        """What the work needed on top, its result included."""
+        """The additional memory of the work, including its result."""
         return self.peak - self.before
 
 
 def memory_of(prepare: Callable[P, Callable[[], object]], *args: P.args, **kwargs: P.kwargs) -> Memory:
-    """Measures the resident memory that some work takes, in a process of its own.
+    """Measures the resident memory of some work in a separate process.
 
     Args:
-        prepare: a function of a module, called in the new process with ``args``. It makes what the work needs and
-            returns the work, which is then run and watched; what it returns is alive until the end.
+        prepare: an importable function, called in the new process with ``args``. It prepares the inputs and returns
+            the function to measure, whose result is kept alive until the end.
         args: for ``prepare``; must be picklable.
-        kwargs: likewise.
+        kwargs: for ``prepare``; must be picklable.
 
     Returns:
-        What was resident before, and the high-water mark. Linux only.
+        The resident memory before, and the peak. Linux only.
     """
     return in_own_process(_watched, prepare, args, kwargs)
 
@@ -211,7 +210,7 @@ def memory_of(prepare: Callable[P, Callable[[], object]], *args: P.args, **kwarg
 def _watched(prepare: Callable[..., Callable[[], object]], args: Any, kwargs: Any) -> Memory:
     work = prepare(*args, **kwargs)
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew from what is resident now
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current resident memory
     before = _status_bytes("VmRSS")
     result = work()
     peak = _status_bytes("VmHWM")
@@ -227,22 +226,21 @@ def _status_bytes(key: str) -> int:
 
 
 def in_own_process(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Calls a module's function in a new Python process, which shares nothing with this one, and waits for its result.
+    """Calls a function in a new Python process and returns its result.
 
     Args:
-        function: importable, so not a lambda and not a closure; its result is pickled.
+        function: an importable function (no lambda or closure); its result must be picklable.
         args: for ``function``; picklable.
-        kwargs: likewise.
+        kwargs: for ``function``; picklable.
 
     Returns:
-        What it returned; an exception of it is raised here.
+        Its result; its exceptions are re-raised here.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()
 
 
-# A process's high-water mark is at least that of the one that started it, up to the moment of exec: so a bare Python
-# stands between, which is small.
+# A child inherits the peak memory of its parent until exec. So a bare Python process, which is small, is the parent.
 _LAUNCHER = """
 import json, os, sys, time
 start = time.perf_counter()
@@ -256,11 +254,11 @@ print(json.dumps([time.perf_counter() - start, usage.ru_maxrss * 1024, os.waitst
 
 
 def measure_command(command: Sequence[str], output: Path) -> tuple[float, int]:
-    """Runs a command as a user would, in a process of its own.
+    """Runs a command in a separate process, as a user would.
 
     Args:
         command: the program and its arguments.
-        output: where its standard output goes.
+        output: file for its standard output.
 
     Returns:
         Seconds from start to end, and the peak of its resident memory in bytes.

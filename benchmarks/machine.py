@@ -1,4 +1,4 @@
-"""Where and with what a run was measured."""
+"""The hardware and software that a run was measured with."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ PACKAGES = ("lnsub", "torch", "lightning", "transformers", "numpy")
 
 
 def describe() -> dict[str, Any]:
-    """Says which processor, how much memory, which versions and how busy the machine is, in plain JSON types."""
+    """Describes processor, memory, versions and load, in plain JSON types."""
     import torch
 
     versions = {"python": platform.python_version()}
@@ -33,7 +33,7 @@ def describe() -> dict[str, Any]:
 
 
 def as_sentence(machine: dict[str, Any]) -> str:
-    """Puts :func:`describe` in one line."""
+    """Formats :func:`describe` as one line."""
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     parts = [
         f"{machine['cpu']}, {machine['cores']} cores, torch on {machine['threads']} threads",

@@ -22,7 +22,7 @@ CHECKED_STEPS = 9
 
 @dataclass(frozen=True)
 class Size:
-    """What is trained on what."""
+    """The size of a model and its batch."""
 
     layers: int
     hidden: int
@@ -35,7 +35,7 @@ QUICK = Size(layers=2, hidden=32, rows=4, length=12)
 
 
 class Training:
-    """A classifier with random weights, and what trains it as the recipe does: AdamW on clipped gradients.
+    """A classifier with random weights, trained as in the recipe: AdamW on clipped gradients.
 
     Args:
         how: one of the three alternatives.
@@ -69,7 +69,7 @@ class Training:
         self.steps = 0
 
     def step(self) -> float:
-        """Makes one optimizer step, with the dropout of its number; returns the loss before it."""
+        """Makes one optimizer step, with dropout seeded by its number; returns the loss before it."""
         torch.manual_seed(self.steps)
         loss: Tensor = self.model(**self.batch).loss
         loss.backward()
@@ -83,11 +83,11 @@ class Training:
 
 
 def run(quick: bool, repeats: int) -> list[Row]:
-    """Checks that both ways of masking train alike, then times and weighs the three.
+    """Checks that both masking methods train alike, then measures time and memory of all three.
 
     Args:
         quick: a toy encoder instead of one with 21 M prunable weights.
-        repeats: a third of the turns: a share of 2 % needs many.
+        repeats: a third of the turns: resolving a 2 % difference needs many.
     """
     size = QUICK if quick else FULL
     trainings = {how: Training(how, size) for how in (DENSE, MASKED, REPARAMETRISED)}
@@ -101,7 +101,7 @@ def run(quick: bool, repeats: int) -> list[Row]:
     buffers = {how: training.buffers for how, training in trainings.items()}
     trainings.clear()
 
-    # A process of its own for each takes seconds, and says nothing of a toy.
+    # A process for each takes seconds, and is meaningless for a toy.
     peaks = {how: 1 if quick else memory_of(_trained, how, size).peak for how in timings}
     rows = [Row(f"{DENSE} step", timings[DENSE], values={"MB at its peak": peaks[DENSE] / MB})]
     for how in (MASKED, REPARAMETRISED):
@@ -124,7 +124,7 @@ def _share(alone: Timing, dense: Timing) -> Row:
 
 
 def _furthest_apart(one: Training, other: Training) -> float:
-    """Trains both; returns how far apart their losses were at most, which must be within rounding."""
+    """Trains both; returns the largest difference of their losses, which must be within rounding."""
     losses = [(one.step(), other.step()) for _ in range(CHECKED_STEPS)]
     assert all(math.isclose(*pair, rel_tol=1e-6) for pair in losses), losses
     assert len({first for first, _ in losses}) > 1
@@ -132,14 +132,14 @@ def _furthest_apart(one: Training, other: Training) -> float:
 
 
 def _trained(how: str, size: Size) -> Callable[[], object]:
-    """Prepares a step whose memory is watched: the optimizer has its state already."""
+    """Prepares a step for the memory measurement, with the optimizer state already allocated."""
     training = Training(how, size)
     training.step()
     return partial(training.step)
 
 
 def _half(model: nn.Module) -> Mask:
-    """Half of the weights at random: where the zeros are makes no difference to the cost."""
+    """Half of the weights at random: the positions of zeros do not affect the cost."""
     random = torch.Generator().manual_seed(1)
     return Mask({n: torch.rand(lin.weight.shape, generator=random) >= 0.5 for n, lin in prunable(model).items()})
 
@@ -147,7 +147,7 @@ def _half(model: nn.Module) -> Mask:
 def _batch(size: Size) -> dict[str, Tensor]:
     random = torch.Generator().manual_seed(2)
     mask = torch.ones(size.rows, size.length, dtype=torch.long)
-    mask[: size.rows // 4, -2:] = 0  # a little padding, as in batches of like length
+    mask[: size.rows // 4, -2:] = 0  # a little padding, as in length-grouped batches
     return {
         "input_ids": torch.randint(5, 12_000, (size.rows, size.length), generator=random),
         "attention_mask": mask,

@@ -1,4 +1,4 @@
-"""Models of mBERT's shape and of larger ones, with random weights: speed does not depend on what the weights are."""
+"""Models of mBERT's shape and larger ones, with random weights: speed does not depend on the values."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ TOY = (2, 32)
 
 
 def shapes_of(layers: int, width: int) -> Shapes:
-    """The prunable matrices of a BERT by name; its feed-forward layers are four times as wide as the rest."""
+    """The shapes of a BERT's prunable matrices by name; feed-forward layers are four times as wide as the rest."""
     shapes: Shapes = {}
     for layer in range(layers):
         prefix = f"encoder.layer.{layer}"
@@ -29,7 +29,7 @@ def shapes_of(layers: int, width: int) -> Shapes:
 
 
 def random_weights(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, Tensor]:
-    """Normal float32 weights, a little larger in some matrices than in others as in trained models."""
+    """Normally distributed float32 weights, whose scale varies between matrices as in trained models."""
     generator = torch.Generator().manual_seed(seed)
     return {
         name: torch.empty(shape).normal_(0, 0.03 + 0.02 * (number % 7) / 7, generator=generator)
@@ -38,12 +38,9 @@ def random_weights(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict
 
 
 def random_ticket(shapes: Mapping[str, tuple[int, ...]], language: str, sparsity: float, seed: int) -> Ticket:
-    """A ticket of random bytes in which about ``1 - sparsity`` of the weights are kept.
-
-    A byte's bits are alike between neighbours no more than between strangers; no count depends on it.
-    """
+    """A ticket with a random mask that keeps about ``1 - sparsity`` of the weights."""
     rng = np.random.default_rng(seed)
-    # A table of 65,536 bytes of that density; drawing from it is quicker than drawing bits.
+    # Drawing bytes from a table of 65,536 bytes of that density is faster than drawing bits.
     table = np.packbits(rng.random((1 << 16, 8)) >= sparsity, axis=1).ravel()
     masks = {
         name: table[rng.integers(0, 1 << 16, np.prod(shape) // 8, dtype=np.uint16)] for name, shape in shapes.items()
@@ -52,7 +49,7 @@ def random_ticket(shapes: Mapping[str, tuple[int, ...]], language: str, sparsity
 
 
 def provenance(language: str, sparsity: float, seed: int = 0) -> Provenance:
-    """Where the made-up tickets say that they come from."""
+    """The provenance of synthetic tickets."""
     return Provenance(
         base_model="random",
         base_fingerprint="0" * 64,

@@ -23,7 +23,7 @@ LEVELS = [round(0.1 * level, 1) for level in range(1, 10)]
 
 
 def run(quick: bool, repeats: int) -> list[Row]:
-    """Times the command on ten tickets, a pair as others compute it, and a whole study's 99 tickets."""
+    """Times the command on ten tickets, one pair against the paper's code, and a whole study's 99 tickets."""
     shapes = shapes_of(*(TOY if quick else MBERT))
     with tempfile.TemporaryDirectory() as folder:
         files = {
@@ -39,7 +39,7 @@ def run(quick: bool, repeats: int) -> list[Row]:
 
 
 def command(files: list[Path], repeats: int, folder: Path) -> list[Row]:
-    """`lnsub overlap` as a user runs it, in a process of its own, imports and start included."""
+    """`lnsub overlap` as a user runs it, including startup and imports."""
     call = [sys.executable, "-m", "lnsub", "overlap", *map(str, files), "--by", "layer", "--format", "csv"]
     measured = [measure_command(call, folder / "overlap.csv") for _ in range(repeats)]
     with (folder / "overlap.csv").open(newline="") as file:
@@ -59,7 +59,7 @@ def command(files: list[Path], repeats: int, folder: Path) -> list[Row]:
 
 
 def one_pair(shapes: Shapes, files: list[Path], repeats: int) -> list[Row]:
-    """One pair in memory: packed bits, and float masks as the paper's code holds them; asserts the same overlap."""
+    """One pair in memory, as packed bits and as float masks like in the paper's code; asserts the same overlap."""
     packed = [Ticket.load(path) for path in files]
     floats = [_float_mask(ticket, shapes) for ticket in packed]
     found = {}
@@ -97,7 +97,7 @@ def whole_study(study: list[list[Path]], repeats: int) -> list[Row]:
 
 
 def compare_study(study: list[list[Path]]) -> float:
-    """Goes through a study, one sparsity at a time; returns the mean overlap."""
+    """Compares a study's tickets, one sparsity at a time; returns the mean overlap."""
     return statistics.mean(row["overlap"] for files in study for row in overlap(load_all(files), ["layer"]))
 
 

@@ -1,9 +1,9 @@
 """Passes over batches without padding, against padded ones, on the CPU.
 
-The model is as wide as mBERT (768, 12 heads, 3,072 inside), with 2 of its 12 layers and few words. Rows have the
-lengths of French XNLI pairs and WikiANN sentences as the tokenizer of XLM-R cuts them: log-normal with the mean and
+The model has mBERT's width (768, 12 heads, 3,072 inside), 2 of its 12 layers and a small vocabulary. Rows have the
+lengths of French XNLI pairs and WikiANN sentences under XLM-R's tokenizer: log-normal with the mean and standard
 deviation of their logarithms, measured on 8,000 rows each. Grouped batches are spread evenly over one window of 100;
-random ones have as many tokens, to about a thousandth.
+random ones have the same number of tokens, to about 0.1 %.
 """
 
 import tempfile
@@ -31,7 +31,7 @@ Batches = list[dict[str, Tensor]]
 
 
 def run(quick: bool, repeats: int) -> list[Row]:
-    """Times the forward and backward passes of one model over as many tokens in differently made batches."""
+    """Times the forward and backward passes of one model over equally many tokens, batched in different ways."""
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2} if quick else {}
     config = BertConfig(vocab_size=WORDS, num_hidden_layers=2, **sizes)
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +58,7 @@ def _modules(task: XNLITask | WikiANNTask, folder: str) -> dict[str, SubnetModul
 def _rows(
     name: str, modules: dict[str, SubnetModule], lengths: NDArray[np.int64], count: int, repeats: int
 ) -> list[Row]:
-    """One task's lines."""
+    """One task's rows."""
     padded, packed = modules["sdpa"], modules["packed"]
     grouped, random = _choose(lengths, count)
     made = partial(_batches, packed.task.name)
@@ -89,9 +89,9 @@ def _rows(
 
 
 def _choose(lengths: NDArray[np.int64], count: int) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
-    """The lengths of ``count`` batches grouped by length, spread evenly over their window, and of as many random ones.
+    """The lengths of ``count`` length-grouped batches, spread evenly over their window, and of as many random ones.
 
-    Of many draws, the random batches are those with the number of tokens nearest to that of the grouped ones.
+    Of many draws of random batches, the one closest in number of tokens is taken.
     """
     window = -np.sort(-lengths).reshape(-1, ROWS)
     grouped = window[np.linspace(0, len(window) - 1, 2 * count + 1).astype(int)[1::2]]
@@ -122,6 +122,6 @@ def _passes(module: SubnetModule, batches: Iterable[dict[str, Tensor]]) -> None:
 
 @torch.inference_mode()
 def _loss_difference(padded: SubnetModule, packed: SubnetModule, batch: dict[str, Tensor]) -> float:
-    """How far apart the two models' losses of a batch are, without dropout, in nats."""
+    """The difference of the two models' losses of a batch, without dropout, in nats."""
     losses = [module.eval().task.loss(module(batch), batch["labels"]) for module in (padded, packed)]
     return abs(float(losses[0] - losses[1]))

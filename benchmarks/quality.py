@@ -1,4 +1,4 @@
-"""What the ways of fine-tuning reach on the same examples: faster must not be worse."""
+"""The metrics that the training recipes reach on the same examples: faster must not be worse."""
 
 import statistics
 import tempfile
@@ -12,14 +12,14 @@ from benchmarks.recipes import Spec
 from benchmarks.turns import Steps
 
 SEEDS = (0, 1, 2)
-STEPS, EPOCHS, LONGEST = 64, 4, 64  # 2,048 sentences; of WikiANN's one in some hundred is longer than 64 tokens
+STEPS, EPOCHS, LONGEST = 64, 4, 64  # 2,048 sentences; about 1 % of WikiANN's have more than 64 tokens
 RATE = 1e-3
 MODEL = "me5-tiny"
-SAME = {"lnsub: bf16, 2 loader processes"}  # the same batches as without
+SAME = {"lnsub: bf16, 2 loader processes"}  # same batches as without loader processes
 
 
 def run(quick: bool, repeats: int) -> list[Row]:
-    """Fine-tunes each way on named entities in French, from three seeds, and measures F1 on the validation split.
+    """Fine-tunes with each recipe on French named entities, with three seeds, and measures F1 on the validation split.
 
     Args:
         quick: the embedded model, two steps, one seed.
@@ -52,5 +52,5 @@ def run(quick: bool, repeats: int) -> list[Row]:
 
 
 def reached(spec: Spec, way: Way) -> float:
-    """Trains one way to the end; returns the metric."""
+    """Trains with one recipe; returns the metric."""
     return recipes.score(spec, way.train(spec, *way.args, Steps()))

@@ -34,10 +34,10 @@ class Way:
     """One of the alternatives.
 
     Attributes:
-        name: what the table calls it.
+        name: its name in the table.
         train: the training loop.
-        args: that it gets before it is told whom to tell of its steps.
-        grouped: whether its batches are grouped by length; None: every row is padded to the longest allowed.
+        args: its arguments before the :class:`Steps`.
+        grouped: whether its batches are grouped by length; None: every row is padded to the maximum length.
     """
 
     name: str
@@ -57,25 +57,25 @@ ALL_WAYS = (
 
 
 def ways() -> tuple[Way, ...]:
-    """Those that can run here: transformers' Trainer needs the package accelerate."""
+    """The recipes that can run here: transformers' Trainer needs the package accelerate."""
     if is_accelerate_available():
         return ALL_WAYS
     return tuple(way for way in ALL_WAYS if way.train is not recipes.transformers_trainer)
 
 
 CLAIMS = {"xnli": (2.2, 5.0), "wikiann": (5.0, 10.0)}
-"""By task: how many times the authors' examples a second, and at most so many % of padding, over a whole epoch."""
+"""By task: minimum speed relative to the authors' recipe, and maximum % of padding, over a whole epoch."""
 
 
 def run(quick: bool, repeats: int) -> list[Row]:
-    """Times all ways on the same rows: a turn is an epoch over batches whose lengths stand for the whole epoch's.
+    """Times all recipes on the same rows: a turn is an epoch over a sample of batches representative in length.
 
     Args:
         quick: the embedded model and generated rows, two steps a turn.
-        repeats: turns, up to three: the first turn of each is a warm-up besides.
+        repeats: turns, at most three, in addition to a warm-up.
 
     Returns:
-        The rows; one that says why, where there is no data.
+        The rows; without data, a single row with the reason.
     """
     sources = quick_sources if quick else shared_sources
     with tempfile.TemporaryDirectory() as scratch:
@@ -119,7 +119,7 @@ def _row_name(spec: Spec, name: str) -> str:
 
 
 def _in_turns(spec: Spec, steps: int, turns: int) -> tuple[dict[str, Timing], dict[str, Loop]]:
-    """Times all ways turn by turn, each in a process of its own."""
+    """Times all recipes turn by turn, each in a process of its own."""
     loops = {way.name: Loop(way.train, spec, *way.args, steps=steps) for way in ways()}
     try:
         for loop in loops.values():
@@ -131,16 +131,16 @@ def _in_turns(spec: Spec, steps: int, turns: int) -> tuple[dict[str, Timing], di
 
 
 def _once(spec: Spec, steps: int, turns: int) -> tuple[dict[str, Timing], dict[str, Loop]]:
-    """Runs all ways here, for an epoch; what is timed is mostly their setting up."""
+    """Runs all recipes in this process, for one epoch; the time is mostly setup."""
     spec = replace(spec, epochs=1)
     return interleave([Case(w.name, partial(w.train, spec, *w.args, Steps()), warm=False) for w in ways()], 1), {}
 
 
 def _floor(spec: Spec, lengths: NDArray[np.int64], measured: Timing) -> Row:
-    """What the matrix products of the real tokens alone would take in bfloat16, at the rate that this machine has."""
+    """The time of the matrix products of the real tokens alone, at this machine's rate in bfloat16."""
     config = recipes.config_of(spec)
     width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
-    # Two operations a weight and token forward, four backward; attention: scores and their product with the values.
+    # Two operations per weight and token forward, four backward; attention: scores and their product with the values.
     products = 6 * layers * (4 * width**2 + 2 * width * inner) * lengths.sum()
     attention = 6 * layers * 2 * width * (lengths.astype(np.float64) ** 2).sum()
     left, right = torch.randn(1024, width).bfloat16(), torch.randn(width, inner).bfloat16()
@@ -152,14 +152,14 @@ def _floor(spec: Spec, lengths: NDArray[np.int64], measured: Timing) -> Row:
 
 
 def typical_rows(lengths: NDArray[np.int64], batch: int, count: int) -> NDArray[np.int64]:
-    """Picks whole batches of an epoch, at even steps of their length: rows [count * batch]."""
+    """Picks whole batches of an epoch, evenly spaced in length: rows [count * batch]."""
     batches = [b.rows for b in LengthGroupedBatches(lengths, batch_size=batch) if len(b.rows) == batch]
     batches.sort(key=lambda rows: int(lengths[rows].sum()))
     return np.concatenate([batches[(2 * i + 1) * len(batches) // (2 * count)] for i in range(count)])
 
 
 def sampled(spec: Spec, rows: NDArray[np.int64]) -> Spec:
-    """Writes those rows of the training split as a data set of its own."""
+    """Writes these rows of the training split as a data set."""
     numbers = spec.datamodule().table("train").data.column("index").to_numpy()[rows]
     folder = Path(spec.cache).parent / f"sample-{spec.task}"
     (folder / "fr").mkdir(parents=True)
@@ -172,7 +172,7 @@ def sampled(spec: Spec, rows: NDArray[np.int64]) -> Spec:
 
 
 def _padding(lengths: NDArray[np.int64], spec: Spec, grouped: bool | None) -> float:
-    """The share of padding among the tokens that a whole epoch computes."""
+    """The share of padding among the tokens of a whole epoch."""
     if grouped is None:
         return float(1 - lengths.mean() / spec.longest)
     if grouped:
@@ -195,7 +195,7 @@ def shared_sources(scratch: Path) -> list[Spec]:
 
 
 def quick_sources(scratch: Path) -> list[Spec]:
-    """The embedded model; the embedded sentences, and pairs of them with labels that mean nothing."""
+    """The embedded model; the embedded sentences, and pairs of them with arbitrary labels."""
     entities = pq.read_table(DEMO / "data" / "fr" / "train.parquet").slice(0, 256)
     texts = [" ".join(words) for words in entities["tokens"].to_pylist()]
     pairs = {"premise": texts, "hypothesis": texts[::-1], "label": [i % 3 for i in range(len(texts))]}

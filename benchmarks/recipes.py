@@ -43,19 +43,19 @@ CLIP = 1.0  # the norm that gradients are clipped to
 
 @dataclass(frozen=True)
 class Spec:
-    """What is trained on what: the same for all ways.
+    """The training setup that all recipes share.
 
     Attributes:
         task: key of :data:`TASKS`.
         base: folder of the base model.
         data: folder with ``fr/train.parquet`` and ``fr/validation.parquet``.
         cache: folder for tokenised rows.
-        epochs: over the data.
-        seed: of the head, of dropout and of the order of rows.
-        learning_rate: at its peak, from which it falls linearly to 0.
-        sparsity: of the magnitude mask of the base model that all train under.
-        batch: rows in a batch.
-        longest: tokens that the authors' recipe pads every row to; longer rows are cut off in all ways.
+        epochs: number of epochs.
+        seed: seed of the head, of dropout and of the order of rows.
+        learning_rate: peak learning rate, from which it falls linearly to 0.
+        sparsity: sparsity of the base model's magnitude mask, which all recipes train under.
+        batch: rows per batch.
+        longest: length that the authors' recipe pads every row to; all recipes truncate longer rows.
     """
 
     task: str
@@ -70,7 +70,7 @@ class Spec:
     longest: int = 128
 
     def datamodule(self, workers: int = 0) -> LanguageDataModule:
-        """The data, tokenised once for all ways."""
+        """The data, tokenised once for all recipes."""
         datasets.config.HF_DATASETS_CACHE = Path(self.cache)
         return TASKS[self.task](
             language="fr",
@@ -92,7 +92,7 @@ class Spec:
         return model.train()
 
     def mask(self, model: nn.Module) -> Mask:
-        """The magnitude mask of a model that is not trained yet."""
+        """The magnitude mask of an untrained model."""
         weights = {name: linear.weight.detach() for name, linear in prunable(model).items()}
         return select(
             weights, Mask({n: torch.ones_like(w, dtype=torch.bool) for n, w in weights.items()}), self.sparsity
@@ -100,11 +100,11 @@ class Spec:
 
 
 def authors(spec: Spec, steps: Steps) -> PreTrainedModel:
-    """Trains as Chen et al. (2020) and Foroutan et al. (2022) do: padded to 128, float32, AdamW, float masks.
+    """Trains like Chen et al. (2020) and Foroutan et al. (2022): padded to 128, float32, AdamW, float masks.
 
     Args:
-        spec: what on what.
-        steps: told of each step.
+        spec: the training setup.
+        steps: called at each step.
 
     Returns:
         The trained model.
@@ -130,9 +130,9 @@ def transformers_trainer(spec: Spec, bf16: bool, steps: Steps) -> PreTrainedMode
     """Trains with transformers' Trainer and its defaults: random batches, each padded to its longest row.
 
     Args:
-        spec: what on what.
+        spec: the training setup.
         bf16: its setting of that name: autocast; off by default.
-        steps: told of each step.
+        steps: called at each step.
 
     Returns:
         The trained model.
@@ -175,13 +175,13 @@ def transformers_trainer(spec: Spec, bf16: bool, steps: Steps) -> PreTrainedMode
 
 
 def lnsub(spec: Spec, precision: str, workers: int, steps: Steps) -> PreTrainedModel:
-    """Trains as ``lnsub fit`` does, under a ticket: its module and data module in a Lightning trainer.
+    """Trains like ``lnsub fit`` under a ticket: its module and data module in a Lightning trainer.
 
     Args:
-        spec: what on what.
-        precision: the trainer's: ``bf16-mixed`` is that of lnsub's configurations.
-        workers: loader processes.
-        steps: told of each step.
+        spec: the training setup.
+        precision: the trainer's precision; lnsub's configurations use ``bf16-mixed``.
+        workers: number of loader processes.
+        steps: called at each step.
 
     Returns:
         The trained model.
@@ -240,7 +240,7 @@ def score(spec: Spec, model: PreTrainedModel) -> float:
 
 
 def _padded(spec: Spec) -> dict[str, Tensor]:
-    """All rows padded to one length, by the names of the model's arguments."""
+    """All rows padded to one length, by model argument."""
     table = spec.datamodule().table("train").with_format(None)
     fills = {"input_ids": load_tokenizer(spec.base).pad_token_id, "token_type_ids": 0, "labels": IGNORED}
     columns = {name: list(table[name]) for name in fills if name in table.column_names}
@@ -256,7 +256,7 @@ def _padded(spec: Spec) -> dict[str, Tensor]:
 
 
 def _plain(model: PreTrainedModel) -> PreTrainedModel:
-    """Undoes the re-parametrisation; pruned weights stay 0."""
+    """Removes the re-parametrisation; pruned weights stay 0."""
     for linear in prunable(model).values():
         prune.remove(linear, "weight")
     return model

@@ -1,4 +1,4 @@
-"""The benchmarks: one line each."""
+"""The registry of benchmarks."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,13 +12,13 @@ from benchmarks.machine import describe
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A module with ``run(quick: bool, repeats: int) -> list[Row]``, and what it shows."""
+    """A module with ``run(quick: bool, repeats: int) -> list[Row]``, and a description."""
 
     module: str
     shows: str
 
     def load(self) -> Callable[[bool, int], list[Row]]:
-        """Imports the module, which may import torch and more, and returns its ``run``."""
+        """Imports the module, which may be slow, and returns its ``run``."""
         return cast(Callable[[bool, int], list[Row]], import_module(self.module).run)
 
 
@@ -33,7 +33,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "recipe": Benchmark("benchmarks.recipe", "fine-tuning: the authors' recipe, transformers' Trainer and lnsub"),
     "quality": Benchmark("benchmarks.quality", "the metric that those ways reach on as many examples"),
 }
-"""By the name that ``python -m benchmarks NAME`` and the places in ``docs/performance.md`` use."""
+"""By name, as in ``python -m benchmarks NAME`` and in the markers in ``docs/performance.md``."""
 
 
 def run_one(name: str, quick: bool, repeats: int) -> dict[str, Any]:

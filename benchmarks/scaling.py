@@ -1,7 +1,7 @@
-"""What the XLM-R models need when they are sharded over ranks: ``python -m benchmarks.scaling``.
+"""The requirements of XLM-R models sharded over ranks: ``python -m benchmarks.scaling``.
 
-Sizes are counted on the models themselves, made without memory. Memory is arithmetic on the sizes. The time of a prune
-is that, too, on rates which real processes measure here on a model of mBERT's size.
+Sizes are counted on the models, on the meta device. Memory is calculated from the sizes. So is the time of a pruning
+step, with rates measured here by real processes on a model of mBERT's size.
 """
 
 import argparse
@@ -62,7 +62,7 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Size:
-    """How many weights a model with a head for XNLI has."""
+    """The sizes of a model with a head for XNLI."""
 
     parameters: int
     matrices: int
@@ -70,13 +70,13 @@ class Size:
     block: int
     """Parameters of one block."""
     outside: int
-    """Parameters outside of the blocks: embeddings, and what follows the last block."""
+    """Parameters outside the blocks: embeddings, and everything after the last block."""
     ticket: int
     """Bytes of a ticket's masks."""
 
     @classmethod
     def of(cls, config: PretrainedConfig) -> "Size":
-        """Counts on the model itself, which takes no memory on torch's meta device."""
+        """Counts on the model itself, on torch's meta device."""
         large = isinstance(config, XLMRobertaXLConfig)
         kind = XLMRobertaXLForSequenceClassification if large else XLMRobertaForSequenceClassification
         with torch.device("meta"):
@@ -89,12 +89,12 @@ class Size:
         return cls(parameters, len(sizes), sum(sizes), block, parameters - block * len(blocks), ticket)
 
     def on_a_rank(self, ranks: int) -> float:
-        """Bytes of a rank's device in a step under bf16-mixed, without activations.
+        """Device memory in bytes of a rank in a step under bf16-mixed, without activations.
 
-        Its share of weights, gradients and Adam's two moments in float32 and of the masks, a byte a weight. Then what
-        is there for computing, in bfloat16. On one rank: autocast's copies of the matrices. On several: what
-        fully_shard has gathered, which is all outside of the blocks and two blocks, and of the largest of these the
-        gradient, also in float32 on its way to the ranks.
+        Its shard of weights, gradients and Adam's two moments in float32, and of the masks, a byte per weight. In
+        addition, in bfloat16: on one rank, autocast's copies of the matrices; on several, the parameters that
+        fully_shard has gathered (everything outside the blocks, and two blocks) and the gradient of the largest of
+        these, which is also converted to float32 for the reduction.
         """
         share = (16 * self.parameters + self.prunable) / ranks
         if ranks == 1:
@@ -102,13 +102,13 @@ class Size:
         return share + 2 * (self.outside + 2 * self.block) + (2 + 4) * max(self.outside, self.block)
 
     def theta_0(self, ranks: int) -> float:
-        """Bytes that a rank's process keeps in its host's memory: theta_0, to rewind to."""
+        """Host memory in bytes that a rank needs for theta_0."""
         return 4 * self.parameters / ranks
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Weights a second of processor time, on one CPU thread."""
+    """Weights per second of processor time, on one CPU thread."""
 
     select: float
     """Ranked in :func:`lnsub.pruning.selection.select`."""
@@ -116,7 +116,7 @@ class Rates:
     """Packed and written in a ticket."""
 
     def prune(self, size: Size, ranks: int) -> float:
-        """Seconds of a prune with a core for each rank, which ranks its share and packs the whole mask."""
+        """Seconds of a pruning step with one core per rank, which ranks its shard and packs the whole mask."""
         return size.prunable / ranks / self.select + size.prunable / self.ticket
 
 
@@ -148,9 +148,9 @@ def tables(rates: Rates) -> str:
 
 
 def measure(rank: int, count: int, folder: str, layers: int, repeats: int) -> tuple[int, list[float], list[float]]:
-    """What one rank measures: how many weights there are, and processor seconds of each selection and each ticket.
+    """Measures on one rank: the number of weights, and processor seconds of each selection and each ticket.
 
-    Not seconds by the clock: those depend on what else the machine does.
+    Wall time would depend on what else the machine is doing.
     """
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet{count}", rank=rank, world_size=count)
@@ -183,13 +183,13 @@ def measure(rank: int, count: int, folder: str, layers: int, repeats: int) -> tu
 
 
 def measured(count: int, layers: int, repeats: int) -> tuple[int, list[float], list[float]]:
-    """Starts ``count`` processes that share a model, and returns what the first measured; see :func:`measure`."""
+    """Starts ``count`` processes that share a model, and returns the first one's result; see :func:`measure`."""
     with tempfile.TemporaryDirectory() as folder, get_context("spawn").Pool(count) as pool:
         return pool.starmap(measure, [(rank, count, folder, layers, repeats) for rank in range(count)], chunksize=1)[0]
 
 
 def report(layers: int, repeats: int) -> str:
-    """Measures, and puts rates, conditions and tables in Markdown; the tables' rates can be read off it again."""
+    """Measures, and formats rates, conditions and tables as Markdown, from which :func:`rates_in` reads the rates."""
     machine = describe() | {"threads": 1}
     total, one, ticket = measured(1, layers, repeats)
     _, two, _ = measured(2, layers, repeats)
@@ -206,17 +206,17 @@ def _range(seconds: list[float]) -> str:
 
 
 def rates_in(text: str) -> Rates:
-    """Reads the rates off a report."""
+    """Parses the rates in a report."""
     found = re.findall(r"([\d.]+) million\s+weights\s+a\s+second", text)
     return Rates(*(float(number) * 1e6 for number in found))
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Measures, and prints the report or writes it into a page between its markers."""
+    """Measures, and prints the report or inserts it into a page between its markers."""
     parser = argparse.ArgumentParser("python -m benchmarks.scaling", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a toy size: shows that it runs, measures nothing")
+    parser.add_argument("--quick", action="store_true", help="a toy size: a smoke test without meaningful results")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="turns (default: %(default)s)")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the report into its place in a Markdown page")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="insert the report into a Markdown page")
     options = parser.parse_args(args)
     text = report(1 if options.quick else 12, options.repeats)
     if options.write is None:

@@ -24,7 +24,7 @@ TOY_GROWTH = ((2, 32),)
 
 
 def run(quick: bool, repeats: int) -> list[Row]:
-    """Times selection against what torch and numpy offer, in each scope, in memory, in growth, and inside a step."""
+    """Measures selection against alternatives, by scope, in memory, in scaling, and within a whole step."""
     shapes = shapes_of(*(TOY if quick else MBERT))
     return [
         *against_others(shapes, repeats),
@@ -37,7 +37,7 @@ def run(quick: bool, repeats: int) -> list[Row]:
 
 def against_others(shapes: Shapes, repeats: int, sparsity: float = 0.1) -> list[Row]:
     """The same 10 % of all weights, by each of the alternatives; asserts that they prune the same weights."""
-    from lightning.pytorch.callbacks import ModelPruning  # here, as the children of this process need no Lightning
+    from lightning.pytorch.callbacks import ModelPruning  # here, because child processes do not need Lightning
 
     weights, dense = random_weights(shapes), Mask.dense(shapes)
     quota = round(sparsity * dense.total)
@@ -118,7 +118,7 @@ def scopes(shapes: Shapes, repeats: int) -> list[Row]:
 
 
 def memory(shapes: Shapes, in_scopes: tuple[str, ...]) -> list[Row]:
-    """What selection holds beside the weights, the old mask and the new one."""
+    """The memory of selection beyond the weights, the old mask and the new one."""
     weights = sum(a * b for a, b in shapes.values())
     rows = []
     for scope in in_scopes:
@@ -129,7 +129,7 @@ def memory(shapes: Shapes, in_scopes: tuple[str, ...]) -> list[Row]:
 
 
 def growth(sizes: tuple[tuple[int, int], ...], repeats: int) -> list[Row]:
-    """The same work on ever more weights, turn by turn."""
+    """The same work on models of increasing size, turn by turn."""
     timings = in_own_process(_time_sizes, sizes, repeats)
     first, fewest = timings[0]
     rows: list[Row] = []
@@ -192,7 +192,7 @@ def steps(size: tuple[int, int], repeats: int) -> list[Row]:
         name = "a whole prune-rewind-write step"
         cases = [
             Case(name, whole, before=back),
-            # Only selection depends on the mask that is there.
+            # Only selection depends on the current mask.
             *(Case(f"of it: {part}", call, back if part == "select" else None) for part, call in work.items()),
         ]
         timings = interleave(cases, repeats)
@@ -224,7 +224,7 @@ def _selecting(weights: Mapping[str, Tensor], mask: Mask, sparsity: float, scope
 def _prepare_selection(shapes: Shapes, scope: str) -> Callable[[], Mask]:
     weights, dense = random_weights(shapes), Mask.dense(shapes)
     tiny = {name: weight[:8, :8] for name, weight in weights.items()}
-    select(tiny, Mask.dense({name: weight.shape for name, weight in tiny.items()}), 0.1, scope)  # what loads late
+    select(tiny, Mask.dense({name: weight.shape for name, weight in tiny.items()}), 0.1, scope)  # loads lazy imports
     return lambda: select(weights, dense, 0.1, scope)
 
 
@@ -239,14 +239,14 @@ def _time_sizes(sizes: tuple[tuple[int, int], ...], repeats: int) -> list[tuple[
 
 
 def _linear(weight: Tensor) -> nn.Linear:
-    """A layer around ``weight``, which is not copied: torch's pruning takes modules."""
+    """A layer around ``weight``, without a copy, for torch's pruning, which takes modules."""
     linear = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0], bias=False)
     linear.weight = nn.Parameter(weight, requires_grad=False)
     return linear
 
 
 def _assert_same(ours: Mask, theirs: Mapping[str, Tensor], weights: Mapping[str, Tensor], threshold: float) -> None:
-    """The same number pruned, and the same ones except for ties: torch's top-k leaves open which of equals it takes."""
+    """Asserts the same number and choice of pruned weights except for ties, which torch's top-k breaks arbitrarily."""
     pruned = 0
     for name, bits in ours.items():
         kept = theirs[name].bool()

@@ -1,4 +1,4 @@
-"""A run's results as a table on the screen, and as Markdown in the docs."""
+"""Formats results as a table for the terminal, and as Markdown for the docs."""
 
 import json
 import re
@@ -14,7 +14,7 @@ HEADS = ("case", "median", "min to max", "time against", "also measured", "claim
 
 
 def screen_table(name: str, result: Mapping[str, Any]) -> Table:
-    """Lays out one benchmark's result for a terminal."""
+    """Formats one benchmark's result for a terminal."""
     table = Table(title=f"{name}{' (quick: toy sizes)' if result['quick'] else ''}", title_justify="left")
     for head in HEADS:
         table.add_column(head, justify="right" if head in HEADS[1:3] else "left")
@@ -26,7 +26,7 @@ def screen_table(name: str, result: Mapping[str, Any]) -> Table:
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """Lays out one benchmark's result for the docs, with the conditions of the run below; no empty columns."""
+    """Formats one benchmark's result for the docs, without empty columns, and with the conditions of the run below."""
     rows = [HEADS, ("---", "--:", "--:", "---", "---", "---"), *(_cells(row) for row in result["rows"])]
     filled = [column for column in range(len(HEADS)) if any(row[column] for row in rows[2:])]
     rows = [tuple(row[column] for column in filled) for row in rows]
@@ -36,7 +36,7 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 
 def _turns(rows: Iterable[Mapping[str, Any]]) -> str:
-    """How often the cases were timed: slow ones less often than others."""
+    """The number of turns, which is smaller for slow cases."""
     counts = sorted({len(row["timing"]["turns_s"]) for row in rows if row["timing"]})
     if not counts:
         return ""
@@ -45,24 +45,22 @@ def _turns(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def as_line(row: Mapping[str, Any]) -> str:
-    """Puts one row, as JSON types, in one line of text, for a run that tells of each as it comes."""
+    """Formats one row, in JSON types, as a line of text, for printing rows as they are measured."""
     return " | ".join(cell for cell in _cells(row) if cell)
 
 
 def write_into(page: Path, files: Iterable[Path]) -> list[str]:
-    """Puts the tables of runs between their markers in a page.
-
-    A benchmark's place is between ``<!-- table NAME -->`` and ``<!-- end NAME -->``. All else stays as it is.
+    """Inserts tables of results between their markers, ``<!-- table NAME -->`` and ``<!-- end NAME -->``, in a page.
 
     Args:
         page: a Markdown file.
-        files: what ``--json`` wrote; of two that hold the same benchmark, the later wins.
+        files: files written by ``--json``; if several have the same benchmark, the last one wins.
 
     Returns:
         The benchmarks whose tables were written.
 
     Raises:
-        LookupError: the page has no place for one of them.
+        LookupError: the page lacks the markers of a benchmark.
     """
     results: dict[str, Any] = {}
     for file in files:

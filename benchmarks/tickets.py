@@ -1,7 +1,7 @@
-"""Tickets: packing against the speed of memory, files against saved float masks, and all of a run's masks in one file.
+"""Tickets: packing against memory speed, files against saved float masks, and all of a run's masks in one file.
 
-The one file is a prototype, which lives here only: IMP's masks are nested, so a weight's fate in a run is one number,
-how many of the rounds' masks keep it. Nine masks make ten such numbers, which take four bits.
+The single file is a prototype: IMP's masks are nested, so the number of rounds that keep a weight determines all of
+them. For nine masks that is a number from 0 to 9, which takes four bits.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ def run(quick: bool, repeats: int) -> list[Row]:
 
 
 def packing(mask: Mask, repeats: int) -> list[Row]:
-    """Bools to bits and back, beside one copy of the bools: the least that any such pass can cost."""
+    """Bools to bits and back, against one copy of the bools, the lower bound for any such pass."""
     bools = np.concatenate([bits.flatten().numpy() for bits in mask.values()])
     packed, octets = mask.to_packed(), np.packbits(bools, bitorder="little")
     copy = "one copy of the bools"
@@ -57,7 +57,7 @@ def packing(mask: Mask, repeats: int) -> list[Row]:
 
 
 def files(mask: Mask, repeats: int, folder: Path) -> list[Row]:
-    """One mask to a file and back, in the ticket's form and as pickled tensors."""
+    """One mask to a file and back, as a ticket and as pickled tensors."""
     ticket = Ticket(mask.to_packed(), mask.shapes, provenance("fr", 0.5))
     floats = {name: bits.float() for name, bits in mask.items()}
     paths = {"ticket": folder / "s.safetensors", "floats": folder / "floats.pt", "bools": folder / "bools.pt"}
@@ -114,7 +114,7 @@ def nested(masks: Sequence[Mask], repeats: int, folder: Path) -> list[Row]:
         read = _read_planes(one, shapes, round_)
         assert all(np.array_equal(read[name], expected[name]) for name in shapes), round_
     size = {nine: sum(path.stat().st_size for path in paths), single: one.stat().st_size}
-    # A run writes a ticket a round; the one file would have to be written anew each time to be whole at any moment.
+    # A run writes one ticket per round; the single file would have to be rewritten each time to be always complete.
     written = {nine: size[nine], single: 9 * size[single]}
     rows = []
     for name, reference in ((nine, nine), (single, nine), (one_read, one_read), (planes_read, one_read)):
@@ -132,10 +132,10 @@ def _nested_masks(shapes: Shapes) -> list[Mask]:
 
 
 def _planes(masks: Sequence[Packed]) -> list[Packed]:
-    """The bits of how many of nine nested masks keep each weight, the lowest first: XORs of whole bytes.
+    """The bit planes, lowest first, of the number of nested masks that keep each weight, by XORs of whole bytes.
 
-    Mask i keeps a weight exactly if that number is at least i, counted from 1. Bit k of a number changes whenever the
-    number passes a multiple of 2**k.
+    Mask i, counted from 1, keeps a weight exactly if that number is at least i. Bit k of a number changes at every
+    multiple of 2**k.
     """
     return [
         {name: reduce(np.bitwise_xor, [mask[name] for mask in masks[(1 << k) - 1 :: 1 << k]]) for name in masks[0]}
@@ -154,7 +154,7 @@ def _write_planes(path: Path, planes: Sequence[Packed]) -> None:
 
 
 def _read_planes(path: Path, shapes: Mapping[str, tuple[int, ...]], round_: int) -> dict[str, np.ndarray]:
-    """Reads the file, checks it, and gives the mask of one round: where the number is at least ``round_``."""
+    """Reads and checks the file, and returns the mask of one round: where the number is at least ``round_``."""
     raw = np.fromfile(path, dtype=np.uint8)
     assert hashlib.sha256(raw[:-32].data).digest() == raw[-32:].tobytes()
     sizes = [int(np.prod(shape)) // 8 for shape in shapes.values()]

@@ -1,7 +1,7 @@
-"""Training loops that take turns: each in a process of its own, which makes some steps when it is told to and waits.
+"""Interleaved training loops: each runs in a process of its own that pauses after a given number of steps.
 
-A training loop belongs to whoever wrote it (Lightning, transformers) and does not stop in the middle to let another
-one go on. So each runs in a process that waits for its turn after a given number of steps.
+The loops of libraries (Lightning, transformers) cannot be paused from outside, so each process blocks inside a step
+callback until its next turn.
 """
 
 import contextlib
@@ -16,26 +16,26 @@ from typing import Any
 
 @dataclass
 class Steps:
-    """What a training loop calls: when it is about to begin, and after each step. This one never waits."""
+    """The callbacks of a training loop, before the first and after each step. This implementation never blocks."""
 
     waited: Callable[[], float] = field(default=lambda: 0.0)
-    """Seconds that the loop has waited for data so far; a loop that knows puts its own function here."""
+    """Returns the seconds that the loop has waited for data so far; set by loops that measure it."""
 
     def begin(self) -> None:
-        """The first step comes next."""
+        """Called before the first step."""
 
     def done(self) -> None:
-        """A step is done."""
+        """Called after each step."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a loop says of one turn.
+    """The measurements of one turn.
 
     Attributes:
-        seconds: that the turn took.
-        waited: seconds of them in which it waited for data.
-        peak: the most memory that was resident in its process so far, in bytes.
+        seconds: duration.
+        waited: seconds of it spent waiting for data.
+        peak: peak resident memory of the process so far, in bytes.
     """
 
     seconds: float
@@ -43,12 +43,12 @@ class Report:
     peak: int
 
 
-class _Ended(Exception):  # noqa: N818 (no error: it ends a loop)
-    """No turn follows."""
+class _Ended(Exception):  # noqa: N818 (not an error: it ends a loop)
+    """There are no more turns."""
 
 
 class _Turns(Steps):
-    """In the loop's process: waits before each turn."""
+    """The callbacks in the loop's process, which block before each turn."""
 
     def __init__(self, pipe: Connection, steps: int) -> None:
         super().__init__()
@@ -78,8 +78,7 @@ class Loop:
     """A training loop in a process of its own.
 
     Args:
-        train: an importable function that trains for ever; it gets ``args`` and then a :class:`Steps`, which it tells
-            of its steps.
+        train: an importable function that trains indefinitely; it gets ``args`` and a :class:`Steps` to report to.
         args: picklable.
         steps: optimizer steps in a turn.
     """
@@ -93,16 +92,16 @@ class Loop:
         self.reports: list[Report] = []
 
     def ready(self) -> None:
-        """Waits until the loop is about to begin."""
+        """Waits until the loop is ready for its first step."""
         self._pipe.recv()
 
     def turn(self) -> None:
-        """Lets the loop make its steps, and waits for them; the report is the last of ``reports``."""
+        """Runs one turn of the loop; appends to ``reports``."""
         self._pipe.send(True)
         self.reports.append(self._pipe.recv())
 
     def close(self) -> None:
-        """Ends the loop and its process; a loop that has ended by itself too."""
+        """Ends the loop and its process, unless they have ended already."""
         with contextlib.suppress(BrokenPipeError):
             self._pipe.send(False)
         self._process.join(60)
@@ -111,7 +110,7 @@ class Loop:
 
 
 def _serve(pipe: Connection, train: Callable[..., object], args: tuple[Any, ...], steps: int) -> None:
-    # Raised in the middle of a step, so that the loop tidies up: its loader's processes, its temporary folder.
+    # Raised inside a step, so that the loop cleans up its loader processes and temporary folder.
     with contextlib.suppress(_Ended):
         train(*args, _Turns(pipe, steps))
 

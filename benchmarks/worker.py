@@ -1,7 +1,7 @@
-"""Parts of a benchmark in one process beside this one, which is replaced when a part fails, dies or overruns.
+"""Runs parts of a benchmark in a worker process, which is replaced when a part fails, dies or times out.
 
-A fault on a GPU spoils the process that it happens in, and a compiler may never end: neither may cost the parts that
-come after. Parts that do well share their process, and so what it has compiled.
+A GPU fault leaves a process unusable, and a compiler may hang: neither must affect later parts. Successful parts share
+the process and its compiled code.
 """
 
 import multiprocessing
@@ -13,18 +13,18 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 _START = 300.0
-"""Seconds in which a process must have imported what it needs."""
+"""Seconds that a process has for its imports."""
 
 
-class PartFailed(Exception):  # noqa: N818 (it is no error of this program)
-    """A part did not come to its end; the message says why, in one line."""
+class PartFailed(Exception):  # noqa: N818 (not an error of this program)
+    """A part failed; the message is a one-line reason."""
 
 
 class Worker:
-    """Calls functions in a process of its own, one at a time. A context manager, which ends the process.
+    """Calls functions in a worker process, one at a time. A context manager, which ends the process.
 
     Args:
-        module: what the process imports before it is asked for anything, so that no part's time goes into it.
+        module: a module that the process imports in advance, so that no part's time includes it.
     """
 
     def __init__(self, module: str) -> None:
@@ -45,10 +45,10 @@ class Worker:
         Args:
             function: what to call.
             args: its arguments.
-            seconds: how long it may take.
+            seconds: the time limit.
 
         Raises:
-            PartFailed: it raised, its process died, or the time ran out.
+            PartFailed: it raised an exception, its process died, or it timed out.
         """
         try:
             return self._answer(function, args, seconds)
@@ -77,7 +77,7 @@ class Worker:
     def _begin(self) -> BaseProcess:
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
-        # Not a daemon: loaders and compilers start processes of their own.
+        # Not a daemon, because loaders and compilers start child processes.
         self._process = process = context.Process(target=_serve, args=(other, self._module))
         self._ready = False
         process.start()

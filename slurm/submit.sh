@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A task's whole study: the tickets of all languages, each of them on all languages, and the page about it.
+# Submits a whole study of a task: the tickets of all languages, their transfer to all languages, and the report.
 #
 #     slurm/submit.sh configs/xnli_fr.yaml [SETTING...]
 #
-# Run it from the project's root. Every variable below can be given in the environment:
+# Run it from the project's root. Every variable below can be set in the environment:
 #
 #     LANGUAGES="fr ur zh" PARTITION=gpu TASKS_PER_NODE=4 slurm/submit.sh configs/xnli_fr.yaml --trainer.max_epochs=1
 #
-# It prints the jobs' ids. Submitted again, the study goes on where it is; what is done is not done again.
+# It prints the jobs' ids. Submitted again, a study resumes; finished work is not repeated.
 set -euo pipefail
 
 # Resources of one array task: one run of `lnsub fit`, or a share of the cells of `lnsub transfer`.
@@ -20,26 +20,26 @@ GPUS_PER_NODE=${GPUS_PER_NODE:-$TASKS_PER_NODE}
 CPUS_PER_TASK=${CPUS_PER_TASK:-4}
 MEMORY=${MEMORY:-}
 TIME=${TIME:-08:00:00}
-# Seconds before the end of TIME at which a run saves and is queued again.
+# Seconds before the end of TIME at which a run saves and is requeued.
 WARNING=${WARNING:-180}
-# Array tasks that run at the same time, at most; empty: as many as there is room for.
+# Maximum number of array tasks that run concurrently; empty: no limit.
 AT_ONCE=${AT_ONCE:-}
-# Further options of sbatch, such as "--constraint=a100 --reservation=class".
+# More options of sbatch, such as "--constraint=a100 --reservation=class".
 SBATCH_OPTIONS=${SBATCH_OPTIONS:-}
 
 # The study.
 LANGUAGES=${LANGUAGES:-ar de el en es fr hi ru sw ur zh}
 # Its folder: imp/, transfer/, logs/ and report.html.
 STUDY=${STUDY:-}
-# Tickets that are transferred: of these sparsities. Commas between them.
+# Sparsities of the tickets to transfer, comma-separated.
 SPARSITIES=${SPARSITIES:-0.5}
-# Beside tickets: random, shuffled, ... as `lnsub transfer --help` lists them. Commas between them.
+# Baselines, comma-separated: random, shuffled, ... (see `lnsub transfer --help`).
 BASELINES=${BASELINES:-}
-# Array tasks that share the cells of the transfer.
+# Number of array tasks that the cells of the transfer are divided among.
 SHARES=${SHARES:-}
-# Examples a batch, over all processes; empty: the configuration's, which is for each.
+# Examples per batch, over all processes; empty: the configuration's, per process.
 BATCH_SIZE=${BATCH_SIZE:-}
-# What the jobs source first, if it is there.
+# Sourced first by the jobs, if it exists.
 SETUP=${SETUP:-.venv/bin/activate}
 
 if (($# == 0)) || [[ $1 == -* ]]; then
@@ -71,7 +71,7 @@ training+=("--cpus-per-task=$CPUS_PER_TASK" "--time=$TIME" "--signal=USR1@$WARNI
 if [[ -n $MEMORY ]]; then training+=("--mem=$MEMORY"); fi
 limit=${AT_ONCE:+%$AT_ONCE}
 
-# submit WHAT OPTION... SCRIPT ARGUMENT...: prints the job's id. With several clusters sbatch appends ";cluster".
+# submit WHAT OPTION... SCRIPT ARGUMENT...: prints the job's id. On multi-cluster sites sbatch appends ";cluster".
 submit() {
     local what=$1 id
     shift
@@ -91,7 +91,7 @@ transfer=$(OUTPUT=$STUDY/transfer TICKETS=$STUDY/imp/'*/*/seed*/tickets/*.safete
     "$here/transfer.sbatch" "$config" "${options[@]}" -- "$@")
 echo "transfer: job $transfer, $SHARES tasks, after $imp"
 
-# Whatever came of the transfer: the page shows what there is.
+# Even if the transfer fails: the report shows the available results.
 report=$(submit report "--output=$STUDY/logs/%x-%j.out" "--dependency=afterany:$transfer" \
     "$here/report.sbatch" "$STUDY")
 echo "report:   job $report, after $transfer: $STUDY/report.html"

@@ -1,7 +1,7 @@
-"""Prints the lowest versions that pyproject.toml promises, as constraints for pip: `make floors` installs them.
+"""Prints the lowest versions supported by pyproject.toml, as pip constraints: `make floors` installs them.
 
-torch alone is pinned as in constraints.txt, as each of its versions may be gigabytes. Its floor is 2.11, the first with
-`scale` among the arguments of `torch.nn.attention.varlen.varlen_attn`; everything else that lnsub uses of it is older.
+Only torch is pinned as in constraints.txt, because each version may be gigabytes. Its floor is 2.11, the first version
+in which `torch.nn.attention.varlen.varlen_attn` has the argument `scale`.
 """
 
 import sys
@@ -20,14 +20,14 @@ def floors(pyproject: str, constraints: str) -> dict[str, Version]:
     """Finds the lowest version of each direct dependency.
 
     Args:
-        pyproject: the text of pyproject.toml; optional dependencies count too.
-        constraints: the text of constraints.txt, which torch's pin is taken from.
+        pyproject: the text of pyproject.toml; optional dependencies are included.
+        constraints: the text of constraints.txt, for torch's pin.
 
     Returns:
         The version by canonical name.
 
     Raises:
-        ValueError: a requirement has no lower bound, or two different ones.
+        ValueError: a requirement has no lower bound, or conflicting ones.
     """
     project = tomllib.loads(pyproject)["project"]
     lines = chain(project["dependencies"], *project["optional-dependencies"].values())
@@ -36,7 +36,7 @@ def floors(pyproject: str, constraints: str) -> dict[str, Version]:
         bounds = {Version(bound.version) for bound in requirement.specifier if bound.operator in (">=", "==", "~=")}
         name = canonicalize_name(requirement.name)
         if len(bounds | ({found[name]} if name in found else set())) != 1:
-            raise ValueError(f"pyproject.toml: {name} needs one lower bound, written once or alike: {requirement}")
+            raise ValueError(f"pyproject.toml: {name} needs exactly one lower bound: {requirement}")
         found[name] = bounds.pop()
     pinned = {Requirement(line).name: line for line in constraints.splitlines() if line.startswith("torch==")}
     found["torch"] = Version(pinned["torch"].partition("==")[2])
@@ -44,7 +44,7 @@ def floors(pyproject: str, constraints: str) -> dict[str, Version]:
 
 
 def main() -> int:
-    """Prints one pin a line."""
+    """Prints one pin per line."""
     pins = floors((ROOT / "pyproject.toml").read_text("utf-8"), (ROOT / "constraints.txt").read_text("utf-8"))
     sys.stdout.writelines(f"{name}=={version}\n" for name, version in sorted(pins.items()))
     return 0

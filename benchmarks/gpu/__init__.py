@@ -1,9 +1,9 @@
-"""mBERT on XNLI on one GPU: what a step takes in each variant, what bounds it, and what a whole run then takes.
+"""mBERT on XNLI on one GPU: the time of a step in each variant, its bounds, and the resulting time of a whole run.
 
 The model has the exact shape of bert-base-multilingual-cased and random weights; the pairs have XNLI's lengths and
-random tokens. One call of under eight minutes, compilation included, does it all. A part that fails is reported with
-its reason and the others go on; lines are printed as they come. Without a GPU it says so and does nothing, except in
-quick mode, which runs every line of it at toy sizes on the CPU.
+random tokens. It takes less than eight minutes, including compilation. A failed part is reported and the others
+continue; rows are printed as they are measured. Without a GPU nothing is measured, except in quick mode, which runs all
+parts at toy sizes on the CPU.
 """
 
 import time
@@ -25,7 +25,7 @@ from benchmarks.worker import PartFailed, Worker
 
 MINUTES = 7.5
 _PATIENCE = 600.0
-"""Seconds for each part in quick mode, which is about whether it runs, on however busy a machine."""
+"""Time limit of each part in quick mode in seconds, generous for busy machines."""
 GRAPHS = "CUDA graphs, padded to 16"
 CONSOLE = Console(soft_wrap=True, markup=False, highlight=False)
 Tell = Callable[[Row], object]
@@ -41,10 +41,10 @@ class Part:
     """A part of the benchmark.
 
     Attributes:
-        name: what it is called where it fails, and in the facts.
-        function: of the settings and ``args``.
+        name: its name in error messages and facts.
+        function: a function of the settings and ``args``.
         args: picklable.
-        seconds: how long it may take.
+        seconds: its time limit.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Part:
 
 
 def parts(settings: Settings) -> Iterator[Part]:
-    """The parts, those that matter most first."""
+    """The parts, the most important first."""
     few, many = settings.rows
     compiling = 170
     yield Part("ceilings", ceilings)
@@ -79,17 +79,17 @@ def parts(settings: Settings) -> Iterator[Part]:
 
 
 def measure(device: Device, quick: bool, repeats: int, minutes: float = MINUTES, tell: Tell = say) -> list[Row]:
-    """Runs all parts, as far as the time goes.
+    """Runs all parts within the time limit.
 
     Args:
         device: where.
         quick: toy sizes.
-        repeats: passes over the batches that are timed, in each variant.
-        minutes: for all parts together, except in quick mode.
-        tell: gets each line as it comes.
+        repeats: timed passes over the batches in each variant.
+        minutes: time limit for all parts together, except in quick mode.
+        tell: called with each row as it is measured.
 
     Returns:
-        All lines: the parts', and then those that follow from them.
+        All rows: those of the parts, and then those derived from them.
     """
     end = time.monotonic() + 60 * minutes
     rows: list[Row] = []
@@ -119,7 +119,7 @@ def measure(device: Device, quick: bool, repeats: int, minutes: float = MINUTES,
 
 
 def run(quick: bool, repeats: int) -> list[Row]:
-    """Measures on the GPU, if there is one; in quick mode on the CPU otherwise. See the module."""
+    """Measures on the GPU; in quick mode without a GPU, on the CPU. See the module's docstring."""
     import torch
 
     if torch.cuda.is_available():

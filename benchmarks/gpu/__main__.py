@@ -1,4 +1,4 @@
-"""``python -m benchmarks.gpu``: what ``python -m benchmarks gpu`` does, with a time limit and results as they come."""
+"""``python -m benchmarks.gpu``: ``python -m benchmarks gpu`` with a time limit, printing results as they come."""
 
 import argparse
 import json
@@ -16,9 +16,9 @@ def main(args: Sequence[str] | None = None) -> int:
     """Runs what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser("python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: with --quick only")
-    parser.add_argument("--quick", action="store_true", help="toy sizes: shows that it runs, measures nothing")
+    parser.add_argument("--quick", action="store_true", help="toy sizes: a smoke test without meaningful results")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="timed passes (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, default=MINUTES, metavar="M", help="for all (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=MINUTES, metavar="M", help="time limit (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to a file, after each part")
     options = parser.parse_args(args)
     import torch
@@ -27,7 +27,7 @@ def main(args: Sequence[str] | None = None) -> int:
         CONSOLE.print("Not run: torch sees no GPU (CUDA) here.")
         return 0
     if options.device == "cpu" and not options.quick:
-        parser.error("--device cpu goes with --quick: on a CPU the model itself takes hours")
+        parser.error("--device cpu needs --quick: at full size it would take hours")
     machine, rows = describe(), []
     CONSOLE.print(as_sentence(machine))
 

@@ -1,4 +1,4 @@
-"""All that only a GPU can do, in a few small functions; on the CPU each has a stand-in, so that every line is run."""
+"""GPU-specific measurements; each has a CPU equivalent, so that all code paths can run without a GPU."""
 
 import gc
 import time
@@ -17,7 +17,7 @@ _SYNC = "synchronizing CUDA operation"
 
 @dataclass(frozen=True)
 class Device:
-    """Where things are measured: ``cuda`` or ``cpu``."""
+    """The device to measure on: ``cuda`` or ``cpu``."""
 
     name: str
 
@@ -28,23 +28,23 @@ class Device:
 
     @property
     def torch(self) -> torch.device:
-        """It, as torch knows it."""
+        """The torch device."""
         return torch.device(self.name)
 
     def wait(self) -> None:
-        """Waits until all that was launched is done."""
+        """Waits for all launched work."""
         if self.gpu:
             torch.cuda.synchronize()
 
     def time(self, work: Callable[[], object], calls: int, before: Callable[[], object] | None = None) -> Timing:
-        """Seconds on the device of each of ``calls`` calls of ``work``, after two that do not count.
+        """Device seconds of each of ``calls`` calls of ``work``, after two warm-up calls.
 
-        Between the start and the end of a call the device may wait for the host to launch: that is part of the time.
+        They include time in which the device waits for the host to launch work.
 
         Args:
-            work: what is timed.
-            calls: how many times.
-            before: called before each, untimed.
+            work: the function to time.
+            calls: number of timed calls.
+            before: called before each call, untimed.
         """
         seconds = []
         for call in range(calls + 2):
@@ -69,22 +69,22 @@ class Device:
         return time.perf_counter() - start
 
     def start_of_peak(self) -> None:
-        """Forgets the peak of the device's memory."""
+        """Resets the peak of the device's memory."""
         if self.gpu:
             torch.cuda.reset_peak_memory_stats()
 
     def peak(self) -> int:
-        """The most bytes of tensors since :meth:`start_of_peak`; 0 on the CPU."""
+        """Peak bytes of tensors since :meth:`start_of_peak`; 0 on the CPU."""
         return torch.cuda.max_memory_allocated() if self.gpu else 0
 
     def free(self) -> None:
-        """Gives back what nothing refers to any more."""
+        """Frees unreferenced memory."""
         gc.collect()
         if self.gpu:
             torch.cuda.empty_cache()
 
     def waits(self, work: Callable[[], object]) -> int:
-        """How many times the host waits for the device during ``work``; 0 on the CPU."""
+        """The number of times the host waits for the device during ``work``; 0 on the CPU."""
         with self._telling_waits(), warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             work()
@@ -102,7 +102,7 @@ class Device:
             torch.cuda.set_sync_debug_mode("default")
 
     def launches(self, work: Callable[[], object]) -> int:
-        """How many kernels and copies the device runs for ``work``; on the CPU: operations."""
+        """The number of kernels and copies that the device runs for ``work``; on the CPU, of operations."""
         activity = ProfilerActivity.CUDA if self.gpu else ProfilerActivity.CPU
         with profile(activities=[activity]) as profiled:
             work()

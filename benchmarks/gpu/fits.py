@@ -1,4 +1,4 @@
-"""`lnsub fit` itself: Lightning's trainer over lnsub's module, loader and callbacks, timed from step to step."""
+"""Whole fits: Lightning's trainer with lnsub's module, loader and callbacks, timed per epoch."""
 
 import logging
 import tempfile
@@ -18,7 +18,7 @@ from lnsub.data.batching import BatchedRows, Collator, LengthGroupedBatches, Res
 
 
 class Loader(LightningDataModule):
-    """One window of batches an epoch, loaded as lnsub's data modules load them.
+    """One window of batches per epoch, loaded as lnsub's data modules do.
 
     Args:
         settings: the sizes.
@@ -32,7 +32,7 @@ class Loader(LightningDataModule):
         self._multiple = multiple
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """The batches, by two loader processes as in the configurations of whole runs."""
+        """The batches, from two loader processes as in the configurations."""
         workers = 0 if self._settings.quick else 2
         lengths = np.asarray(self._table.data.column("length").to_numpy())
         return ResumableLoader(
@@ -46,28 +46,28 @@ class Loader(LightningDataModule):
 
 
 class Clock(Callback):
-    """Notes when each epoch's first step begins and its last has ended, on the device too."""
+    """Records the start and end of each epoch, synchronised with the device."""
 
     def __init__(self, settings: Settings) -> None:
         self._device = settings.device
         self.seconds: list[float] = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Waits for the device, so that an epoch's time is its own."""
+        """Waits for the device, then starts the clock."""
         self._device.wait()
         self._start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Likewise."""
+        """Waits for the device, then stops the clock."""
         self._device.wait()
         self.seconds.append(time.perf_counter() - self._start)
 
 
 def fit(settings: Settings, name: str) -> Found:
-    """Fits with one of lnsub's variants, with the recipe's rows in a batch.
+    """Fits with one of lnsub's variants, at the recipe's batch size.
 
     Args:
-        settings: where and how large.
+        settings: the benchmark's settings.
         name: key of the variants.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What the device can do at most, what each piece of a step takes, and what happens between rounds."""
+"""The device's peak rates, the time of each piece of a step, and the work between rounds."""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ SELECTION_MS = 3.0
 
 
 def ceilings(settings: Settings) -> Found:
-    """Matrix products in bfloat16 and copies within the device's memory: the rates that all else is held against."""
+    """Matrix products in bfloat16 and copies within device memory: the upper bounds for everything else."""
     device, size = settings.device, 64 if settings.quick else 8192
     left, right = (torch.randn(size, size, device=device.torch, dtype=torch.bfloat16) for _ in range(2))
     peak = device.time(partial(torch.mm, left, right), 20)
@@ -36,7 +36,7 @@ def ceilings(settings: Settings) -> Found:
 
 
 def of_a_step(settings: Settings, variant: str) -> Found:
-    """Each piece of the step of the recipe's rows by itself, beside the least that its bytes would take."""
+    """Each piece of a step at the recipe's batch size, with the minimum memory traffic of each."""
     device = settings.device
     step = Step(settings, VARIANTS[variant])
     batches = make_batches(settings, settings.rows[0], VARIANTS[variant].multiple)
@@ -117,7 +117,7 @@ def between_rounds(settings: Settings) -> Found:
 
 
 def _selection(device: Device, weights: dict[str, Tensor], mask: Mask, level: float, scope: str, calls: int) -> Row:
-    """One pruning step: the time on the device, and how often the host waits for it."""
+    """One pruning step: the time on the device, and the number of times the host waits for it."""
     work = partial(select, weights, mask, level, scope)
     timing: Timing = device.time(work, calls)
     claims: list[Claim] = [at_most(1e3 * timing.median, SELECTION_MS, "ms")] if device.gpu else []

@@ -52,15 +52,15 @@ VARIANTS: Mapping[str, Variant] = {
 """By the name that the table uses."""
 
 Found = tuple[list[Row], dict[str, float]]
-"""Lines of the table, and numbers that other parts need."""
+"""Rows of the table, and numbers that other parts need."""
 
 
 def authors(settings: Settings, tf32: bool) -> Found:
-    """The authors' recipe: float32, every row padded to 128, ``torch.nn.utils.prune``, AdamW as torch picks it.
+    """The authors' recipe: float32, every row padded to 128, ``torch.nn.utils.prune``, torch's default AdamW.
 
     Args:
-        settings: where and how large.
-        tf32: let float32 products run on the tensor cores in TF32, which torch does not by default.
+        settings: the benchmark's settings.
+        tf32: compute float32 products in TF32 on tensor cores, which torch does not by default.
     """
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:
@@ -101,8 +101,8 @@ class Step:
     """lnsub's step, its parts in the order in which Lightning calls them.
 
     Args:
-        settings: where and how large.
-        variant: in which way.
+        settings: the benchmark's settings.
+        variant: the variant of the step.
     """
 
     def __init__(self, settings: Settings, variant: Variant) -> None:
@@ -113,7 +113,7 @@ class Step:
         self.optimizer = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": 0.0}, {"params": plain, "weight_decay": 0.0}], lr=RATE, fused=True
         )
-        # As Lightning's bf16-mixed: with the cache on, torch would compile once more for the fits.
+        # Like Lightning's bf16-mixed: with the cache on, torch would compile again for the fits.
         self._autocast = partial(torch.autocast, settings.device.name, torch.bfloat16, cache_enabled=False)
 
     def __call__(self, batch: Batch) -> None:
@@ -141,7 +141,7 @@ def make_module(settings: Settings, variant: Variant) -> SubnetModule:
         settings.task, settings.folder, init="random", attention=variant.attention, compile=variant.compile
     )
     if settings.quick and variant.compile is not None:
-        compile_for_training(module.model, "default", "eager")  # real compilers take minutes even for a toy
+        compile_for_training(module.model, "default", "eager")  # a real compiler takes minutes even for a toy
     weights = {name: weight.detach() for name, weight in module.subnet.weights.items()}
     module.subnet.set_mask(select(weights, module.subnet.mask, SPARSITY))
     return module
@@ -168,7 +168,7 @@ def _measure(settings: Settings, name: str, step: Callable[[Batch], None], rows:
 
     device.start_of_peak()
     first = run()
-    run()  # CUDA graphs are recorded when a shape comes for the second time
+    run()  # CUDA graphs are recorded when a shape occurs for the second time
     passes = [run() for _ in range(settings.repeats)]
     timing = Timing(tuple(seconds / len(batches) for seconds in passes))
     waits = device.waits(partial(one, batches[-1]))
@@ -189,7 +189,7 @@ def _measure(settings: Settings, name: str, step: Callable[[Batch], None], rows:
 
 
 def _launching(wait: Callable[[], None], one: Callable[[Batch], None], batches: list[Batch]) -> float:
-    """Seconds in which the host has launched one step, while the device is still at it: the median of a few."""
+    """Host seconds to launch one step, without waiting for the device: the median of a few."""
     seconds = []
     for batch in batches[:10]:
         wait()

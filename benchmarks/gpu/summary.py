@@ -1,4 +1,4 @@
-"""What follows from the measured parts: times the authors' recipe, the share of the peak, hours of whole runs."""
+"""Derived results: speed relative to the authors' recipe, share of the peak, hours of whole runs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,14 +6,14 @@ from benchmarks.gpu.workload import EPOCHS, PAIRS, ROUNDS, Settings
 from benchmarks.harness import Claim, Row, at_least, at_most
 
 LANGUAGES = 10
-"""Of the paper's grid: each is a source, whose tickets are found, and a target, on which the others' are tuned."""
+"""Of the paper's grid: each is a source of tickets and a target for the others' tickets."""
 LEVELS = 9
 
 Facts = Mapping[str, Mapping[str, float]]
 
 
 def summary(settings: Settings, facts: Facts) -> list[Row]:
-    """Makes the lines that compare parts; what needs a part that failed is left out."""
+    """Makes the rows that compare parts; those that depend on a failed part are omitted."""
     few, many = settings.rows
     fits, steps, large = (_best(facts, kind) for kind in ("fit: ", "step: ", "many: "))
     rows = []
@@ -56,7 +56,7 @@ def summary(settings: Settings, facts: Facts) -> list[Row]:
 
 
 def _best(facts: Facts, kind: str) -> str | None:
-    """The fastest of the parts of a kind that came to their end."""
+    """The fastest completed part of a kind."""
     return max((name for name in facts if name.startswith(kind)), key=lambda n: facts[n]["examples/s"], default=None)
 
 

@@ -1,4 +1,4 @@
-"""What is trained: a model of mBERT's exact shape on batches with XNLI's lengths, and what a step of it computes."""
+"""The workload: a model of mBERT's exact shape on batches with XNLI's lengths, and the operations of a step."""
 
 import tempfile
 from collections.abc import Iterator
@@ -27,13 +27,13 @@ PRUNABLE = 85_524_480
 
 @dataclass(frozen=True)
 class Settings:
-    """What all parts of the benchmark share.
+    """The settings of all parts.
 
     Attributes:
         device: where.
         folder: of the model's configuration.
         quick: toy sizes.
-        repeats: passes over the batches that are timed.
+        repeats: timed passes over the batches.
     """
 
     device: Device
@@ -53,18 +53,18 @@ class Settings:
 
     @property
     def rows(self) -> tuple[int, int]:
-        """The recipe's rows in a batch, and the larger number."""
+        """The recipe's batch size, and the larger one."""
         return (4, 8) if self.quick else (ROWS, 256)
 
     @property
     def batches(self) -> int:
-        """Batches in one pass: a whole window of length-grouped batches, so that all lengths occur as they should."""
+        """Batches in one pass: a whole window of length-grouped batches, so that lengths are representative."""
         return 3 if self.quick else WINDOW
 
 
 @contextmanager
 def shape(quick: bool) -> Iterator[str]:
-    """Gives a folder with the configuration of bert-base-multilingual-cased; in quick mode of a toy."""
+    """Writes the configuration of bert-base-multilingual-cased, in quick mode of a toy; returns its folder."""
     toy = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
     with tempfile.TemporaryDirectory() as folder:
         BertConfig(vocab_size=300 if quick else 119_547, **(toy if quick else {})).save_pretrained(folder)
@@ -72,9 +72,9 @@ def shape(quick: bool) -> Iterator[str]:
 
 
 def xnli_lengths(settings: Settings, rows: int) -> NDArray[np.int64]:
-    """Tokens in each pair of one window of batches.
+    """The number of tokens of each pair in one window of batches.
 
-    Log-normal, with the mean and deviation of the logarithms of 8,000 French pairs as XLM-R's tokenizer cuts them.
+    Log-normal, with the mean and standard deviation of the logarithms of 8,000 French pairs under XLM-R's tokenizer.
     """
     drawn = np.random.default_rng(0).lognormal(3.962, 0.470, settings.batches * rows)
     return np.clip(drawn, 5, settings.longest).astype(np.int64)
@@ -91,15 +91,15 @@ def make_table(settings: Settings, rows: int) -> datasets.Dataset:
 
 
 def make_batches(settings: Settings, rows: int, multiple: int) -> list[dict[str, Tensor]]:
-    """Makes one window's batches as the data modules make them: grouped by length, padded to a multiple.
+    """Makes one window's batches like the data modules: grouped by length, padded to a multiple.
 
     Args:
         settings: the sizes.
-        rows: in a batch.
-        multiple: that widths are rounded up to; the longest length pads every batch to it.
+        rows: batch size.
+        multiple: widths are rounded up to a multiple of it; the maximum length pads every batch to that.
 
     Returns:
-        The batches; pinned where there is a GPU.
+        The batches; in pinned memory for a GPU.
     """
     read = BatchedRows(make_table(settings, rows), Collator(pad_id=0, multiple=multiple))
     batches = [read[batch] for batch in LengthGroupedBatches(xnli_lengths(settings, rows), batch_size=rows)]
@@ -109,11 +109,11 @@ def make_batches(settings: Settings, rows: int, multiple: int) -> list[dict[str,
 
 
 def products(config: BertConfig, lengths: NDArray[np.int64]) -> float:
-    """Floating-point operations of the matrix products of one pass forward and backward over the real tokens.
+    """Floating-point operations of the matrix products of one forward and backward pass over the real tokens.
 
-    Two operations a weight and token forward and four backward, for the linear layers of the blocks; for attention,
-    scores and their product with the values. Padding, embeddings, the pooler, the head, recomputation and the
-    optimizer do not count.
+    Two operations per weight and token forward and four backward for the linear layers of the blocks; for attention,
+    the scores and their product with the values. Padding, embeddings, the pooler, the head, recomputation and the
+    optimizer are not counted.
     """
     width, layers = config.hidden_size, config.num_hidden_layers
     weights = layers * (4 * width**2 + 2 * width * config.intermediate_size)

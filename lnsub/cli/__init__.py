@@ -1,1 +1,1 @@
-"""The `lnsub` command: one file a command, which parses and prints; what it does is elsewhere."""
+"""The `lnsub` command: one file per command, for its options and output only."""

@@ -15,9 +15,7 @@ HOW = {
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     ways = "\n".join(f"  {how:<14}{what}" for how, what in HOW.items())
-    parser.description = (
-        f"Combines several tickets of one base model into one, which is a ticket like any other.\n{ways}"
-    )
+    parser.description = f"Combines several tickets of one base model into a new ticket.\n{ways}"
     parser.add_argument("how", choices=list(HOW), metavar="|".join(HOW))
     parser.add_argument("tickets", nargs="+", type=Path, metavar="TICKET")
     parser.add_argument("--output", type=Path, required=True, metavar="F", help="the ticket file to write")
@@ -30,7 +28,7 @@ def _run(options: argparse.Namespace) -> int:
     from lnsub.tickets.ticket import Ticket
 
     if any(options.output.resolve() == path.resolve() for path in options.tickets):
-        raise UserError(f"--output {options.output} is one of the tickets to combine: name another file")
+        raise UserError(f"--output {options.output} is one of the tickets to combine: choose another file")
     tickets = [Ticket.load(path) for path in options.tickets]
     made = combine(tickets, options.how)
     made.save(options.output)
@@ -38,7 +36,7 @@ def _run(options: argparse.Namespace) -> int:
     sys.stdout.write(
         f"{options.output}: {options.how} of {len(tickets)} tickets, sparsity {made.sparsity:.4f} "
         f"({made.kept:,} of {made.total:,} weights kept, in {len(made.masks)} matrices)"
-        + (f"; left out where not all have it: {', '.join(left_out)}" if left_out else "")
+        + (f"; left out, as not all tickets have them: {', '.join(left_out)}" if left_out else "")
         + "\n"
     )
     return 0

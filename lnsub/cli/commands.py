@@ -1,8 +1,7 @@
-"""The commands other than the training ones: one file each, with the command's options and what it runs.
+"""The commands other than the training ones, each in a file of its own.
 
-A file ``<command>.py`` has ``add_options(parser)``, which sets ``call`` among the parser's defaults: a function from
-the parsed options to the exit status. At the top, these files import nothing slow: what takes long to import is
-imported when the command runs, so that ``--help`` answers at once.
+A file ``<command>.py`` has ``add_options(parser)``, which sets the parser default ``call``: a function from the parsed
+options to the exit status. Slow imports are inside that function, so that ``--help`` is fast.
 """
 
 import argparse
@@ -16,12 +15,12 @@ class CommandParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Raises a :class:`UserError` instead of leaving the process."""
+        """Raises a :class:`UserError` instead of exiting."""
         raise UserError(f"{message} (see `{self.prog} --help`)")
 
 
 def parser_of(command: str) -> argparse.ArgumentParser:
-    """Makes one command's parser."""
+    """Builds one command's parser."""
     parser = CommandParser(prog=f"lnsub {command}", formatter_class=argparse.RawDescriptionHelpFormatter)
     import_module(f"lnsub.cli.{command}").add_options(parser)
     return parser

@@ -7,7 +7,7 @@ import sys
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Prints a completion script (it takes some seconds to make). For bash:\n"
+        "Prints a completion script, which takes a few seconds. For bash:\n"
         "  lnsub completion bash > ~/.local/share/bash-completion/completions/lnsub"
     )
     parser.add_argument("shell", choices=["bash", "zsh", "tcsh"])

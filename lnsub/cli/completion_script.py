@@ -1,4 +1,4 @@
-"""Shell completion of the whole command, options of the training commands included."""
+"""Shell completion for all commands, including the options of the training commands."""
 
 import argparse
 
@@ -10,7 +10,7 @@ from lnsub.training.config import run_parser
 
 
 def script(shell: str) -> str:
-    """A completion script for ``bash``, ``zsh`` or ``tcsh``."""
+    """Builds a completion script for ``bash``, ``zsh`` or ``tcsh``."""
     whole = argparse.ArgumentParser(prog="lnsub")
     whole.add_argument("--version", action="store_true")
     whole.add_argument("--debug", action="store_true")

@@ -9,16 +9,18 @@ from lnsub.cli.options import comma_list
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Saves a workspace on W&B for the runs of a project: metric against sparsity, transfer, overlap by layer, and\n"
-        "training curves by sparsity, filtered by task and seed. Transfer and overlap are drawn from the tables that\n"
-        "`lnsub report --wandb` logs. Needs the package wandb-workspaces: pip install 'lnsub[dashboard]'."
+        "Saves a W&B workspace for the runs of a project: metric against sparsity, transfer, overlap by layer, and\n"
+        "training curves by sparsity, filtered by task and seed. Transfer and overlap use the tables logged by\n"
+        "`lnsub report --wandb`. Needs the package wandb-workspaces: pip install 'lnsub[dashboard]'."
     )
     parser.add_argument("--entity", required=True, metavar="E", help="team or user on W&B")
     parser.add_argument("--project", required=True, metavar="P", help="project on W&B")
-    parser.add_argument("--tasks", default="", metavar="xnli,mlm", help="show only runs of these (default: all)")
-    parser.add_argument("--seeds", default="", metavar="57,58", help="show only runs with these (default: all)")
+    parser.add_argument("--tasks", default="", metavar="xnli,mlm", help="show only runs of these tasks (default: all)")
+    parser.add_argument("--seeds", default="", metavar="57,58", help="show only runs with these seeds (default: all)")
     parser.add_argument("--name", default="lnsub", help="the view's name (default: %(default)s)")
-    parser.add_argument("--dry-run", action="store_true", help="print the workspace as JSON; needs no key, no network")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the workspace as JSON; needs no API key and no network"
+    )
     parser.set_defaults(call=_run)
 
 

@@ -9,8 +9,8 @@ from lnsub.cli.options import comma_list
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Finds tickets for several languages on the embedded model and data, compares them, and draws the result.\n"
-        "Needs no network and a few minutes on two CPU cores."
+        "Finds tickets for several languages on the embedded model and data, compares them, and plots the result.\n"
+        "Takes a few minutes on two CPU cores and needs no network."
     )
     parser.add_argument(
         "--output", type=Path, default=Path("lnsub-demo"), help="folder to write to (default: %(default)s)"

@@ -8,20 +8,19 @@ from pathlib import Path
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Writes a Hugging Face model folder with a sub-network's weights, its tokenizer and a model card; it loads\n"
-        "with plain from_pretrained. The weights are rewound (theta_0 under the mask), or those of a checkpoint of a\n"
-        "fit under this ticket."
+        "Writes a Hugging Face model folder with a sub-network's weights, tokenizer and model card, which loads with\n"
+        "from_pretrained. The weights are theta_0 under the mask, or those of a checkpoint of a fit under this ticket."
     )
     parser.add_argument("ticket", type=Path, metavar="TICKET")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write, empty or new")
-    parser.add_argument("--base-model", metavar="M", help="where the base model is (default: as the ticket names it)")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write, new or empty")
+    parser.add_argument("--base-model", metavar="M", help="base model (default: the one named in the ticket)")
     parser.add_argument(
         "--checkpoint",
         type=Path,
         metavar="CKPT",
-        help="checkpoints/last.ckpt of a fit of this ticket: fine-tuned weights",
+        help="checkpoints/last.ckpt of a fit under this ticket: export its fine-tuned weights",
     )
-    parser.add_argument("--task", metavar="TASK", help="whose head the model gets (default: the ticket's task)")
+    parser.add_argument("--task", metavar="TASK", help="task of the model's head (default: the ticket's task)")
     parser.set_defaults(call=_run)
 
 
@@ -36,5 +35,5 @@ def _run(options: argparse.Namespace) -> int:
         task=options.task,
     )
     what = "rewound" if options.checkpoint is None else "fine-tuned"
-    sys.stdout.write(f"{folder}: {what} weights under {options.ticket}; README.md there tells how to load them\n")
+    sys.stdout.write(f"{folder}: {what} weights under {options.ticket}; its README.md explains how to load them\n")
     return 0

@@ -1,4 +1,4 @@
-"""The `lnsub` command: finds what was asked for, imports only that, and turns errors into one line."""
+"""The `lnsub` command: dispatches to the commands, importing only the one needed, and prints errors as one line."""
 
 import os
 import signal
@@ -12,27 +12,27 @@ from lnsub.common.signals import EXIT_STATUS, Preempted, deferred_signals
 from lnsub.version import __version__
 
 TRAINING = {
-    "fit": "find tickets: all rounds of iterative magnitude pruning, or one fine-tuning",
-    "validate": "measure a model on the validation split",
-    "test": "measure a model on the test split",
+    "fit": "find tickets by iterative magnitude pruning, or fine-tune once",
+    "validate": "evaluate a model on the validation split",
+    "test": "evaluate a model on the test split",
     "predict": "write a model's predictions as JSON lines",
 }
 OTHERS = {
-    "transfer": "fine-tune every ticket on every language, each cell once",
+    "transfer": "fine-tune every ticket on every language",
     "overlap": "compare tickets weight by weight",
-    "combine": "make one ticket of several: union, intersection, majority, difference",
-    "retrieve": "find translations by the states of each layer, dense and under tickets",
-    "report": "draw a tree of runs as one page of figures, with the data as CSV",
-    "dashboard": "make a workspace on W&B that shows a project's runs",
-    "ticket": "tell what a ticket is (info), or whether it is whole (verify)",
+    "combine": "combine tickets: union, intersection, majority, difference",
+    "retrieve": "retrieve translations by the hidden states of each layer, dense and under tickets",
+    "report": "plot a tree of runs on one page, with the data as CSV",
+    "dashboard": "create a W&B workspace for a project's runs",
+    "ticket": "describe a ticket (info) or check its integrity (verify)",
     "export": "write a Hugging Face model folder with a sub-network's weights",
-    "demo": "the whole story on a small embedded model, offline, in minutes",
+    "demo": "run everything on a small embedded model, offline, in minutes",
     "completion": "print a shell completion script",
 }
-RESUMED = (["fit"], ["transfer"])
-"""Commands that a signal stops where they can be resumed; the others it just ends."""
+RESUMABLE = (["fit"], ["transfer"])
+"""Commands that stop at a resumable point on a signal; a signal ends the others at once."""
 
-USAGE = f"""usage: lnsub COMMAND [OPTIONS]     (lnsub COMMAND --help tells a command's options)
+USAGE = f"""usage: lnsub COMMAND [OPTIONS]     (lnsub COMMAND --help lists a command's options)
 
 Find, transfer and compare the language-neutral sub-networks of multilingual language models.
 
@@ -44,7 +44,7 @@ tickets and results:
 
 options:
   --version   print the version
-  --debug     show the traceback of an error
+  --debug     show tracebacks of errors
 """
 
 
@@ -52,29 +52,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        argv: the command line without the program's name; from ``sys.argv`` by default.
+        argv: the command line without the program's name; default: ``sys.argv``.
 
     Returns:
-        The exit status: 0 done, 1 failed in part or for want of other processes, 2 bad input, 75 interrupted by a
-        signal and saved.
+        The exit status: 0 done, 1 partly failed or lost a process, 2 bad input, 75 interrupted by a signal and saved.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     args = [arg for arg in args if arg != "--debug"]
-    # torch's products on a CPU keep what they prepared for each shape, for a thousand of them, and every length of a
-    # batch is a shape: hundreds of MB. As many as a few batches need serve as well.
+    # On CPUs oneDNN caches primitives for a thousand shapes, and every batch length is a shape: hundreds of MB. A
+    # smaller cache is as fast.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     try:
-        with deferred_signals() if args[:1] in RESUMED else nullcontext():
+        with deferred_signals() if args[:1] in RESUMABLE else nullcontext():
             return _run(args)
     except Preempted as stop:
         if is_first_process():
             sys.stderr.write(f"lnsub: {stop}\n")
         return EXIT_STATUS
     except Exception as error:
-        from lnsub.common.error_messages import one_line
+        from lnsub.common.error_messages import user_message
 
-        line = one_line(error, args)
+        line = user_message(error, args)
         if debug or line is None:
             raise
         sys.stderr.write(f"lnsub: error: {line}\n")
@@ -82,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def program() -> int:
-    """What the program `lnsub` runs: one command, whose exit status a signal that comes after it changes no more."""
+    """Entry point of the program `lnsub`; a signal after the command has ended does not change its exit status."""
     status = main()
     for signum in (signal.SIGUSR1, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)

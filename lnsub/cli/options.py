@@ -1,4 +1,4 @@
-"""What several commands read alike from the command line."""
+"""Parsing of option values that several commands share."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,18 +9,18 @@ _EXAMPLES: dict[Any, str] = {str: "fr,ur,zh", int: "57,58", float: "0.5,0.8"}
 
 
 def comma_list(option: str, text: str, kind: Callable[[str], Any] = str) -> list[Any]:
-    """Reads values separated by commas; blanks around a value and empty places count for nothing.
+    """Parses comma-separated values; whitespace around values and empty values are ignored.
 
     Args:
-        option: the option's name, for the message.
-        text: what was given.
+        option: the option's name, for the error message.
+        text: the option's value.
         kind: ``str``, ``int`` or ``float``.
 
     Returns:
-        The values, each once, in the order given; an empty list where there are none.
+        The distinct values in the order given.
 
     Raises:
-        UserError: a value is not of that kind.
+        UserError: a value is not of that type.
     """
     values: dict[Any, None] = {}
     for part in filter(None, map(str.strip, text.split(","))):
@@ -28,6 +28,6 @@ def comma_list(option: str, text: str, kind: Callable[[str], Any] = str) -> list
             values[kind(part)] = None
         except ValueError:
             raise UserError(
-                f"{option} takes values separated by commas, such as {_EXAMPLES[kind]}; '{part}' is not one."
+                f"{option} takes comma-separated values such as {_EXAMPLES[kind]}; '{part}' is invalid."
             ) from None
     return list(values)

@@ -1,11 +1,11 @@
-"""Where a command's tables go: a file, or standard output."""
+"""Output of a command's tables: to a file or to standard output."""
 
 import sys
 from pathlib import Path
 
 
 def emit(text: str, output: Path | None) -> None:
-    """Writes text to a file, whole or not at all, or to standard output where no file is named.
+    """Writes text atomically to a file, or to standard output if there is none.
 
     Raises:
         UserError: the file cannot be written.

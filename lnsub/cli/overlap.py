@@ -19,39 +19,41 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Compares tickets weight by weight: the overlap (Jaccard similarity) of each pair, the overlap that chance\n"
-        "gives at those densities, and the share of what chance leaves: (overlap - chance) / (1 - chance).\n"
-        "With inherited masks, also how far tickets depart from theta_0's own magnitude mask, and how far alike."
+        "Compares tickets weight by weight: the overlap (Jaccard similarity) of each pair, the chance level at those\n"
+        "densities, and the overlap corrected for chance: (overlap - chance) / (1 - chance). With inherited masks,\n"
+        "also each ticket's departure from theta_0's magnitude mask, and the overlap of departures."
     )
     parser.add_argument(
         "tickets",
         nargs="+",
         type=Path,
         metavar="TICKET",
-        help="ticket files; inherited masks among them serve the others",
+        help="ticket files; inherited masks among them are the reference for the others",
     )
     parser.add_argument(
         "--by",
         action="append",
         default=[],
         metavar="layer,kind",
-        help="also by layer, kind (query, key, ...), matrix or stack, or by several together; may be repeated",
+        help="also by layer, kind (query, key, ...), matrix or stack, or a combination of them; may be repeated",
     )
-    parser.add_argument("--summary", action="store_true", help="also the means over pairs, per task and sparsity")
+    parser.add_argument("--summary", action="store_true", help="also the means over pairs, by task and sparsity")
     parser.add_argument(
         "--inherited",
         nargs="?",
         const="",
         metavar="BASE_MODEL",
-        help="make the inherited masks from the base model (default: the one that the tickets name)",
+        help="make the inherited masks from the base model (default: the one named in the tickets)",
     )
-    parser.add_argument("--inherited-output", type=Path, metavar="DIR", help="keep the masks that --inherited makes")
+    parser.add_argument("--inherited-output", type=Path, metavar="DIR", help="save the masks that --inherited makes")
     parser.add_argument(
         "--neutrality",
         action="store_true",
         help="also the neutrality index: overlap across languages / between seeds of one language",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of its interval (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of its confidence interval (default: %(default)s)"
+    )
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
     parser.add_argument("--output", type=Path, metavar="F", help="write to a file instead of standard output")
     parser.set_defaults(call=_run)
@@ -66,7 +68,7 @@ def _run(options: argparse.Namespace) -> int:
 
     groupings = [tuple(comma_list("--by", by)) for by in options.by]
     for by in groupings:
-        group_columns((), by)  # refuses a mistyped word before any file is read
+        group_columns((), by)  # rejects a mistyped word before any file is read
     _check_inherited(options)
     tickets, inherited = split_inherited(load_all(options.tickets))
     theta_0 = None
@@ -96,16 +98,16 @@ def _check_inherited(options: argparse.Namespace) -> None:
 
     if options.inherited and Path(options.inherited).is_file():
         raise UserError(
-            f"--inherited takes a base model, and {options.inherited} is a file: put --inherited after the tickets"
+            f"--inherited takes a base model, but {options.inherited} is a file: put --inherited after the tickets"
         )
     if options.inherited_output and options.inherited is None:
-        raise UserError("--inherited-output keeps the masks that --inherited makes: give --inherited too")
+        raise UserError("--inherited-output saves the masks that --inherited makes: add --inherited")
 
 
 def _inherit(
     tickets: "Sequence[Ticket]", ready: "Sequence[Ticket]", base_model: str, keep: Path | None
 ) -> "tuple[Theta0, list[Ticket]]":
-    """Reads theta_0 and makes the inherited masks that are not there yet."""
+    """Reads theta_0 and makes the missing inherited masks."""
     from lnsub.analysis.overlap.comparison import departing
     from lnsub.common.errors import UserError
     from lnsub.models.inherited import Theta0, inherited_masks, save_inherited
@@ -115,7 +117,7 @@ def _inherit(
     except UserError as error:
         if base_model:
             raise
-        hint = "The tickets name that base model; say where it is here with --inherited BASE_MODEL."
+        hint = "The tickets name that base model; give its location with --inherited BASE_MODEL."
         raise UserError(f"{error} {hint}") from error
     masks = inherited_masks(theta_0, [tickets[place] for place in departing(tickets)], ready)
     if keep is not None:
@@ -124,5 +126,5 @@ def _inherit(
 
 
 def _screen_width() -> int | None:
-    """The terminal's width; None where there is no terminal, so that nothing is left out of a file or a pipe."""
+    """The terminal's width; None without a terminal, so that files and pipes get all columns."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else None

@@ -10,8 +10,8 @@ from lnsub.cli.options import comma_list
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Draws the results of a tree of runs: one self-contained page, with a CSV file beside it for each figure.\n"
-        "Figures without data are left out, and the page lists them."
+        "Plots the results of a tree of runs on one self-contained page, with a CSV file for each figure.\n"
+        "Figures without data are left out and listed on the page."
     )
     parser.add_argument("runs", type=Path, metavar="RUNS", help="folder with runs, transfers and tickets, at any depth")
     parser.add_argument(
@@ -21,25 +21,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--sparsities",
         default="0.5,0.8",
         metavar="0.5,0.8",
-        help="the sparsities in heat maps and bars, or the nearest that a study has (default: %(default)s)",
+        help="sparsities of heat maps and bar charts, or the nearest available ones (default: %(default)s)",
     )
-    parser.add_argument("--split", default="validation", help="the split to show metrics of (default: %(default)s)")
+    parser.add_argument("--split", default="validation", help="split to show metrics of (default: %(default)s)")
     parser.add_argument(
         "--tolerance",
         type=float,
         metavar="X",
-        help="how far a ticket may fall short of the dense model and still match it: 0.01 is one point of accuracy or "
-        "F1, or 1 %% of a perplexity (default: one standard error, or of a perplexity one deviation over seeds)",
+        help="largest drop from dense at which a ticket still matches it: 0.01 is one point of accuracy or F1, or 1 %% "
+        "of perplexity (default: one standard error, or for perplexity one standard deviation over seeds)",
     )
     parser.add_argument(
         "--inherited",
         nargs="?",
         const="",
         metavar="BASE_MODEL",
-        help="make the inherited masks from the base model (default: the one that the tickets name)",
+        help="make the inherited masks from the base model (default: the one named in the tickets)",
     )
     parser.add_argument(
-        "--wandb", metavar="[E/]P", help="log the tables to this W&B project too; offline where there is no API key"
+        "--wandb", metavar="[E/]P", help="also log the tables to this W&B project; offline without an API key"
     )
     parser.set_defaults(call=_run)
 
@@ -49,7 +49,7 @@ def _run(options: argparse.Namespace) -> int:
 
     sparsities = tuple(comma_list("--sparsities", options.sparsities, float))
     if not sparsities or not all(0 < s < 1 for s in sparsities):
-        raise UserError(f"--sparsities takes shares between 0 and 1, such as 0.5,0.8; '{options.sparsities}' is not.")
+        raise UserError(f"--sparsities must be between 0 and 1, such as 0.5,0.8; it is '{options.sparsities}'.")
     if options.tolerance is not None and not 0 <= options.tolerance < 1:
         raise UserError(
             f"--tolerance must be at least 0 and below 1, such as 0.01 for one point; it is {options.tolerance:g}."
@@ -62,9 +62,9 @@ def _run(options: argparse.Namespace) -> int:
     made = report(
         options.runs, options.output, Options(sparsities, options.tolerance), options.split, options.inherited
     )
-    sys.stdout.write(f"{len(made.drawn)} figures: {made.page} (data: {len(made.data)} CSV files beside it)\n")
+    sys.stdout.write(f"{len(made.drawn)} figures: {made.page} (data: {len(made.data)} CSV files next to it)\n")
     if made.left_out:
-        sys.stdout.write(f"Left out, as there is no data: {', '.join(made.left_out)}\n")
+        sys.stdout.write(f"Left out for lack of data: {', '.join(made.left_out)}\n")
     if options.wandb:
         from lnsub.tracking.report_tables import log_tables
 

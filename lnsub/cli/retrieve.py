@@ -17,10 +17,10 @@ COLUMNS = ("ticket", "target", "layer", "en_to_other", "other_to_en", "accuracy"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Finds each sentence's translation among all sentences of the other language, by the states of every layer of\n"
-        "the dense base model and of tickets applied to its pre-trained weights; nothing is trained. Shows the share\n"
-        "that is found from English, to English, and on average, beside the share by guessing. Scores are\n"
-        "margin-based (Artetxe & Schwenk, 2019): a cosine, relative to its mean over the nearest neighbours."
+        "Retrieves each sentence's translation among all sentences of the other language, by the hidden states of\n"
+        "every layer of the dense base model and of tickets applied to its pre-trained weights, without training.\n"
+        "Shows the accuracy from English, to English, and on average, and the chance level. Scores are margin-based\n"
+        "(Artetxe & Schwenk, 2019): the cosine relative to its mean over the nearest neighbours."
     )
     parser.add_argument("--base-model", required=True, metavar="M", help="Hub id or folder of the base model")
     parser.add_argument(
@@ -29,33 +29,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="PATH",
-        help="folders or files of pairs: <language>.parquet, .jsonl, .csv or .tsv with the columns en and other",
+        help="folders or files of sentence pairs: <language>.parquet, .jsonl, .csv or .tsv with columns en and other",
     )
     parser.add_argument(
         "--tickets", nargs="+", default=[], type=Path, metavar="TICKET", help="tickets of the base model"
     )
-    parser.add_argument("--languages", metavar="fr,ur", help="only these (default: all that have pairs)")
-    parser.add_argument(
-        "--layers", default="all", metavar="0,4,8", help="hidden states, 0 for the embeddings (default: all)"
-    )
+    parser.add_argument("--languages", metavar="fr,ur", help="only these languages (default: all with pairs)")
+    parser.add_argument("--layers", default="all", metavar="0,4,8", help="layers, 0 for the embeddings (default: all)")
     parser.add_argument("--pooling", choices=["mean", "first"], default="mean", help="over tokens (default: mean)")
     parser.add_argument(
         "--margin",
         choices=["ratio", "distance", "absolute"],
         default="ratio",
-        help="of the cosine a and its neighbourhood's b: a / b, a - b, or a alone (default: ratio)",
+        help="score from cosine a and neighbourhood mean b: a / b, a - b, or a (default: ratio)",
     )
-    parser.add_argument("--k", type=int, default=4, help="nearest neighbours, in either direction (default: 4)")
+    parser.add_argument("--k", type=int, default=4, help="nearest neighbours in each direction (default: 4)")
     parser.add_argument(
-        "--batch-tokens", type=int, default=8192, metavar="N", help="most tokens in a batch (default: 8192)"
+        "--batch-tokens", type=int, default=8192, metavar="N", help="maximum tokens in a batch (default: 8192)"
     )
     parser.add_argument(
-        "--max-pairs", type=int, metavar="N", help="at most this many pairs of each language, the same in every run"
+        "--max-pairs", type=int, metavar="N", help="maximum pairs of each language, the same in every run"
     )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: a GPU where there is one)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: a GPU if available)")
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
     parser.add_argument("--output", type=Path, metavar="F", help="write to a file instead of standard output")
-    parser.add_argument("--record", type=Path, metavar="DIR", help="also add the measurements to DIR/results.jsonl")
+    parser.add_argument("--record", type=Path, metavar="DIR", help="also append the measurements to DIR/results.jsonl")
     parser.set_defaults(call=_run)
 
 
@@ -66,7 +64,7 @@ def _run(options: argparse.Namespace) -> int:
     from lnsub.analysis.retrieval.sentence_pairs import find_files, read_pairs
     from lnsub.tickets.ticket import Ticket
 
-    # Files first: a wrong one is reported before the model is loaded.
+    # Files first, so that a bad one is reported before the model is loaded.
     tickets = [Ticket.load(path) for path in options.tickets]
     files = find_files(options.pairs, languages)
     pairs = [read_pairs(path, options.max_pairs) for path in files.values()]
@@ -91,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _shown(retrieval: "Retrieval") -> "Iterator[Retrieved]":
-    """Measures all cells: a line that moves in a terminal, a line a cell in a log file."""
+    """Measures all cells, with a live line in a terminal, or one line per cell in a log file."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -115,7 +113,7 @@ def _shown(retrieval: "Retrieval") -> "Iterator[Retrieved]":
 
 
 def _notes(done: "list[Retrieved]") -> list[str]:
-    """What was left out: sentences, by language, and parameters, by ticket."""
+    """Notes on omitted sentences by language, and parameters by ticket."""
     lines = {}
     for retrieved in done:
         pairs, fit = retrieved.cell.pairs, retrieved.fit

@@ -7,12 +7,16 @@ from pathlib import Path
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.description = "Shows what a ticket is, or checks that it is intact."
+    parser.description = "Describes tickets or checks their integrity."
     actions = parser.add_subparsers(dest="action", required=True, metavar="info|verify")
-    info = actions.add_parser("info", help="print provenance, sparsity, and with one ticket the density by layer")
+    info = actions.add_parser(
+        "info", help="print provenance and sparsity, and for a single ticket the density by layer"
+    )
     info.add_argument("tickets", nargs="+", type=Path, metavar="TICKET")
     info.set_defaults(call=_info)
-    verify = actions.add_parser("verify", help="check each file's format, shapes and checksum; exit 2 if one is bad")
+    verify = actions.add_parser(
+        "verify", help="check each file's format, shapes and checksum; exit status 2 if one is bad"
+    )
     verify.add_argument("tickets", nargs="+", type=Path, metavar="TICKET")
     verify.set_defaults(call=_verify)
 

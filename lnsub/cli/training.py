@@ -1,4 +1,4 @@
-"""`lnsub fit`, `validate`, `test` and `predict`: their options are all settings of a run."""
+"""`lnsub fit`, `validate`, `test` and `predict`, whose options are the settings of a run."""
 
 import json
 import logging
@@ -10,29 +10,29 @@ from jsonargparse import Namespace
 from lnsub.common.files import replacing
 from lnsub.tracking.run import set_up
 from lnsub.training.config import RunConfig, run_parser
-from lnsub.training.parse_errors import explained
+from lnsub.training.logging_setup import set_up_logging
+from lnsub.training.parse_errors import user_errors
 from lnsub.training.ranks import gathered
-from lnsub.training.remarks import show_remarks
 from lnsub.training.summary import print_rounds
 
 log = logging.getLogger(__name__)
 
 DESCRIPTIONS = {
-    "fit": "Finds tickets: all rounds of iterative magnitude pruning, or, without an IMPCallback among "
-    "trainer.callbacks, one fine-tuning. Start from a file of configs/; --trainer.callbacks.help=lnsub.IMPCallback "
-    "and --data.help=lnsub.XNLI (or another task's) list the settings of a class.",
-    "validate": "Measures a model on the validation split; --ckpt_path names a fine-tuned one.",
-    "test": "Measures a model on the test split; --ckpt_path names a fine-tuned one.",
-    "predict": "Writes predictions.jsonl into the run's folder; --ckpt_path names a fine-tuned model.",
+    "fit": "Finds tickets by iterative magnitude pruning, or, without an IMPCallback among trainer.callbacks, "
+    "fine-tunes once. Start from a file in configs/; --trainer.callbacks.help=lnsub.IMPCallback and "
+    "--data.help=lnsub.XNLI (or another task) list the settings of a class.",
+    "validate": "Evaluates a model on the validation split; --ckpt_path names a fine-tuned one.",
+    "test": "Evaluates a model on the test split; --ckpt_path names a fine-tuned one.",
+    "predict": "Writes predictions.jsonl to the run's folder; --ckpt_path names a fine-tuned model.",
 }
 
 
 def run(command: str, args: Sequence[str]) -> int:
     """Parses and runs one of these commands; returns the exit status."""
-    show_remarks()
+    set_up_logging()
     parser = run_parser(command)
     parser.description = DESCRIPTIONS[command]
-    with explained(parser):
+    with user_errors(parser):
         parsed = parser.parse_args(list(args))
         config = RunConfig.of_namespace(parsed)
     if command == "fit":
@@ -53,7 +53,7 @@ def _fit(config: RunConfig) -> None:
 
 
 def _predict(config: RunConfig, parsed: Namespace) -> None:
-    """Writes one JSON line an example, in the split's order, into the run's folder."""
+    """Writes one JSON line per example, in the order of the split, to the run's folder."""
     run = set_up(config, fitting=False)
     batches = run.trainer.predict(run.module, datamodule=run.data, return_predictions=True, **_options(parsed))
     mine = [row for batch in batches or [] for row in batch]
@@ -66,5 +66,5 @@ def _predict(config: RunConfig, parsed: Namespace) -> None:
 
 
 def _options(parsed: Namespace) -> dict[str, Any]:
-    """The options that are the trainer's method's own."""
+    """The options of the trainer's method itself."""
     return {name: value for name, value in parsed.as_dict().items() if name in {"ckpt_path", "verbose", "weights_only"}}

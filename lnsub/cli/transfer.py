@@ -24,36 +24,36 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     width = max(map(len, BASELINES))
     parser.description = (
-        "Fine-tunes each ticket on each language, from theta_0 and with the configuration of `lnsub fit` (its\n"
-        "IMPCallback is left out), once per cell. Run again, it does what is missing or failed. Exit status 1: a cell\n"
-        "failed; 75: a signal stopped it.\n\n"
+        "Fine-tunes each ticket on each language, from theta_0 and with a configuration of `lnsub fit` (without its\n"
+        "IMPCallback). Run again, it does what is missing or failed. Exit status 1: a cell failed; 75: stopped by a\n"
+        "signal.\n\n"
         "baselines:\n" + "\n".join(f"  {name:<{width}}  {text}" for name, text in BASELINES.items())
     )
     parser.add_argument(
-        "--config", action="append", required=True, metavar="C", help="configuration; of several the later wins"
+        "--config", action="append", required=True, metavar="C", help="configuration; later ones override earlier ones"
     )
     parser.add_argument(
-        "--tickets", nargs="+", required=True, metavar="GLOB", help="ticket files, found on any task of the base model"
+        "--tickets", nargs="+", required=True, metavar="GLOB", help="ticket files of one base model, from any task"
     )
-    parser.add_argument("--languages", required=True, metavar="a,b,c", help="targets")
+    parser.add_argument("--languages", required=True, metavar="a,b,c", help="target languages")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for cells and records")
     parser.add_argument(
         "--seeds", default="", metavar="57,58", help="seeds of each cell (default: the configuration's)"
     )
-    parser.add_argument("--sparsities", default="", metavar="0.5,0.8", help="only tickets of these")
-    parser.add_argument("--baselines", default="", metavar="random,...", help="what to compare the tickets with")
+    parser.add_argument("--sparsities", default="", metavar="0.5,0.8", help="only tickets of these sparsities")
+    parser.add_argument("--baselines", default="", metavar="random,...", help="baselines to compare the tickets with")
     parser.add_argument(
-        "--zero-shot", action="store_true", help="fine-tune on each ticket's own language only, measure on all targets"
+        "--zero-shot", action="store_true", help="fine-tune only on each ticket's language, evaluate on all targets"
     )
-    parser.add_argument("--test", action="store_true", help="measure on the test split too, where there is one")
+    parser.add_argument("--test", action="store_true", help="also evaluate on test splits where they exist")
     parser.add_argument("--keep-checkpoints", action="store_true", help="keep each cell's trained weights")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--list", action="store_true", help="print the cells, numbered, with their state, and stop")
+    which.add_argument("--list", action="store_true", help="print the numbered cells with their state, and exit")
     which.add_argument("--cell", type=int, metavar="N", help="run one cell (for a SLURM array)")
     which.add_argument(
         "--share", metavar="N/M", help="run every M-th cell, from cell N on (for a SLURM array of M tasks, N from 1)"
     )
-    parser.add_argument("settings", nargs="*", metavar="SETTING", help="after --: settings as `lnsub fit` takes them")
+    parser.add_argument("settings", nargs="*", metavar="SETTING", help="after --: settings of `lnsub fit`")
     parser.set_defaults(call=_run)
 
 
@@ -63,20 +63,20 @@ def _run(options: argparse.Namespace) -> int:
 
     for setting in options.settings:
         if not setting.startswith("--") or "=" not in setting:
-            raise UserError(f"After -- come settings such as --trainer.max_epochs=1; '{setting}' is not one.")
+            raise UserError(f"After -- only settings such as --trainer.max_epochs=1 may follow, not '{setting}'.")
         if (name := setting.split("=")[0]) in _SET_BY_CELLS:
-            raise UserError(f"{name} differs from cell to cell, so it cannot be given for all of them.")
+            raise UserError(f"{name} differs between cells, so it cannot be set for all of them.")
     share = _share(options.share) if options.share else None
     seeds = comma_list("--seeds", options.seeds, int)
     tickets = find_tickets(options.tickets, comma_list("--sparsities", options.sparsities, float) or None)
 
-    # From here on torch is needed, which takes seconds.
+    # The following imports torch, which takes seconds.
     from lnsub.common.launcher import is_first_process
     from lnsub.training.config import RunConfig
-    from lnsub.training.remarks import show_remarks
+    from lnsub.training.logging_setup import set_up_logging
     from lnsub.transfer.runner import Transfer
 
-    show_remarks()
+    set_up_logging()
     languages = comma_list("--languages", options.languages)
     # The configuration need not name a language.
     given = [*options.settings, *(f"--data.init_args.language={language}" for language in languages[:1])]
@@ -104,13 +104,13 @@ def _run(options: argparse.Namespace) -> int:
     for number in outcome.failed:
         cell = transfer.cells[number - 1]
         sys.stderr.write(f"lnsub: cell {number} failed: {cell.id}: {transfer.folder(cell).reason()}\n")
-    if outcome.elsewhere:
-        numbers = ", ".join(map(str, outcome.elsewhere))
+    if outcome.in_use:
+        numbers = ", ".join(map(str, outcome.in_use))
         sys.stderr.write(f"lnsub: in use by another process: cell {numbers}\n")
     if outcome.failed:
         total = len(transfer.cells if chosen is None else chosen)
-        sys.stderr.write(f"lnsub: {len(outcome.failed)} of {total} cells failed; the same command tries them again.\n")
-    return 1 if outcome.failed or (outcome.elsewhere and chosen is not None) else 0
+        sys.stderr.write(f"lnsub: {len(outcome.failed)} of {total} cells failed; the same command retries them.\n")
+    return 1 if outcome.failed or (outcome.in_use and chosen is not None) else 0
 
 
 def _list(transfer: "Transfer") -> int:
@@ -143,10 +143,10 @@ def _report(transfer: "Transfer", chosen: list[int] | None) -> None:
 
 
 def _share(text: str) -> tuple[int, int]:
-    """Reads ``N/M``."""
+    """Parses ``N/M``."""
     from lnsub.common.errors import UserError
 
     number, _, of = text.partition("/")
     if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-        raise UserError(f"--share takes one share of so many, such as 3/10, counted from 1; '{text}' is not.")
+        raise UserError(f"--share takes N/M with N from 1 to M, such as 3/10, not '{text}'.")
     return int(number), int(of)

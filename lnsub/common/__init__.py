@@ -1,1 +1,1 @@
-"""What is nothing of the subject: errors, files, locks, signals, threads, tables."""
+"""Domain-independent code: errors, files, locks, signals, threads, tables."""

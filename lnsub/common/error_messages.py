@@ -1,19 +1,19 @@
-"""Errors for people: whatever a person can put right becomes one line that says what was wrong and what to do."""
+"""User-facing error messages: one line for every error that the user can fix."""
 
 from collections.abc import Iterator, Sequence
 
 from lnsub.common.errors import RunError, UserError
 
 
-def one_line(error: Exception, args: Sequence[str] = ()) -> str | None:
-    """Says an error in one line.
+def user_message(error: Exception, args: Sequence[str] = ()) -> str | None:
+    """Formats an error as one line.
 
     Args:
-        error: what was raised.
-        args: the command line, which names the file that could not be decoded.
+        error: the exception.
+        args: the command line, to name the file that could not be decoded.
 
     Returns:
-        The line, or None where the error is not the user's: a bug, whose traceback is needed.
+        The line, or None if the error is a bug, whose traceback is needed.
     """
     if told := told_in(error):
         return " ".join(str(told).split())
@@ -30,7 +30,7 @@ def one_line(error: Exception, args: Sequence[str] = ()) -> str | None:
 
 
 def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The command line's options and their values, ``--a b`` and ``--a=b`` alike."""
+    """The command line's options and their values, from ``--a b`` and ``--a=b``."""
     for arg, following in zip(args, [*args[1:], ""], strict=True):
         name, equals, value = arg.partition("=")
         yield name, value if equals else following

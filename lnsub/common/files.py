@@ -1,6 +1,6 @@
-"""Files that are whole or not there: written under another name, and on the disk before they get their own.
+"""Atomic writes: to a temporary name, synced to disk, then renamed.
 
-A write that a full disk or a crash interrupts leaves the earlier file unchanged, and nothing of the new one.
+A write interrupted by a full disk or a crash leaves the earlier file unchanged and nothing of the new one.
 """
 
 import errno
@@ -15,17 +15,17 @@ from lnsub.common.errors import UserError
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the quota is used up",
-    errno.EFBIG: "files may not grow so large here",
+    errno.EDQUOT: "the disk quota is exceeded",
+    errno.EFBIG: "the file would exceed the size limit",
 }
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file to write to; at the end it is on the disk, and after a failure it is gone.
+    """Opens a file for writing; it is synced to disk at the end, and removed after a failure.
 
     Raises:
-        UserError: it cannot be written, for example as the disk is full.
+        UserError: it cannot be written, for example because the disk is full.
     """
     with write_errors(path), _synced(path) as file:
         yield file
@@ -33,15 +33,15 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file to write to, which replaces ``path`` once it is whole and on the disk.
+    """Opens a file for writing, which replaces ``path`` once it is complete and synced to disk.
 
-    The folder is made where it is missing. A killed process leaves behind a file named ``.<name>.<...>.partial``.
+    A missing folder is created. A killed process leaves behind a file named ``.<name>.<...>.partial``.
 
     Raises:
-        UserError: it cannot be written. What was at ``path`` is still there.
+        UserError: it cannot be written. The file at ``path`` is unchanged.
     """
-    # A name of this process alone, as another may write the same file. Not a file of `tempfile`, which only its owner
-    # may read: this one has the permissions of the user's umask.
+    # The name is unique, because another process may write the same file. `tempfile` would create a file that only its
+    # owner may read, ignoring the user's umask.
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     with write_errors(path):
         try:
@@ -54,7 +54,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Waits until a folder's names are on the disk, as after a rename; where the file system can do that."""
+    """Syncs a folder's entries to disk, for example after a rename, if the file system supports it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):
@@ -77,14 +77,14 @@ def _synced(path: Path) -> Iterator[BinaryIO]:
 
 
 def append_lines(path: Path, lines: bytes, *, sync: bool = True) -> None:
-    """Adds whole lines to a file.
+    """Appends complete lines to a file.
 
-    A last line that a crash left unfinished is closed first, so that it spoils no other.
+    If a crash has left the last line unfinished, a line break is added first.
 
     Args:
-        path: the file; made where it is missing.
-        lines: whole lines, each with its line break.
-        sync: wait until they are on the disk. Without that they survive the process, but not a failure of the machine.
+        path: the file; created if missing.
+        lines: complete lines, each with its line break.
+        sync: sync to disk. Otherwise the lines survive the process, but not a failure of the machine.
 
     Raises:
         UserError: they cannot be written. The file is unchanged.
@@ -98,7 +98,7 @@ def append_lines(path: Path, lines: bytes, *, sync: bool = True) -> None:
                 lines = b"\n" + lines
         try:
             written = 0
-            while written < len(lines):  # a nearly full disk takes a part, and refuses the next
+            while written < len(lines):  # a nearly full disk accepts a part before it fails
                 written += file.write(lines[written:])
             if sync:
                 os.fsync(file.fileno())
@@ -109,7 +109,7 @@ def append_lines(path: Path, lines: bytes, *, sync: bool = True) -> None:
 
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Turns whatever keeps a file from being written into a :class:`UserError` that names it."""
+    """Converts errors of writing a file into a :class:`UserError` that names it."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -121,7 +121,7 @@ def write_errors(path: Path) -> Iterator[None]:
             raise
         if cause.errno in _FULL:
             raise UserError(
-                f"Cannot write {path}: {_FULL[cause.errno]}. Make room, then run the same command again: everything "
-                "written before is intact."
+                f"Cannot write {path}: {_FULL[cause.errno]}. Free some space and run the same command again: all "
+                "earlier files are intact."
             ) from error
         raise UserError(f"Cannot write {path}: {cause.strerror or cause}.") from error

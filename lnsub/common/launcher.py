@@ -1,4 +1,4 @@
-"""What a launcher (torchrun, SLURM, Lightning) tells each process of a run through its environment."""
+"""Environment variables that launchers (torchrun, SLURM, Lightning) set for each process of a run."""
 
 import os
 
@@ -6,11 +6,11 @@ _PARTS = ("SLURM_PROCID", "NODE_RANK", "GROUP_RANK", "LOCAL_RANK")
 
 
 def is_first_process() -> bool:
-    """Tells whether this process speaks for the whole run; a process that nothing launched does.
+    """Whether this is the first process of its run, or its only one.
 
-    torchrun's RANK counts over all nodes and settles it. Otherwise every rank that is set must be 0: SLURM counts its
-    tasks over all nodes, while Lightning, with ``--trainer.devices`` and ``--trainer.num_nodes``, starts processes that
-    differ in NODE_RANK and LOCAL_RANK, each of which begins at 0 on its own.
+    torchrun's RANK counts over all nodes, so it decides if set. Otherwise every rank variable that is set must be 0:
+    SLURM counts its tasks over all nodes, whereas the processes that Lightning launches with ``--trainer.devices`` and
+    ``--trainer.num_nodes`` are identified by NODE_RANK and LOCAL_RANK together.
     """
     if "RANK" in os.environ:
         return os.environ["RANK"] == "0"

@@ -1,4 +1,4 @@
-"""Folders that only one process at a time may work in."""
+"""Locks on folders."""
 
 import fcntl
 import time
@@ -10,23 +10,23 @@ from typing import IO
 from lnsub.common.signals import Preempted, pending
 
 LOCK_NAME = ".lock"
-"""The file, in the folder, that the lock is on. It stays there; only the lock on it counts."""
+"""The lock file in the folder. It is never removed; its presence means nothing without a lock on it."""
 
 
 @contextmanager
 def claimed(folder: Path, *, wait: bool = False) -> Iterator[bool]:
     """Claims a folder for this process.
 
-    A claim ends with the process, however that ends, as the kernel holds it (on NFS the server, which releases that of
-    a lost node once its lease has run out). Claims do not nest: do not claim a folder again inside a claim of it. On a
-    file system without locks every claim succeeds.
+    The kernel releases a claim when the process ends for any reason (on NFS the server does; for a lost node, once its
+    lease has expired). Claims do not nest: do not claim a folder again inside a claim of it. On a file system without
+    locks every claim succeeds.
 
     Args:
-        folder: made where it is missing.
+        folder: created if missing.
         wait: wait until another process releases it, or a signal asks this one to stop.
 
     Yields:
-        Whether the folder is ours; False where it is in use by another process.
+        Whether the claim succeeded; False if the folder is in use by another process.
 
     Raises:
         Preempted: a signal arrived while waiting.
@@ -35,15 +35,15 @@ def claimed(folder: Path, *, wait: bool = False) -> Iterator[bool]:
     with (folder / LOCK_NAME).open("a") as file:
         while not (ours := _locked(file)) and wait:
             if signum := pending():
-                raise Preempted(signum, f"it was waiting for {folder}, which is in use by another process")
+                raise Preempted(signum, f"waiting for {folder}, which is in use by another process")
             time.sleep(1)
         yield ours
 
 
 def _locked(file: IO[str]) -> bool:
     try:
-        # A POSIX lock: unlike flock's, it works over NFS, and is not inherited by a data loader's worker that outlives
-        # a killed run.
+        # A POSIX lock, which unlike flock works over NFS and is not inherited by data loader workers, which may
+        # outlive a killed run.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False

@@ -1,4 +1,4 @@
-"""Choosing one entry of a table by the name a user typed, and guessing what a mistyped name meant."""
+"""Looking up entries by a name that the user typed, with suggestions for mistyped names."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -10,18 +10,18 @@ T = TypeVar("T")
 
 
 def lookup(what: str, name: str, table: Mapping[str, T]) -> T:
-    """Looks up ``name``, or says which names there are.
+    """Looks up an entry by name.
 
     Args:
-        what: what the table holds, in the singular, as the message should call it: ``"score"``.
-        name: what the user asked for.
+        what: the kind of entry, for the error message: ``"score"``.
+        name: the name.
         table: the entries by name.
 
     Returns:
         The entry.
 
     Raises:
-        UserError: there is no such entry; the message lists the names and suggests the closest one.
+        UserError: there is no such entry; the message lists the valid names and suggests the closest one.
     """
     if name in table:
         return table[name]
@@ -29,6 +29,6 @@ def lookup(what: str, name: str, table: Mapping[str, T]) -> T:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Returns a hint such as `` (did you mean learning_rate?)``, or nothing where no known word is close."""
+    """Returns a hint such as `` (did you mean learning_rate?)``, or "" if no known word is close."""
     close = get_close_matches(str(word), list(known), 1)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -1,11 +1,11 @@
-"""Signals that ask a run to stop: noted at any moment, honoured where nothing is lost, answered with an exit status.
+"""Signals that ask a run to stop: recorded when they arrive, and handled between steps, when nothing is lost.
 
 A batch system warns a job before it takes the machine away: SLURM with the signal of ``sbatch --signal``, others with
 SIGTERM. Saving inside a signal handler would not work, as the signal reaches each process of a run at a different
 place, one of them in a collective operation that the others never enter. So the handler only notes the signal;
 :class:`lnsub.training.checkpoints.Checkpoints` lets all processes agree on it between two steps.
 
-Nothing here needs torch: a signal that comes while torch is imported, which takes seconds, is noted as well.
+Nothing here needs torch, so that a signal during the import of torch, which takes seconds, is recorded too.
 """
 
 import logging
@@ -22,29 +22,29 @@ from lnsub.common.launcher import is_first_process
 log = logging.getLogger(__name__)
 
 EXIT_STATUS = 75
-"""Exit status of a run that was interrupted and can be resumed: EX_TEMPFAIL of sysexits.h."""
+"""Exit status of an interrupted run that can be resumed: EX_TEMPFAIL of sysexits.h."""
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
-"""What asks a run to stop. A second SIGINT (Ctrl-C) stops it at once, as does SIGKILL."""
+"""The signals that ask a run to stop. A second SIGINT (Ctrl-C) stops it at once."""
 
 _pending: signal.Signals | None = None
 
 
 class Preempted(BaseException):
-    """A run stopped because a signal asked it to, on all ranks at the same step, with everything saved.
+    """A signal stopped the run, on all ranks at the same step, with everything saved.
 
-    Like ``KeyboardInterrupt`` it is no ``Exception``: code that records failures and continues must let it through.
+    Like ``KeyboardInterrupt`` it is not an ``Exception``: code that records failures and continues must not catch it.
 
     Args:
         signum: the signal.
-        where: what there is to resume from, for the user.
+        where: the state that was reached, for the message.
     """
 
     def __init__(self, signum: signal.Signals, where: str) -> None:
         super().__init__(signum, where)
         self.signum = signum
         self.where = where
-        self.then = "the same command resumes from there"
+        self.then = "the same command resumes the run"
 
     def __str__(self) -> str:
         return f"interrupted by {self.signum.name}: {self.where}; {self.then}."
@@ -57,7 +57,7 @@ def pending() -> signal.Signals | None:
 
 @contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Notes the signals of :data:`SIGNALS` instead of ending at once; at the end, restores the handlers.
+    """Records the signals of :data:`SIGNALS` instead of ending the process; restores the handlers at the end.
 
     Inside another such block it does nothing, nor outside the main thread, where Python allows no handlers.
     """
@@ -82,15 +82,15 @@ def _note(number: int, _: FrameType | None) -> None:
         _pending = signal.Signals(number)
         if is_first_process():
             again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-            # Not by print or logging, which the signal may have interrupted.
+            # The signal may have interrupted print or logging.
             os.write(2, f"lnsub: {_pending.name}: stopping at the end of a step{again}.\n".encode())
 
 
 def shield_data_worker(_: int) -> None:
-    """Keeps a data loader's worker alive through a signal that a batch system sends to every process of a job.
+    """Keeps a data loader's worker alive when a batch system signals every process of a job.
 
-    The process that it works for decides when to stop, and then ends its workers, if need be by SIGTERM: so only the
-    first SIGTERM is ignored. Pass it to the loader as ``worker_init_fn``.
+    The main process decides when to stop and then ends its workers, with SIGTERM if necessary, so only the first
+    SIGTERM is ignored. Pass this function to the loader as ``worker_init_fn``.
     """
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -98,28 +98,28 @@ def shield_data_worker(_: int) -> None:
 
 
 def requeue() -> str | None:
-    """Asks SLURM to requeue this job, unless it is being cancelled; call it on the first process, last of all.
+    """Asks SLURM to requeue this job, unless it is being cancelled. Call it on the first process, last of all.
 
     Returns:
-        What came of it, for the user; None outside SLURM jobs.
+        The outcome, for the message; None outside SLURM jobs.
     """
     if "SLURM_JOB_ID" not in os.environ:
         return None
     job = os.environ["SLURM_JOB_ID"]
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    said = _scontrol("show", "job", job)[1]
-    if "JobState=COMPLETING" in said and "Reason=TimeLimit" not in said:
-        # By scancel, which a new run would defy, or by a preemption that queues it again by itself.
-        return f"SLURM is ending job {job}, so it is not queued again from here"
-    status, said = _scontrol("requeue", job)
+    output = _scontrol("show", "job", job)[1]
+    if "JobState=COMPLETING" in output and "Reason=TimeLimit" not in output:
+        # Either cancelled by the user, or preempted, in which case SLURM requeues it.
+        return f"SLURM is ending job {job}, so it is not requeued"
+    status, output = _scontrol("requeue", job)
     if status == 0:
-        return f"job {job} is queued again"
-    return f"SLURM does not queue job {job} again ({said or f'exit status {status}'}): submit it again"
+        return f"job {job} is requeued"
+    return f"SLURM does not requeue job {job} ({output or f'exit status {status}'}): submit it again"
 
 
 def _scontrol(*args: str) -> tuple[int, str]:
-    """Runs scontrol; returns its exit status and what it said, in one line."""
+    """Runs scontrol; returns its exit status and its output as one line."""
     try:
         done = subprocess.run(["scontrol", *args], capture_output=True, text=True, check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -1,4 +1,4 @@
-"""Rows (plain dicts) as a table for the terminal, as CSV, and as JSON."""
+"""Formats rows (dicts) as a terminal table, CSV or JSON."""
 
 import csv
 import io
@@ -15,15 +15,15 @@ def to_table(
     """Formats rows as a table for the terminal.
 
     Args:
-        rows: one dict per row; a value that is missing or None shows as a dash.
-        columns: which columns, in this order; None takes all columns, in order of appearance.
+        rows: one dict per row; missing values and None are shown as a dash.
+        columns: the columns to show, in order; None: all columns, in order of appearance.
         title: a line above the table.
-        width: characters per line; None lets the table be as wide as it needs, so that nothing is cut.
+        width: characters per line; None: as wide as necessary.
 
     Returns:
-        The table as text without colours. Shares and other floats have four decimals, whole numbers thousands commas.
+        The table as text without colours. Floats have four decimals, integers thousands separators.
     """
-    # rich is only needed here, and takes longer to import than the rest of the reading commands together.
+    # Importing rich takes longer than all other imports of the commands that read tickets.
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -41,7 +41,7 @@ def to_table(
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """Writes rows as CSV with a header line: all columns, full precision; None as an empty cell."""
+    """Formats rows as CSV with a header line: all columns, full precision, None as an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=_columns(rows), lineterminator="\n")
     writer.writeheader()
@@ -50,7 +50,7 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 def to_json(rows: Sequence[Row]) -> str:
-    """Writes rows as a JSON array of objects, None as null; infinite numbers, which JSON lacks, are refused."""
+    """Formats rows as a JSON array of objects, None as null; raises ValueError for non-finite numbers."""
     return json.dumps(list(rows), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

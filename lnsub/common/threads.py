@@ -1,8 +1,7 @@
-"""CPU threads that each run their own torch operations, instead of operations that each run on several threads.
+"""CPU threads that each run single-threaded torch operations, instead of multi-threaded operations.
 
-This splits work that consists of many short operations on blocks that fit the cache. The other way round, torch's
-threads would wait for one another after every operation, which is ten times slower as soon as another process uses the
-same cores.
+This parallelises many short operations on cache-sized blocks. With torch's own parallelism the threads would
+synchronise after every operation, which is ten times slower as soon as another process uses the same cores.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,49 +15,49 @@ import torch
 T = TypeVar("T")
 R = TypeVar("R")
 
-_MOST = 8  # each needs buffers, and memory bandwidth soon is the limit
+_MOST = 8  # each needs buffers, and memory bandwidth limits the speed-up
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Threads that share work. Made by :func:`workers`.
+    """A pool of threads. Made by :func:`workers`.
 
     Attributes:
-        count: how many there are.
-        pool: the threads, or None where the calling thread does everything.
+        count: number of threads.
+        pool: the threads, or None if the calling thread does all the work.
     """
 
     count: int
     pool: ThreadPoolExecutor | None
 
     def each(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """Calls ``function`` with each item, in any order, and returns the results in the items' order."""
+        """Calls ``function`` on each item, in any order, and returns the results in the items' order."""
         return list(self.pool.map(function, items) if self.pool else map(function, items))
 
     def chunks(self, items: Sequence[T]) -> list[Sequence[T]]:
-        """Cuts ``items`` into runs: a few per worker, so that one on a busy core delays the others less."""
+        """Splits ``items`` into contiguous chunks, a few per worker, so that a slow core delays the others less."""
         size = max(1, -(-len(items) // (4 * self.count)))
         return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 @contextmanager
 def workers(device: torch.device) -> Iterator[Workers]:
-    """Starts as many CPU threads as torch may use, at most 8; for tensors on another device, the calling thread works.
+    """Starts as many CPU threads as torch may use, at most 8; for other devices, uses only the calling thread.
 
-    Inside, torch's operations run on one thread each, in the calling thread too; then torch's setting is restored.
+    Inside, torch operations are single-threaded, in the calling thread too; torch's setting is restored afterwards.
 
     Args:
-        device: where the tensors are.
+        device: the tensors' device.
 
     Yields:
-        The workers. Grad mode is each thread's own: detach what goes in.
+        The workers. Grad mode is thread-local: detach inputs.
     """
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads == 1:
         yield Workers(1, None)
         return
     count = min(threads, _MOST)
-    # The setting is the calling thread's own, and threads that are made later start with the latest one.
+    # The setting is thread-local, and new threads start with the latest value.
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -1,4 +1,4 @@
-"""What lnsub takes from torch that has no public name; each function says which public way is missing."""
+"""Every use of torch's private API; each function names the public API that is missing."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,17 +7,17 @@ from torch import Tensor, nn
 
 
 def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
-    """Copies each source into its target, on a GPU in one launch for all.
+    """Copies each source into its target, on a GPU in a single launch.
 
-    torch's operations on lists of tensors, which its own optimizers are built of, all start with an underscore.
+    torch's operations on lists of tensors, which its optimizers use, are all private.
     """
     torch._foreach_copy_(list(targets), list(sources))
 
 
 def largest(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Computes the largest absolute value of each tensor, on a GPU in few launches; NaN where one holds NaN.
+    """Computes the largest absolute value of each tensor, on a GPU in few launches; NaN if a tensor contains NaN.
 
-    As for :func:`copy_all`: the public ``nn.utils.get_total_norm`` gives one number for all of them.
+    As for :func:`copy_all`; the public ``nn.utils.get_total_norm`` returns a single number for all tensors.
     """
     return list(torch._foreach_norm(list(tensors), torch.inf))
 
@@ -25,17 +25,17 @@ def largest(tensors: Iterable[Tensor]) -> list[Tensor]:
 def flash_attention(
     q: Tensor, k: Tensor, v: Tensor, starts: Tensor, longest: int, dropout: float, scale: float | None
 ) -> Tensor:
-    """Flash attention over sequences that lie end to end, with dropout.
+    """Flash attention over concatenated sequences, with dropout.
 
-    The public ``torch.nn.attention.varlen.varlen_attn`` calls the same operation, with the dropout fixed at 0.
+    The public ``torch.nn.attention.varlen.varlen_attn`` calls the same operation with dropout fixed at 0.
 
     Args:
         q: [tokens, heads, width of a head].
         k: the same.
         v: the same.
-        starts: where each sequence starts, and where the last ends: int32 [sequences + 1].
-        longest: the length of the longest sequence, or more.
-        dropout: share of the attention weights to drop.
+        starts: start of each sequence and end of the last: int32 [sequences + 1].
+        longest: an upper bound on sequence length.
+        dropout: dropout probability of attention weights.
         scale: factor of the scores; None: 1 / sqrt(width of a head).
 
     Returns:
@@ -46,18 +46,18 @@ def flash_attention(
 
 
 def exclude_from_ddp_broadcasts(module: nn.Module, buffers: Iterable[str]) -> None:
-    """Makes DistributedDataParallel leave some of a module's buffers alone, whoever wraps the module in it.
+    """Excludes buffers of a module from broadcasts by any DistributedDataParallel that wraps it.
 
-    Its public argument ``broadcast_buffers`` holds for one wrapper, which the user's choice of a strategy makes, and
-    for all buffers.
+    The public argument ``broadcast_buffers`` applies to all buffers, and to one wrapper, which the user's strategy
+    creates.
     """
     nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, list(buffers))
 
 
-def tell_equal_sizes_apart() -> None:
-    """Makes torch.compile treat two sizes as two even where the first batch has them equal.
+def disable_duck_shapes() -> None:
+    """Makes torch.compile use distinct symbols for sizes that happen to be equal in the first batch.
 
-    Public are only marks on the dimensions of single tensors, and these do not keep equal sizes from becoming one.
+    The public API only marks dimensions of single tensors as dynamic, which does not prevent this.
     """
     from torch.fx.experimental import _config
 
@@ -65,9 +65,9 @@ def tell_equal_sizes_apart() -> None:
 
 
 def has_triton() -> bool:
-    """Whether the compiler that torch.compile needs on a GPU is installed and supports this one.
+    """Whether the compiler that torch.compile needs is installed and supports this GPU.
 
-    Otherwise torch says so at the first step only.
+    Otherwise torch fails only at the first step.
     """
     from torch.utils._triton import has_triton
 
@@ -75,9 +75,9 @@ def has_triton() -> bool:
 
 
 def cpp_compilers() -> list[str]:
-    """The names of C++ compilers that torch.compile looks for on a CPU: that of ``CXX``, or its own choice.
+    """The C++ compilers that torch.compile looks for on a CPU: ``CXX``, or its default.
 
-    Otherwise torch says so at the first step only.
+    Without one, torch fails only at the first step.
     """
     from torch._inductor import config
 

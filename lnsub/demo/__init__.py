@@ -1,4 +1,4 @@
-"""The embedded default: a small pre-trained multilingual model, small data, and the whole story told with them.
+"""The demo, with a small pre-trained multilingual model and small data sets.
 
-``model/`` and ``data/`` are shipped with the package and need no network; the scripts in ``tools/demo`` made them.
+``model/`` and ``data/`` are part of the package and need no network; the scripts in ``tools/demo`` generate them.
 """

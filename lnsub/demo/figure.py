@@ -1,4 +1,4 @@
-"""The demo's figure: metric against sparsity, and overlap against sparsity with what chance gives."""
+"""The demo's figure: metric against sparsity, and overlap against sparsity with its chance level."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ from matplotlib import pyplot as plt
 from lnsub.runs.records import Record
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's palette, told apart by colour-blind readers too."""
+"""Okabe and Ito's colour-blind safe palette."""
 
 
 def draw(rounds: dict[str, list[Record]], overlaps: dict[float, tuple[float, float]], path: Path) -> Path:
     """Draws both panels.
 
     Args:
-        rounds: each language's records, one a round.
+        rounds: each language's records, one per round.
         overlaps: mean overlap of the tickets and its chance level, by sparsity.
-        path: a PNG file.
+        path: the PNG file to write.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
     for (language, records), colour, marker in zip(rounds.items(), COLOURS, "osD^vPX", strict=False):

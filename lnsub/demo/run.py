@@ -19,7 +19,7 @@ from lnsub.tickets.finding import find_tickets
 from lnsub.tickets.ticket import Ticket
 from lnsub.tracking.run import set_up
 from lnsub.training.config import RunConfig
-from lnsub.training.remarks import show_remarks
+from lnsub.training.logging_setup import set_up_logging
 from lnsub.training.summary import print_rounds
 from lnsub.transfer.runner import Transfer
 
@@ -29,33 +29,33 @@ METRIC = "f1"
 TRANSFERRED = 0.5
 """The sparsity of the tickets that are fine-tuned on the other languages."""
 TOLERANCE = 0.02
-"""How far below dense the metric may be and still count as holding: about two standard errors of F1 here."""
+"""A drop below dense of up to this much counts as none: about two standard errors of F1 here."""
 
 
 def demo(output: Path, languages: Sequence[str], console: Console | None = None) -> Path:
     """Runs IMP for each language, compares the tickets, fine-tunes each on the others, and makes the report.
 
-    Runs and transfers that are there already are not repeated.
+    Finished runs and transfers are not repeated.
 
     Args:
-        output: the tree of runs; the figure and the page go beside them.
-        languages: of the embedded data, at least two.
-        console: where tables go; standard output by default.
+        output: the folder for runs, figure and report.
+        languages: at least two languages of the embedded data.
+        console: for tables; default: standard output.
 
     Returns:
         The figure's path.
 
     Raises:
-        UserError: fewer than two languages, or one that is not embedded.
+        UserError: fewer than two languages, or a language that is not embedded.
     """
-    show_remarks()
+    set_up_logging()
     console = console or Console()
     home = Path(str(files("lnsub.demo")))
-    there = sorted(path.name for path in (home / "data").iterdir() if path.is_dir())
-    unknown = [language for language in languages if language not in there]
+    embedded = sorted(path.name for path in (home / "data").iterdir() if path.is_dir())
+    unknown = [language for language in languages if language not in embedded]
     if unknown or len(set(languages)) < 2:
-        what = f"there are no embedded sentences in {unknown[0]}" if unknown else "the demo compares languages"
-        raise UserError(f"{what}; name at least two of {', '.join(there)}.")
+        what = f"there is no embedded data for {unknown[0]}" if unknown else "the demo compares languages"
+        raise UserError(f"{what}; name at least two of {', '.join(embedded)}.")
     start = time.perf_counter()
     for language in languages:
         _find_tickets(home, output, language)
@@ -69,13 +69,13 @@ def demo(output: Path, languages: Sequence[str], console: Console | None = None)
     for sentence in findings(rounds, overlaps):
         console.print(sentence, highlight=False, soft_wrap=True)
     seconds = time.perf_counter() - start
-    told = f"{seconds:.0f} s. Tickets and records: {output}. Figure: {figure}. Open in a browser: {page}"
-    console.print(told, highlight=False, soft_wrap=True)
+    summary = f"{seconds:.0f} s. Tickets and records: {output}. Figure: {figure}. Report: {page}"
+    console.print(summary, highlight=False, soft_wrap=True)
     return figure
 
 
 def findings(rounds: dict[str, list[Record]], overlaps: dict[float, tuple[float, float]]) -> list[str]:
-    """What the numbers say, in words.
+    """Summarises the results in sentences.
 
     Args:
         rounds: each language's records of the main metric, in round order; the first is dense.
@@ -84,16 +84,16 @@ def findings(rounds: dict[str, list[Record]], overlaps: dict[float, tuple[float,
     sentences = []
     for language, records in rounds.items():
         dense, last = records[0].value, records[-1]
-        holding = [record.sparsity for record in records if record.value >= dense - TOLERANCE]
+        matching = [record.sparsity for record in records if record.value >= dense - TOLERANCE]
         sentences.append(
             f"{language}: F1 is {dense:.3f} dense, within {TOLERANCE} of it or better up to sparsity "
-            f"{max(holding):.1f}, and {last.value:.3f} at {last.sparsity:.1f}."
+            f"{max(matching):.1f}, and {last.value:.3f} at {last.sparsity:.1f}."
         )
     above = [sparsity for sparsity, (found, chance) in overlaps.items() if found > chance]
     sparsity, (found, chance) = list(overlaps.items())[-1]
     sentences.append(
         f"Tickets of different languages overlap more than chance at {len(above)} of {len(overlaps)} sparsities; "
-        f"at {sparsity:.1f} the mean overlap is {found:.3f}, by chance {chance:.3f}."
+        f"at {sparsity:.1f} the mean overlap is {found:.3f}, the chance level {chance:.3f}."
     )
     return sentences
 
@@ -106,7 +106,7 @@ def _find_tickets(home: Path, output: Path, language: str) -> None:
 
 
 def _transfer(home: Path, output: Path, languages: Sequence[str]) -> None:
-    """Fine-tunes each ticket on each language, with random masks of the same density beside them."""
+    """Fine-tunes each ticket, and random masks of the same density, on each language."""
     tickets = [str(RunFolder.of(output, TASK, language, SEED).ticket(TRANSFERRED)) for language in languages]
     Transfer(
         output / "transfer",

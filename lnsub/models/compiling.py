@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from lnsub.common.errors import UserError
-from lnsub.common.torch_internals import cpp_compilers, has_triton, tell_equal_sizes_apart
+from lnsub.common.torch_internals import cpp_compilers, disable_duck_shapes, has_triton
 
 Mode = Literal["default", "reduce-overhead", "max-autotune"]
 """``torch.compile``'s own names: fused kernels; the same replayed as CUDA graphs, one for each shape of batch;
@@ -36,7 +36,7 @@ def compile_for_training(model: nn.Module, mode: Mode, backend: str | Callable[.
     """
     # Sizes that happen to be equal in the first batch (32 rows of 32 tokens) would count as one from then on, and the
     # second batch would be compiled again.
-    tell_equal_sizes_apart()
+    disable_duck_shapes()
     model.compile(mode=mode, backend=backend, dynamic=True)
 
 

@@ -25,11 +25,11 @@ def sparsities(
         rounds: for ``geometric`` only.
 
     Returns:
-        The sparsities of rounds 1, 2, ..., R: shares of all prunable weights, strictly increasing, in (0, 1). Round 0,
-        which is dense, is not among them.
+        The sparsities of rounds 1, 2, ..., R: shares of all prunable weights, strictly increasing, in (0, 1). The dense
+        round 0 is not included.
 
     Raises:
-        UserError: there is no such schedule, an option is missing, out of range, or belongs to another schedule.
+        UserError: the schedule is unknown; an option is missing, out of range, or belongs to another schedule.
     """
     compute = lookup("schedule", schedule, SCHEDULES)
     options = {"levels": levels, "rate": rate, "rounds": rounds}
@@ -37,32 +37,32 @@ def sparsities(
     wanted = inspect.signature(compute).parameters
     for name in options:
         if name in given and name not in wanted:
-            raise UserError(f"The {schedule} schedule has no {name}: leave it out; it takes {' and '.join(wanted)}.")
+            raise UserError(f"The {schedule} schedule has no option {name}, only {' and '.join(wanted)}.")
         if name in wanted and name not in given:
-            raise UserError(f"The {schedule} schedule needs {name}: it takes {' and '.join(wanted)}.")
+            raise UserError(f"The {schedule} schedule needs the option {name}.")
     return compute(**given)
 
 
 def linear(levels: Sequence[float]) -> tuple[float, ...]:
-    """The sparsities as listed.
+    """Returns the sparsities as listed.
 
-    0.1, 0.2, ..., 0.9 are the rounds of Foroutan et al. (2022) and of Chen et al. (2020, https://arxiv.org/abs/2007.12223);
-    a single level is one-shot pruning.
+    Foroutan et al. (2022) and Chen et al. (2020, https://arxiv.org/abs/2007.12223) use 0.1, 0.2, ..., 0.9; a single
+    level is one-shot pruning.
 
     Args:
-        levels: strictly increasing shares of all prunable weights, in (0, 1); at least one.
+        levels: at least one share of all prunable weights, in (0, 1), strictly increasing.
 
     Returns:
-        The same.
+        The levels.
 
     Raises:
-        UserError: there is none, or they are out of range or order.
+        UserError: there are no levels, or they are out of range or order.
     """
     if not levels:
         raise UserError("The linear schedule needs at least one sparsity.")
     for level in levels:
         if not 0 < level < 1:
-            raise UserError(f"A sparsity is a share between 0 and 1, both excluded: {level} is not.")
+            raise UserError(f"A sparsity must be above 0 and below 1, not {level}.")
     for before, after in pairwise(levels):
         if after <= before:
             raise UserError(f"Sparsities must increase from round to round: {after} follows {before}.")
@@ -70,30 +70,30 @@ def linear(levels: Sequence[float]) -> tuple[float, ...]:
 
 
 def geometric(rate: float, rounds: int) -> tuple[float, ...]:
-    """Prunes the same share of what is left in each round: s_r = 1 - (1 - rate)^r.
+    """Returns sparsities that prune the same share of the remaining weights in each round: s_r = 1 - (1 - rate)^r.
 
-    The schedule of Frankle & Carbin (2019, https://arxiv.org/abs/1803.03635, section 1), there with a rate of 0.2.
+    The schedule of Frankle & Carbin (2019, https://arxiv.org/abs/1803.03635, section 1), with their rate being 0.2.
 
     Args:
         rate: share of the kept weights that each round prunes, in (0, 1).
-        rounds: how many rounds prune, at least 1.
+        rounds: number of pruning steps, at least 1.
 
     Returns:
         ``rounds`` sparsities.
 
     Raises:
-        UserError: an argument is out of range, or the last rounds have nothing left to prune.
+        UserError: an argument is out of range, or nothing is left to prune in the last rounds.
     """
     if not 0 < rate < 1:
-        raise UserError(f"The rate is the share of what is left, between 0 and 1, both excluded: {rate} is not.")
+        raise UserError(f"The rate must be above 0 and below 1, not {rate}.")
     if rounds < 1:
-        raise UserError(f"The geometric schedule needs at least 1 round: got {rounds}.")
-    # expm1 and log1p keep all digits where 1 - (1 - rate)**r would lose those of a small rate.
+        raise UserError(f"The geometric schedule needs at least 1 round, not {rounds}.")
+    # expm1 and log1p avoid the cancellation in 1 - (1 - rate)**r for small rates.
     result = tuple(-math.expm1(r * math.log1p(-rate)) for r in range(1, rounds + 1))
     if result[-1] == 1 or any(after <= before for before, after in pairwise(result)):
-        raise UserError(f"After {rounds} rounds at a rate of {rate} nothing is left to prune: take fewer rounds.")
+        raise UserError(f"After {rounds} rounds at a rate of {rate} nothing is left to prune: use fewer rounds.")
     return result
 
 
 SCHEDULES: Mapping[str, Callable[..., tuple[float, ...]]] = {"linear": linear, "geometric": geometric}
-"""The schedules by the name that a config gives them."""
+"""The schedules by their name in configurations."""

@@ -1,4 +1,4 @@
-"""Tickets made from tickets: union, intersection (the language-neutral core), majority, difference."""
+"""Combining tickets: union, intersection (the language-neutral core), majority, difference."""
 
 import json
 import math
@@ -14,19 +14,19 @@ from lnsub.tickets.ticket import Ticket
 
 
 def combine(tickets: Sequence[Ticket], how: str) -> Ticket:
-    """Makes one ticket from several.
+    """Combines several tickets into one.
 
     Args:
-        tickets: two or more tickets of one base model, of any sparsities. Their parameters may differ; the combined
-            ticket has those that all of them have.
+        tickets: two or more tickets of one base model, of any sparsity. The combined ticket has the parameters that
+            all of them have.
         how: one of :data:`HOW`. ``union``: kept in any; ``intersection``: kept in all; ``majority``: kept in more than
             half; ``difference``: kept in the first and in none of the others.
 
     Returns:
-        A ticket like any other. Its ``sparsity`` is the measured one; its ``score`` is ``how``; its task and language
+        The combined ticket. Its ``sparsity`` is the measured one, its ``score`` is ``how``, and its task and language
         are those of the tickets, joined by ``+``; a field in which they differ is ``mixed``, or -1 for a number. Its
-        ``sources`` is JSON: ``how``, ``left_out`` (parameters that not all have), and for each ticket its
-        ``checksum``, ``task``, ``language``, ``seed`` and ``sparsity``.
+        ``sources`` is JSON with ``how``, ``left_out`` (parameters that not all have), and the ``checksum``, ``task``,
+        ``language``, ``seed`` and ``sparsity`` of each ticket.
 
     Raises:
         UserError: fewer than two tickets, an unknown ``how``, different base models or shapes, or no parameter in
@@ -62,8 +62,8 @@ def _difference(rows: Sequence[np.ndarray]) -> np.ndarray:
 def _majority(rows: Sequence[np.ndarray]) -> np.ndarray:
     """Keeps what more than half of the rows keep, without unpacking.
 
-    Each weight has a counter whose binary digits lie in packed arrays of their own, so that adding a row or comparing
-    the counters is a few bit operations on all weights at once.
+    Each weight has a counter, stored as one packed array per binary digit, so that adding a row or comparing counters
+    takes a few bitwise operations on whole arrays.
     """
     digits = [np.zeros_like(rows[0]) for _ in range(len(rows).bit_length())]
     for row in rows:
@@ -87,7 +87,7 @@ HOW: dict[str, Callable[[Sequence[np.ndarray]], np.ndarray]] = {
     "majority": _majority,
     "difference": _difference,
 }
-"""The ways to combine tickets: each makes one packed mask from several of the same length."""
+"""The ways to combine tickets: functions from several packed masks of equal length to one."""
 
 
 def _provenance(tickets: Sequence[Ticket], how: str, left_out: list[str], sparsity: float) -> Provenance:
@@ -122,7 +122,7 @@ def _provenance(tickets: Sequence[Ticket], how: str, left_out: list[str], sparsi
 
 
 def common_shapes(tickets: Sequence[Ticket]) -> dict[str, tuple[int, ...]]:
-    """Checks that tickets can be compared, and joins their parameters.
+    """Checks that tickets are comparable, and merges their parameter shapes.
 
     Args:
         tickets: at least one.
@@ -131,8 +131,8 @@ def common_shapes(tickets: Sequence[Ticket]) -> dict[str, tuple[int, ...]]:
         The shape of each parameter that any of them has, in name order.
 
     Raises:
-        UserError: two tickets come from different base models or give one parameter different shapes; the sentence
-            names the two and what differs.
+        UserError: two tickets have different base models, or different shapes for one parameter; the message names
+            the two and the difference.
     """
     first = tickets[0]
     owner: dict[str, Ticket] = {}

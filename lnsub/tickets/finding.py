@@ -1,4 +1,4 @@
-"""Finding ticket files by pattern and reading their headers alone: hundreds of files at once, without torch."""
+"""Finding ticket files by pattern and reading only their headers, fast and without torch."""
 
 import glob
 import hashlib
@@ -16,12 +16,12 @@ from lnsub.tickets.provenance import INHERITED, Provenance
 
 @dataclass(frozen=True)
 class FoundTicket:
-    """A ticket file, of which only the header has been read.
+    """The header of a ticket file.
 
     Attributes:
         path: the file.
-        provenance: where the ticket comes from.
-        checksum: SHA-256 of its masks, as the header says; checked when the masks are read.
+        provenance: its provenance.
+        checksum: SHA-256 of its masks according to the header; verified when the masks are read.
         shapes: its parameters' shapes, as JSON.
     """
 
@@ -32,30 +32,30 @@ class FoundTicket:
 
     @classmethod
     def read(cls, path: Path) -> "FoundTicket":
-        """Reads a ticket file's header; raises UserError where it is not a ticket."""
+        """Reads a ticket file's header; raises UserError if it is not a ticket."""
         header = read_header(path)
         return cls(path, header.provenance, header.checksum, header.shapes)
 
     @property
     def has_one_source(self) -> bool:
-        """Whether it was found on one language, unlike an inherited mask or a union of two languages."""
+        """Whether it has a single source language, unlike an inherited mask or a union of two languages."""
         return self.provenance.language != INHERITED and "+" not in self.provenance.language
 
     @property
     def key(self) -> tuple[str | int | float, ...]:
-        """What tickets are sorted by."""
+        """The sort key."""
         p = self.provenance
         return (p.task, p.language, p.seed, p.sparsity, p.score, p.scope, self.checksum)
 
     @cached_property
     def name(self) -> str:
-        """A name for files, different for any two tickets: ``xnli-fr-seed57-s0.50-1a2b3c4d``."""
+        """A unique name for files: ``xnli-fr-seed57-s0.50-1a2b3c4d``."""
         p = self.provenance
         return f"{slug(p.task)}-{slug(p.language)}-seed{p.seed}-{at(p.sparsity)}-{self.checksum[:8]}"
 
     @property
     def shapes_name(self) -> str:
-        """A name for its parameters' shapes, in files."""
+        """A hash of its parameters' shapes, for file names."""
         return hashlib.sha256(self.shapes.encode()).hexdigest()[:8]
 
 
@@ -63,22 +63,22 @@ def find_tickets(patterns: Sequence[str], sparsities: Sequence[float] | None = N
     """Finds ticket files.
 
     Args:
-        patterns: glob patterns, ``**`` for any depth of folders, or paths.
-        sparsities: keep only tickets of these.
+        patterns: paths or glob patterns, in which ``**`` matches any depth of folders.
+        sparsities: keep only tickets of these sparsities.
 
     Returns:
-        The tickets, in an order that depends on them alone; of several files with the same ticket, the first.
+        The distinct tickets, in an order that depends only on them; of several files with the same ticket, the first.
 
     Raises:
-        UserError: a pattern matches no file, or a sparsity no ticket; a file is not a ticket; or the tickets are of
-            several base models.
+        UserError: a pattern matches no file, or a sparsity no ticket; a file is not a ticket; or the tickets have
+            different base models.
     """
     paths: set[str] = set()
     for pattern in patterns:
         matched = [path for path in (*_globbed(pattern), pattern) if Path(path).is_file()]
         if not matched:
             raise UserError(
-                f"No ticket matches --tickets '{pattern}': `lnsub fit` writes them to "
+                f"No ticket matches --tickets '{pattern}': `lnsub fit` writes tickets to "
                 "OUTPUT/<task>/<language>/seed<k>/tickets/s*.safetensors."
             )
         paths |= set(matched)
@@ -88,15 +88,16 @@ def find_tickets(patterns: Sequence[str], sparsities: Sequence[float] | None = N
     if len(by_base) > 1:
         one, other = list(by_base.values())[:2]
         raise UserError(
-            f"The tickets are of several base models: {one.path} was found in {one.provenance.base_model}, "
-            f"{other.path} in {other.provenance.base_model}, whose weights differ. Name those of one base model."
+            f"The tickets have different base models: {one.path} was found in {one.provenance.base_model}, "
+            f"{other.path} in {other.provenance.base_model}, whose weights differ. Use tickets of one base model."
         )
     if sparsities is None:
         return tickets
-    there = sorted({ticket.provenance.sparsity for ticket in tickets})
+    found_sparsities = sorted({ticket.provenance.sparsity for ticket in tickets})
     for wanted in sparsities:
-        if not any(_same(wanted, sparsity) for sparsity in there):
-            raise UserError(f"No ticket has sparsity {wanted:g}: there are {', '.join(f'{s:g}' for s in there)}.")
+        if not any(_same(wanted, sparsity) for sparsity in found_sparsities):
+            listed = ", ".join(f"{sparsity:g}" for sparsity in found_sparsities)
+            raise UserError(f"No ticket has sparsity {wanted:g}: found {listed}.")
     return [t for t in tickets if any(_same(wanted, t.provenance.sparsity) for wanted in sparsities)]
 
 
@@ -109,10 +110,10 @@ def _same(one: float, other: float) -> bool:
 
 
 def at(sparsity: float) -> str:
-    """Writes a sparsity for a file's name: ``s0.50``."""
+    """Formats a sparsity for file names: ``s0.50``."""
     return ticket_filename(sparsity).removesuffix(".safetensors")
 
 
 def slug(text: str) -> str:
-    """Makes a text fit for a file's name. Two texts may give one slug: a checksum tells tickets apart."""
+    """Replaces characters that are unsafe in file names. Slugs are not unique; names also contain a checksum."""
     return re.sub(r"[^\w.+-]", "_", text)[:60]

@@ -1,4 +1,4 @@
-"""What ``lnsub ticket`` shows: what a ticket is, and whether it is whole."""
+"""Describing and verifying tickets, for ``lnsub ticket``."""
 
 import dataclasses
 import sys
@@ -13,19 +13,18 @@ from lnsub.tickets.ticket import Ticket
 
 
 def ticket_info(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
-    """Says what each ticket is.
+    """Describes tickets.
 
     Args:
         paths: ticket files.
 
     Returns:
-        One record a ticket, in the order given: ``path``, the fields of its
-        :class:`Provenance`, ``measured_sparsity``, ``kept``, ``total``, ``matrices``, ``checksum``,
-        and ``densities``: one record for each layer and kind of matrix, with ``layer``, ``kind``, ``density``,
-        ``kept`` and ``weights``.
+        One record per ticket, in the order given: ``path``, the fields of its :class:`Provenance`,
+        ``measured_sparsity``, ``kept``, ``total``, ``matrices``, ``checksum``, and ``densities``: one record for each
+        layer and kind of matrix, with ``layer``, ``kind``, ``density``, ``kept`` and ``weights``.
 
     Raises:
-        UserError: a file is not a whole ticket.
+        UserError: a file is not an intact ticket.
     """
     return [_info(Ticket.load(path)) for path in paths]
 
@@ -44,13 +43,13 @@ def _info(ticket: Ticket) -> dict[str, Any]:
 
 
 def info_text(records: Sequence[dict[str, Any]]) -> str:
-    """Writes the records of :func:`ticket_info` for a person to read.
+    """Formats records of :func:`ticket_info` as text.
 
     Args:
-        records: one or more of them.
+        records: one or more records.
 
     Returns:
-        A few lines a ticket; where there is one ticket alone, also its density by layer and kind as a table.
+        A few lines per ticket; for a single ticket also a table of its density by layer and kind.
     """
     parts = ["\n".join(_lines(record)) for record in records]
     if len(records) == 1:
@@ -64,7 +63,7 @@ def info_text(records: Sequence[dict[str, Any]]) -> str:
 
 
 def print_tickets(paths: Sequence[str | Path]) -> None:
-    """Prints what each ticket is: :func:`info_text` of :func:`ticket_info`."""
+    """Prints the :func:`info_text` of tickets."""
     sys.stdout.write(info_text(ticket_info(paths)) + "\n")
 
 
@@ -87,13 +86,13 @@ def _lines(record: dict[str, Any]) -> list[str]:
 
 
 def verify(paths: Sequence[str | Path]) -> tuple[list[str], bool]:
-    """Says of each file whether it is a whole ticket.
+    """Checks whether files are intact tickets.
 
     Args:
-        paths: files.
+        paths: the files.
 
     Returns:
-        One line a file, ``ok PATH`` or the sentence that says what is wrong; and whether all of them are whole.
+        One line per file, ``ok PATH`` or the error message; and whether all of them are intact.
     """
     lines, good = [], True
     for path in paths:

@@ -1,4 +1,4 @@
-"""Where a ticket comes from: base model, task, language, seed, how it was pruned, and when."""
+"""The provenance of a ticket: base model, task, language, seed, pruning method and date."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from lnsub.version import __version__
 
 INHERITED = "inherited"
-"""Task and language of an inherited mask: the magnitude mask of theta_0, which no training has touched."""
+"""Task and language of an inherited mask: the magnitude mask of theta_0."""
 
 
 def _now() -> str:
@@ -18,12 +18,12 @@ def _now() -> str:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a ticket comes from: everything in a ticket file's metadata but ``format``, ``shapes`` and ``checksum``."""
+    """The metadata of a ticket file except for ``format``, ``shapes`` and ``checksum``."""
 
     base_model: str
     """Name or path of the base model, as the configuration gave it."""
     base_fingerprint: str
-    """SHA-256 (hex) over the prunable theta_0 that came from the checkpoint."""
+    """SHA-256 (hex) over the prunable weights of theta_0 that came from the checkpoint."""
     task: str
     """Task that the ticket was found on: ``xnli``, ``wikiann``, ``mlm``, ...; ``inherited`` for an inherited mask."""
     language: str
@@ -31,27 +31,27 @@ class Provenance:
     seed: int
     """Seed of the run; -1 for a ticket combined from runs of several seeds."""
     round: int
-    """The round that trains under this mask, so 0 is dense; -1 for a ticket combined from several rounds."""
+    """The round that trains under this mask, 0 being dense; -1 for a ticket combined from several rounds."""
     sparsity: float
-    """Requested sparsity: share of the prunable weights that are pruned, in [0, 1]."""
+    """Requested sparsity: pruned share of the prunable weights, in [0, 1]."""
     score: str
     """Name of the importance score: ``magnitude``, ``random``, ``magnitude_init``, ``taylor``, ...;
-    of a combined ticket how it was combined."""
+    for a combined ticket, how it was combined."""
     scope: str
-    """Over what the scores were ranked together: ``global``, ``layer``, ``matrix``, ``stack``."""
+    """Which weights were ranked together: ``global``, ``layer``, ``matrix``, ``stack``."""
     schedule: str
     """How the sparsities of the rounds were set."""
     metric: str = ""
-    """Metric of the fit that the mask was made from, as ``name=value``; empty where there was none."""
+    """Metric of the fit that the mask was made from, as ``name=value``; empty if there was none."""
     lnsub_version: str = __version__
     """Version of lnsub that made the ticket."""
     created: str = field(default_factory=_now)
     """When the ticket was made: ISO 8601, UTC."""
     sources: str = ""
-    """JSON on the tickets that a combined ticket was made from; empty for any other."""
+    """JSON describing the tickets that a combined ticket was made from; empty for any other."""
 
     def to_metadata(self) -> dict[str, str]:
-        """Returns the fields as the strings of a ticket file's metadata; an empty ``sources`` is left out."""
+        """Returns the fields as metadata strings of a ticket file, without an empty ``sources``."""
         texts = {f.name: str(getattr(self, f.name)) for f in dataclasses.fields(self)}
         if not self.sources:
             del texts["sources"]
@@ -59,10 +59,10 @@ class Provenance:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Provenance":
-        """Reads the fields back from a ticket file's metadata; keys that are not fields are ignored.
+        """Reads the fields from a ticket file's metadata, ignoring unknown keys.
 
         Raises:
-            ValueError: a field is missing, or is not the number that it should be; the message says which.
+            ValueError: a field is missing or not a number; the message names it.
         """
         values: dict[str, Any] = {}
         for f in dataclasses.fields(cls):
@@ -72,7 +72,7 @@ class Provenance:
             try:
                 values[f.name] = f.type(text) if f.type in (int, float) else text
             except ValueError:
-                raise ValueError(f"its {f.name!r} is {text!r}, which is not a number as it should be") from None
+                raise ValueError(f"its {f.name!r} is {text!r}, which is not a number") from None
         if not 0 <= values["sparsity"] <= 1:
             raise ValueError(f"its 'sparsity' is {metadata['sparsity']!r}, which is not between 0 and 1")
         return cls(**values)

@@ -51,7 +51,7 @@ def possible_mode() -> Mode:
             return wanted
         log.info("No W&B API key: logging offline; send it later with `wandb sync`, or set WANDB_API_KEY.")
     except Exception as error:  # a key of the wrong length, a malformed netrc file, ...
-        log.info(f"The W&B login does not work: logging offline ({one_line(error)}).")
+        log.info(f"The W&B login does not work: logging offline ({user_message(error)}).")
     return "offline"
 
 
@@ -85,11 +85,11 @@ def start(options: Mapping[str, Any]) -> Any:
             return wandb.init(**options, mode=attempt, resume="allow", reinit="finish_previous")
         except Exception as error:  # a server that is down, a full disk, ...
             instead = "it is not logged there" if attempt == "offline" else "it is logged offline"
-            log.warning(f"W&B cannot log this run {attempt}, so {instead} ({one_line(error)}).")
+            log.warning(f"W&B cannot log this run {attempt}, so {instead} ({user_message(error)}).")
             wandb.teardown()  # its service still holds the run's id
     return wandb.init(mode="disabled")
 
 
-def one_line(error: BaseException) -> str:
+def user_message(error: BaseException) -> str:
     """An error's message on one line, to stand inside a sentence."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

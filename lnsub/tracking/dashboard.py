@@ -8,7 +8,7 @@ from typing import Any
 from lnsub.common.errors import UserError
 from lnsub.common.lookup import lookup
 from lnsub.tracking.charts import CHARTS, stored_name
-from lnsub.tracking.client import one_line
+from lnsub.tracking.client import user_message
 from lnsub.tracking.wandb_internals import workspace_spec
 
 
@@ -56,7 +56,7 @@ class Dashboard:
         try:
             logged_in = wandb.login(prompt=False, verify=False)
         except Exception as error:
-            raise UserError(f"The W&B login does not work: {one_line(error)}.") from error
+            raise UserError(f"The W&B login does not work: {user_message(error)}.") from error
         if not logged_in:
             raise UserError(
                 "A dashboard is saved on W&B, which needs an API key: set WANDB_API_KEY or run `wandb login`, "
@@ -69,8 +69,8 @@ class Dashboard:
             return str(workspace.save().url)
         except Exception as error:
             raise UserError(
-                f"W&B did not save the dashboard ({one_line(error)}). Is there a project {self.entity}/{self.project}, "
-                "and may this API key write to it?"
+                f"W&B did not save the dashboard ({user_message(error)}). Check that project {self.entity}/"
+                f"{self.project} exists and that this API key may write to it."
             ) from error
 
     def _store(self, api: Any, key: str, title: str, spec: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from lnsub.common.signals import EXIT_STATUS
 from lnsub.runs.folder import RunFolder
-from lnsub.tracking.client import one_line, run_id, start, wanted_mode
+from lnsub.tracking.client import run_id, start, user_message, wanted_mode
 from lnsub.training.config import WandbSettings
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class RunWandbLogger(WandbLogger):
             action()
         except Exception as error:  # for example, its service was killed; nothing of it may end a training run
             self._failed.add(what)
-            log.warning(f"W&B failed at logging this run's {what}; the run continues without ({one_line(error)}).")
+            log.warning(f"W&B failed at logging this run's {what}; the run continues without ({user_message(error)}).")
 
     # Metrics --------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lnsub.common.errors import UserError
-from lnsub.tracking.client import one_line, possible_mode
+from lnsub.tracking.client import possible_mode, user_message
 
 
 def log_tables(tables: Mapping[str, pd.DataFrame], project: str, root: Path) -> None:
@@ -43,4 +43,4 @@ def log_tables(tables: Mapping[str, pd.DataFrame], project: str, root: Path) -> 
         run.log({key: wandb.Table(dataframe=table, allow_mixed_types=True) for key, table in plain.items()})
         run.finish()
     except Exception as error:
-        raise UserError(f"The page is there, but W&B did not take its tables ({one_line(error)}).") from error
+        raise UserError(f"The page is there, but W&B did not take its tables ({user_message(error)}).") from error

@@ -1,4 +1,4 @@
-"""How long one fit is, and its learning rate over that length."""
+"""The length of one fit, and its learning-rate schedule."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,15 @@ from lnsub.common.errors import UserError
 
 @dataclass(frozen=True)
 class Budget:
-    """How long one fit is, and which part of a learning-rate schedule it covers.
+    """The length of one fit, and the part of a learning-rate schedule that it covers.
 
-    ``trainer.max_epochs`` counts over all fits of a run, so it cannot tell.
+    ``trainer.max_epochs`` cannot hold it, because it counts over all fits of a run.
 
     Attributes:
         epochs: epochs of this fit; -1 where only ``steps`` bounds it.
         steps: optimizer steps of this fit; -1 where only ``epochs`` bounds it.
-        part: this fit's place among the ``parts`` that share one schedule, from 0.
-        parts: fits that share one schedule; 1: every fit has a schedule of its own.
+        part: index of this fit among the ``parts`` that share one schedule, from 0.
+        parts: number of fits that share one schedule; 1: every fit has its own.
     """
 
     epochs: int
@@ -46,9 +46,9 @@ class Budget:
 
 
 def linear_schedule(step: int, total: int, warmup: int) -> float:
-    """The learning rate's factor before optimizer step ``step``: up from 0 over ``warmup`` steps, then down to 0.
+    """The learning-rate factor at optimizer step ``step``: linear from 0 over ``warmup`` steps, then linear to 0.
 
-    Devlin et al. (2019); the same as transformers' ``get_linear_schedule_with_warmup``.
+    Devlin et al. (2019); equals transformers' ``get_linear_schedule_with_warmup``.
     """
     if step < warmup:
         return step / warmup

@@ -20,20 +20,20 @@ def log_row(trainer: Trainer, row: Mapping[str, float], step: int | None = None)
 
 
 class RunCallback(Callback):
-    """A callback that hears of the end of a run too, not only of each of its fits."""
+    """A callback with a hook for the end of the run, beside Lightning's hooks for each fit."""
 
     def on_run_end(self, trainer: Trainer, *, failed: bool) -> None:
-        """Called once on all ranks when the run has ended, however it ended.
+        """Called once on every rank when the run ends, for whatever reason.
 
         Args:
-            trainer: the run's.
+            trainer: the run's trainer.
             failed: whether an error or a signal ended it.
         """
 
 
 @contextmanager
-def announced_end(trainer: Trainer) -> Iterator[None]:
-    """Tells the trainer's callbacks of the end of a run, which is what happens inside."""
+def notifying_run_end(trainer: Trainer) -> Iterator[None]:
+    """Calls :meth:`RunCallback.on_run_end` of the trainer's callbacks when the ``with`` block, the run, ends."""
     failed = True
     try:
         yield

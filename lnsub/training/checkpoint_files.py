@@ -1,4 +1,4 @@
-"""Checkpoint files: written straight to their place and onto the disk, and checked before a run is resumed from one."""
+"""Checkpoint files: written in place and synced to disk, and verified before a run is resumed from one."""
 
 import zipfile
 from pathlib import Path
@@ -12,7 +12,7 @@ from lnsub.training.lightning_internals import is_launched_rank
 
 
 class DurableIO(TorchCheckpointIO):
-    """Writes straight to the path and waits for the disk. Lightning's goes by way of the temporary folder."""
+    """Writes directly to the path and syncs to disk. Lightning's default goes through the temporary folder."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Writes a checkpoint; raises UserError where it cannot be written."""
@@ -21,11 +21,11 @@ class DurableIO(TorchCheckpointIO):
 
 
 class DamagedError(Exception):
-    """A checkpoint that is not as it was written; the message is the reason."""
+    """The checkpoint is corrupt; the message says why."""
 
 
 def is_resumable(path: Path) -> bool:
-    """Whether a run can be resumed from a checkpoint; False for one of weights alone. Raises DamagedError."""
+    """Whether a run can be resumed from a checkpoint; False for a weights-only one. Raises DamagedError."""
     try:
         if not is_launched_rank():
             with zipfile.ZipFile(path) as file:

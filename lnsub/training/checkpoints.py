@@ -1,14 +1,14 @@
-"""Checkpoints from which a run is resumed bit for bit, wherever it was interrupted.
+"""Checkpoints from which a run resumes bit for bit, wherever it was interrupted.
 
-A checkpoint is taken after an optimizer step, or between rounds. Beside what Lightning keeps (weights and masks,
-optimizer, schedule, gradient scaler, progress, the callbacks' state) it holds the state of every process's random
-numbers, the position in the data, and how far ``metrics.csv`` was.
+A checkpoint is taken after an optimizer step, or between rounds. In addition to what Lightning saves (weights and
+masks, optimizer, schedule, gradient scaler, progress, callback states) it holds every process's random number
+generator states, the position in the data, and the number of rows of ``metrics.csv``.
 
 In a run's folder::
 
     checkpoints/last.ckpt          the newest
-    checkpoints/previous.ckpt      the one before, for where the newest is damaged
-    checkpoints/*.damaged          what could not be read and was passed over
+    checkpoints/previous.ckpt      the one before, the fallback if the newest is damaged
+    checkpoints/*.damaged          unreadable checkpoints, set aside
 """
 
 import contextlib
@@ -28,55 +28,55 @@ from lnsub.runs.folder import RunFolder
 from lnsub.training.callbacks import log_row
 from lnsub.training.checkpoint_files import DamagedError, DurableIO, is_resumable
 from lnsub.training.csv_logger import RunCSVLogger
-from lnsub.training.fit_state import random_states, set_random_states, settle_buckets, started_from, train_loader
+from lnsub.training.fit_state import random_states, rebuild_ddp_buckets, set_random_states, started_from, train_loader
 from lnsub.training.lightning_internals import (
+    correct_progress,
+    disable_signal_handlers,
     epoch_is_over,
     is_between_steps,
-    row_to_come,
-    settle_progress,
-    silence_signals,
+    pending_log_row,
     validation_is_due,
 )
-from lnsub.training.preemption import Ballot
+from lnsub.training.preemption import StopVote
 from lnsub.training.ranks import gathered
 
 log = logging.getLogger(__name__)
 
 EVERY_N_STEPS = 1000
-"""Optimizer steps between checkpoints, unless told otherwise."""
+"""Default number of optimizer steps between checkpoints."""
 
 
 class Checkpoints(Callback):
-    """Writes a run's checkpoints, stops it where a signal asks for that, and resumes it exactly.
+    """Writes a run's checkpoints, stops the run when a signal asks for it, and resumes it exactly.
 
-    It is the last of the trainer's callbacks, as it saves what the others have done at a step; :meth:`attach` sees to
-    that. A signal between two fits, while a round is pruned, or during validation waits until the next fit or step
-    begins.
+    It must be the trainer's last callback, because it saves what the others have done at a step; :meth:`attach`
+    ensures that. A signal that arrives between two fits, during pruning or during validation is handled at the next
+    fit or step.
 
     Args:
         folder: the run's folder.
-        every_n_steps: optimizer steps from one checkpoint to the next; None: only between rounds.
+        every_n_steps: optimizer steps between checkpoints; None: only between rounds.
     """
 
     def __init__(self, folder: RunFolder, every_n_steps: int | None = EVERY_N_STEPS) -> None:
         self.folder = folder
         self.every_n_steps = every_n_steps
-        self._ballot = Ballot()
+        self._stop_vote = StopVote()
         self._step = 0  # the global step after the last batch
         self._saved_at = 0  # the global step of the last checkpoint
         self._started = time.perf_counter()  # this fit, in this process
-        self._seconds_before = 0.0  # of this fit, in processes that were interrupted
+        self._seconds_before = 0.0  # of this fit, in earlier, interrupted processes
         self._saving = False
-        self._resumed: dict[str, Any] | None = None  # what is yet to be put back
-        self._rows: int | None = 0  # of metrics.csv that a checkpoint vouches for; None: all that are there
+        self._resumed: dict[str, Any] | None = None  # state still to be restored
+        self._rows: int | None = 0  # rows of metrics.csv covered by a checkpoint; None: all rows
 
     @classmethod
     def of(cls, trainer: Trainer) -> "Checkpoints":
-        """The one among a trainer's callbacks."""
+        """The instance among a trainer's callbacks."""
         return next(callback for callback in trainer.callbacks if isinstance(callback, cls))
 
     def attach(self, trainer: Trainer) -> "Checkpoints":
-        """Makes it the last of the trainer's callbacks, and checkpoints go to the disk directly and durably."""
+        """Adds this as the trainer's last callback, and makes the trainer write checkpoints durably."""
         trainer.callbacks[:] = [c for c in trainer.callbacks if not isinstance(c, Checkpoints)] + [self]
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = DurableIO()
@@ -84,22 +84,22 @@ class Checkpoints(Callback):
 
     @property
     def seconds(self) -> float:
-        """Seconds that the fit at hand has taken, before interruptions too."""
+        """Duration of the current fit in seconds, including the time before interruptions."""
         return self._seconds_before + time.perf_counter() - self._started
 
     # Saving ---------------------------------------------------------------------------------------------------------
 
     def save(self, trainer: Trainer, *, weights_only: bool = False) -> None:
-        """Writes a checkpoint; all ranks call it, between fits or where :meth:`_savable`.
+        """Writes a checkpoint. Every rank must call it, between fits or when :meth:`_savable` is true.
 
-        The one before stays as a fallback. A crash at any moment leaves one of them whole.
+        The previous one is kept as a fallback. A crash at any moment leaves at least one of them intact.
 
         Args:
-            trainer: the run's.
-            weights_only: the trained model alone, at a run's end; no run is resumed from that.
+            trainer: the run's trainer.
+            weights_only: save only the trained model, at the end of a run; such a checkpoint cannot be resumed from.
 
         Raises:
-            UserError: it cannot be written, for example because the disk is full. The earlier ones are untouched.
+            UserError: it cannot be written, for example because the disk is full. Earlier ones are untouched.
         """
         part = self.folder.checkpoint.with_suffix(".partial")
         self._saving = True
@@ -116,20 +116,20 @@ class Checkpoints(Callback):
         self._saved_at = trainer.global_step
 
     def finish(self, trainer: Trainer, *, keep: bool) -> None:
-        """Removes the checkpoints of a run that is done; with ``keep`` the newest one stays."""
+        """Removes the checkpoints of a finished run; with ``keep``, all but the newest."""
         if trainer.is_global_zero:
             self.folder.previous_checkpoint.unlink(missing_ok=True)
             if not keep:
                 self.folder.checkpoint.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # where there is none, or evidence of damage in it
+                with contextlib.suppress(OSError):  # it does not exist, or holds damaged checkpoints
                     self.folder.checkpoint.parent.rmdir()
 
     @staticmethod
     def _savable(trainer: Trainer) -> bool:
-        """Whether a checkpoint taken in ``on_train_batch_end``, now, can be resumed from exactly.
+        """Whether a checkpoint taken now, in ``on_train_batch_end``, can be resumed from exactly.
 
-        Not while gradients are accumulated, nor after the last step of a fit that is counted in steps, nor at the end
-        of an epoch that is not validated. The answer is the same on all ranks.
+        It cannot while gradients are accumulated, after the last step of a fit limited by steps, or at the end of an
+        epoch without validation. The answer is the same on all ranks.
         """
         if not is_between_steps(trainer) or trainer.global_step == trainer.max_steps:
             return False
@@ -138,13 +138,13 @@ class Checkpoints(Callback):
     # Finding --------------------------------------------------------------------------------------------------------
 
     def newest(self) -> Path | None:
-        """The newest whole checkpoint to resume from; None where there is none.
+        """The newest intact checkpoint to resume from, or None.
 
         Damaged ones are passed over with a warning, and kept under another name. All ranks find the same: each reads
         all of a file, except for those that the first rank starts after it has done so.
 
         Raises:
-            UserError: there are checkpoints, and all are damaged.
+            UserError: there are checkpoints, but all are damaged.
         """
         damaged: dict[Path, str] = {}
         for path in (self.folder.checkpoint, self.folder.previous_checkpoint):
@@ -161,24 +161,24 @@ class Checkpoints(Callback):
             return path
         if damaged:
             raise UserError(
-                f"{next(iter(damaged))} cannot be read ({next(iter(damaged.values()))}), and there is no good one "
-                f"before it; delete {self.folder.checkpoint.parent} to start this run again."
+                f"{next(iter(damaged))} cannot be read ({next(iter(damaged.values()))}), and no earlier one is intact; "
+                f"delete {self.folder.checkpoint.parent} to restart this run."
             )
         return None
 
     # What Lightning calls -------------------------------------------------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Takes the signals from Lightning, and looks for a checkpoint that it would load by itself."""
+        """Disables Lightning's signal handlers, and refuses a checkpoint that Lightning would load on its own."""
         if stage != "fit":
             return
-        silence_signals(trainer)
+        disable_signal_handlers(trainer)
         other = next(Path(trainer.default_root_dir).glob("hpc_ckpt_*.ckpt"), None)
         if other is not None:
-            raise UserError(f"{other} is not lnsub's, and under SLURM it would be loaded instead: move it away.")
+            raise UserError(f"{other} was not written by lnsub, but Lightning would load it under SLURM: move it away.")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock, and takes rows that no checkpoint vouches for off ``metrics.csv``."""
+        """Starts the clock, and removes rows from ``metrics.csv`` that are newer than the checkpoint."""
         self._started = time.perf_counter()
         self._seconds_before = self._resumed["seconds"] if self._resumed else 0.0
         for logger in trainer.loggers:
@@ -187,89 +187,89 @@ class Checkpoints(Callback):
         self._rows = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts back, last of all, what a resumed fit needs and Lightning does not keep; stops if a signal has come."""
+        """Restores the state that Lightning does not save; stops if a signal has arrived."""
         state, self._resumed = self._resumed, None
         self._step = self._saved_at = trainer.global_step
         if state is not None:
-            self._put_back(state, trainer, pl_module)
-        self._ballot.open(trainer)
-        self._ballot.cast()
-        if signum := self._ballot.count():
-            raise Preempted(signum, "before the first step, so nothing was lost")
-        self._ballot.cast()
+            self._restore(state, trainer, pl_module)
+        self._stop_vote.open(trainer)
+        self._stop_vote.cast()
+        if signum := self._stop_vote.count():
+            raise Preempted(signum, "stopped before the first step, so nothing was lost")
+        self._stop_vote.cast()
 
     @staticmethod
-    def _put_back(state: dict[str, Any], trainer: Trainer, pl_module: LightningModule) -> None:
+    def _restore(state: dict[str, Any], trainer: Trainer, pl_module: LightningModule) -> None:
         if state["position"] is not None:
-            settle_buckets(trainer, pl_module)
-            # Lightning does so when it makes the loader, but the schedule's length needed the loader before that.
+            rebuild_ddp_buckets(trainer, pl_module)
+            # Lightning does this when it creates the loader, but the schedule's length needs the loader earlier.
             train_loader(trainer).load_state_dict(state["position"])
         set_random_states(trainer, state["random"][trainer.global_rank % len(state["random"])])
         if state["row"] is not None:
             log_row(trainer, *state["row"])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """After an optimizer step: saves every so many steps, and stops once all ranks have voted to."""
+        """After an optimizer step: saves every ``every_n_steps`` steps, and stops once a rank has voted to."""
         if trainer.global_step == self._step:
-            return  # gradients are being accumulated
+            return  # still accumulating gradients
         self._step = trainer.global_step
-        signum = self._ballot.count()
+        signum = self._stop_vote.count()
         due = self.every_n_steps is not None and self._step - self._saved_at >= self.every_n_steps
         if (signum or due) and self._savable(trainer):
             self.save(trainer)
             if signum:
                 raise Preempted(signum, f"saved at step {self._step}")
-        self._ballot.cast()
+        self._stop_vote.cast()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the last vote; a signal in it is still pending when the next fit starts."""
-        self._ballot.count()
+        """Completes the last vote; a signal in it is still pending when the next fit starts."""
+        self._stop_vote.count()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Ends the votes of this fit."""
+        """Closes the vote of this fit."""
         if stage == "fit":
-            self._ballot.close()
+            self._stop_vote.close()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Adds what Lightning leaves out; all ranks call it together."""
+        """Adds the state that Lightning does not save. A collective operation."""
         if not self._saving:
             return
-        amid = trainer.training
+        in_fit = trainer.training
         csv = next((logger for logger in trainer.loggers if isinstance(logger, RunCSVLogger)), None)
         checkpoint["lnsub"] = {
             "random": gathered(trainer, random_states(trainer)),
             "rows": csv.rows if csv and trainer.is_global_zero else None,
-            "seconds": self.seconds if amid else 0.0,
+            "seconds": self.seconds if in_fit else 0.0,
             "begun_with": started_from(pl_module),
-            "position": train_loader(trainer).state_dict() if amid else None,
-            "row": row_to_come(trainer) if amid else None,
+            "position": train_loader(trainer).state_dict() if in_fit else None,
+            "row": pending_log_row(trainer) if in_fit else None,
         }
-        if amid:
-            settle_progress(checkpoint["loops"]["fit_loop"], validation_is_due(trainer))
+        if in_fit:
+            correct_progress(checkpoint["loops"]["fit_loop"], validation_is_due(trainer))
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keeps it for when the fit has been set up.
+        """Checks the state, and keeps it until the fit has been set up.
 
         Raises:
             UserError: the run was started from another base model or ticket, or another number of processes would
                 resume it in the middle of an epoch.
         """
         state = checkpoint.get("lnsub")
-        if state is None:  # of a version that saved between rounds only
+        if state is None:  # written by a version that saved only between rounds
             self._rows = None
             return
         for what, checksum in started_from(pl_module).items():
             if state["begun_with"][what] != checksum:
                 raise UserError(
-                    f"{self.folder.path} was started from another {what}: its weights differ. Use the same one again, "
+                    f"{self.folder.path} was started from another {what}: its weights differ. Use the same one, "
                     "or another --output."
                 )
         processes = len(state["random"])
         if state["position"] is not None and processes != trainer.world_size:
             raise UserError(
-                f"{self.folder.path} was interrupted in the middle of an epoch on {processes} processes, so it cannot "
-                f"be resumed on {trainer.world_size}: start it with {processes}, and --checkpoint_every_n_steps=null; "
-                "from the beginning of the next round on, another number will do."
+                f"{self.folder.path} was interrupted mid-epoch on {processes} processes, so it cannot be resumed on "
+                f"{trainer.world_size}: resume it on {processes}, with --checkpoint_every_n_steps=null to be able to "
+                "change the number between rounds."
             )
         self._resumed = state
         self._rows = state["rows"]

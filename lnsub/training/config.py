@@ -1,7 +1,7 @@
-"""The settings of a run: parsed from the command line and files, checked, and known as :class:`RunConfig`.
+"""The settings of a run, parsed from the command line and files and validated: :class:`RunConfig`.
 
-One parser reads the options of `lnsub fit`, the file in a run's folder, the configuration of a transfer and that of the
-demo. It parses and nothing more: :func:`lnsub.training.setup.set_up` makes a run of what it read.
+One parser reads the options of `lnsub fit`, the file in a run's folder, and the configurations of transfers and of the
+demo. It only parses: :func:`lnsub.training.setup.set_up` makes the run.
 """
 
 import copy
@@ -19,11 +19,11 @@ from lightning.pytorch import Trainer
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.checkpoints import EVERY_N_STEPS
 from lnsub.training.module import SubnetModule
-from lnsub.training.parse_errors import explained
+from lnsub.training.parse_errors import user_errors
 from lnsub.training.ranks import RANK_TIMEOUT
 
 Settings = dict[str, Any]
-"""Settings as YAML has them: nested, of plain types."""
+"""Settings as loaded from YAML: nested, of plain types."""
 
 _TRAINER_DEFAULTS = {
     "num_sanity_val_steps": 0,
@@ -64,7 +64,7 @@ class RunConfig:
         output: the tree of runs.
         wandb: where to log on W&B; None: nowhere.
         checkpoint_every_n_steps: optimizer steps between checkpoints; None: only between rounds.
-        rank_timeout: minutes that one of several processes waits for the others.
+        rank_timeout: minutes that a process of a distributed run waits for the others.
     """
 
     seed_everything: int
@@ -78,25 +78,25 @@ class RunConfig:
 
     @classmethod
     def parse(cls, args: Sequence[str]) -> "RunConfig":
-        """Reads options as `lnsub fit` takes them, ``--config`` files among them.
+        """Parses the options of `lnsub fit`, including ``--config`` files.
 
         Raises:
-            UserError: there is no such setting, or it takes no such value; the message names it.
+            UserError: a setting is unknown or its value invalid; the message names it.
         """
         parser = run_parser("fit")
-        with explained(parser):
+        with user_errors(parser):
             return cls.of_namespace(parser.parse_args(list(args)))
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "RunConfig":
-        """Checks settings as YAML has them; see :meth:`parse`."""
+        """Validates settings loaded from YAML; see :meth:`parse`."""
         parser = run_parser("fit")
-        with explained(parser):
+        with user_errors(parser):
             return cls.of_namespace(parser.parse_object(dict(settings)))
 
     @classmethod
     def of_namespace(cls, parsed: Namespace) -> "RunConfig":
-        """Takes what :func:`run_parser` has parsed."""
+        """Converts the result of :func:`run_parser`."""
         own = Namespace({setting.name: parsed[setting.name] for setting in fields(cls)})
         settings = yaml.safe_load(run_parser("fit").dump(own, skip_none=False))
         arguments = settings["data"].setdefault("init_args", {})
@@ -106,7 +106,7 @@ class RunConfig:
         return cls(**{**settings, "wandb": where and WandbSettings(**where)})
 
     def settings(self) -> Settings:
-        """The settings as YAML has them; :meth:`of` takes them again."""
+        """The settings as plain YAML types; the inverse of :meth:`of`."""
         plain = {setting.name: copy.deepcopy(getattr(self, setting.name)) for setting in fields(self)}
         return {**plain, "wandb": vars(plain["wandb"]) if plain["wandb"] else None}
 
@@ -129,7 +129,7 @@ class RunConfig:
         """Makes the data module.
 
         Args:
-            language: another language than that of the settings.
+            language: overrides the language of the settings.
 
         Raises:
             UserError: an argument is outside its range.
@@ -140,13 +140,13 @@ class RunConfig:
         )
 
     def trainer_arguments(self) -> dict[str, Any]:
-        """The arguments of the trainer, with callbacks, loggers, strategies and plugins made.
+        """The arguments of the trainer, with callbacks, loggers, strategies and plugins instantiated.
 
         Raises:
-            UserError: one of them cannot be made.
+            UserError: one of them cannot be instantiated.
         """
         parser = run_parser("fit")
-        with explained(parser):
+        with user_errors(parser):
             return vars(parser.instantiate_classes(parser.parse_object(self.settings())).trainer)
 
 
@@ -155,12 +155,12 @@ def run_parser(command: str) -> ArgumentParser:
     """The parser of a training command, with all settings of a run.
 
     Args:
-        command: ``fit``, or another, whose method of the trainer has options of its own: ``validate``, ``test``,
-            ``predict``.
+        command: ``fit``, ``validate``, ``test`` or ``predict``; all but ``fit`` also take the options of the trainer's
+            method of that name.
     """
-    # Without abbreviations, which would take `--model.learning_rat` for a setting that is spelled otherwise.
+    # Without abbreviations, which would accept the misspelled `--model.learning_rat`.
     parser = ArgumentParser(prog=f"lnsub {command}", exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="a file of settings; of several the later wins")
+    parser.add_argument("--config", action="config", help="a file of settings; later ones override earlier ones")
     parser.add_argument(
         "--seed_everything",
         type=NonNegativeInt,
@@ -184,20 +184,20 @@ def run_parser(command: str) -> ArgumentParser:
         "--wandb",
         type=WandbSettings | None,
         default=None,
-        help="Log to Weights & Biases too; offline where there is no API key. Null: CSV only.",
+        help="Also log to Weights & Biases; offline without an API key. Null: CSV only.",
     )
     parser.add_argument(
         "--checkpoint_every_n_steps",
         type=PositiveInt | None,
         default=EVERY_N_STEPS,
-        help="For fit: optimizer steps between checkpoints, from which an interrupted run is resumed. Null: only "
-        "between rounds.",
+        help="For fit: optimizer steps between checkpoints, from which an interrupted run resumes. Null: only between "
+        "rounds.",
     )
     parser.add_argument(
         "--rank_timeout",
         type=PositiveFloat,
         default=RANK_TIMEOUT,
-        help="Minutes that one of several processes waits for the others before the run stops.",
+        help="Minutes that a process of a distributed run waits for the others before the run stops.",
     )
     if command != "fit":
         own = {"model", "dataloaders", "datamodule", "return_predictions"}
@@ -206,5 +206,5 @@ def run_parser(command: str) -> ArgumentParser:
 
 
 def _named(class_path: str) -> Any:
-    """The class of this path."""
+    """Imports a class by its path."""
     return pkgutil.resolve_name(class_path)

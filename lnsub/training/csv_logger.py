@@ -1,4 +1,4 @@
-"""The CSV logger of a run, whose file a resumed run adds to. Lightning's own starts a new one each time."""
+"""The CSV logger of a run. A resumed run appends to its file; Lightning's logger starts a new one each time."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 
 class RunCSVLogger(Logger):
-    """Writes ``metrics.csv`` into a run's folder: one row for each call, one column for each name, in name order.
+    """Writes ``metrics.csv`` in a run's folder: one row per call, one column per name, in name order.
 
     Args:
         folder: the run's folder.
@@ -31,12 +31,12 @@ class RunCSVLogger(Logger):
 
     @property
     def name(self) -> str:
-        """Nothing: the file lies in the run's folder itself."""
+        """Empty: the file is in the run's folder itself."""
         return ""
 
     @property
     def version(self) -> str:
-        """Nothing, likewise."""
+        """Empty, too."""
         return ""
 
     @property
@@ -59,7 +59,7 @@ class RunCSVLogger(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """Does nothing: the run's ``config.yaml`` has them."""
+        """Does nothing: ``config.yaml`` has the hyper-parameters."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -70,7 +70,7 @@ class RunCSVLogger(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Adds what was logged to the file; a new column means to write it anew."""
+        """Appends the logged rows to the file; a new column rewrites it."""
         if not self._new:
             return
         before = self._known[0]
@@ -83,7 +83,7 @@ class RunCSVLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Saves what is left when a fit ends."""
+        """Saves the remaining rows when a fit ends."""
         self.save()
 
     @rank_zero_only
@@ -93,7 +93,7 @@ class RunCSVLogger(Logger):
             self._write(self._known[0], self._read()[1][:rows])
 
     def _read(self) -> tuple[list[str], list[Row]]:
-        """The columns and rows that are in the file."""
+        """The columns and rows in the file."""
         if not self.path.exists():
             return [], []
         with self.path.open(newline="", encoding="utf-8") as file:

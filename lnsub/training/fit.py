@@ -1,4 +1,4 @@
-"""What `lnsub fit` does with a trainer: all rounds of IMP, or one fine-tuning."""
+"""`lnsub fit` on a configured trainer: all rounds of IMP, or one fine-tuning run."""
 
 import logging
 from pathlib import Path
@@ -9,7 +9,7 @@ from lnsub.common.signals import deferred_signals
 from lnsub.runs.folder import RunFolder
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.budget import Budget
-from lnsub.training.callbacks import announced_end
+from lnsub.training.callbacks import notifying_run_end
 from lnsub.training.checkpoints import EVERY_N_STEPS, Checkpoints
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
@@ -26,17 +26,17 @@ def fit(
     *,
     checkpoint_every_n_steps: int | None = EVERY_N_STEPS,
 ) -> None:
-    """Runs what the trainer is set up for: all rounds of IMP, or one fine-tuning.
+    """Runs all rounds of IMP, or one fine-tuning run.
 
-    With an :class:`IMPCallback` among ``trainer.callbacks`` it runs the rounds that are not done yet; without one it is
-    one ``trainer.fit`` and one record: dense, or of the module's ticket (a transfer).
+    With an :class:`IMPCallback` among ``trainer.callbacks`` it runs the remaining rounds. Without one, it calls
+    ``trainer.fit`` once and records the result: dense, or of the module's ticket (a transfer).
 
     Args:
         trainer: ``max_epochs`` and ``max_steps`` are the length of one round; ``default_root_dir`` is the run's folder.
-        module: from the base model, untrained.
-        datamodule: of the same task.
-        checkpoint_every_n_steps: optimizer steps from one checkpoint to the next; None: only between rounds. Whatever
-            it is, an interrupted run ends with the same tickets, results and weights.
+        module: the untrained base model.
+        datamodule: data of the same task.
+        checkpoint_every_n_steps: optimizer steps between checkpoints; None: only between rounds. It does not affect
+            the results of an interrupted run.
 
     Raises:
         UserError: the settings cannot work together, or the folder's run cannot be resumed.
@@ -45,7 +45,7 @@ def fit(
     budget = Budget.of(trainer)
     Checkpoints(RunFolder(Path(trainer.default_root_dir)), checkpoint_every_n_steps).attach(trainer)
     imp = IMPCallback.of(trainer)
-    with deferred_signals(), announced_end(trainer):
+    with deferred_signals(), notifying_run_end(trainer):
         if imp is not None:
             run_rounds(imp, trainer, module, datamodule, budget)
         else:
@@ -53,12 +53,12 @@ def fit(
 
 
 def _fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, budget: Budget) -> None:
-    """One fine-tuning and its records; done once in a folder."""
+    """Fine-tunes once and records the result, unless the folder has it already."""
     checkpoints = Checkpoints.of(trainer)
     folder = checkpoints.folder
     kind = "transfer" if module.ticket else "dense"
     if folder.records(kind):
-        log.info(f"This fit is done: {folder.path}")
+        log.info(f"This run is already done: {folder.path}")
         return
     seconds = fit_once(trainer, module, datamodule, budget, checkpoints.newest())
     checkpoints.save(trainer, weights_only=True)

@@ -1,6 +1,6 @@
-"""The state of a fit that Lightning does not keep, or not so that it can be resumed exactly.
+"""The state of a fit that Lightning does not save, or not precisely enough for exact resumption.
 
-:mod:`lnsub.training.checkpoints` says when it is saved and put back.
+:mod:`lnsub.training.checkpoints` decides when it is saved and restored.
 """
 
 import random
@@ -16,23 +16,23 @@ from lnsub.training.module import SubnetModule
 
 
 def started_from(module: LightningModule) -> dict[str, str | None]:
-    """Checksums of the files that a fit starts from, beside its settings."""
+    """Checksums of the files that a fit starts from."""
     assert isinstance(module, SubnetModule)
     return {"base model": module.fingerprint, "ticket": module.ticket.checksum if module.ticket else None}
 
 
 def train_loader(trainer: Trainer) -> ResumableLoader:
-    """The loader of the fit at hand."""
+    """The loader of the current fit."""
     loader = trainer.train_dataloader
     assert isinstance(loader, ResumableLoader)
     return loader
 
 
-def settle_buckets(trainer: Trainer, module: LightningModule) -> None:
-    """Has DDP lay out its buckets of gradients as they were, by a backward pass whose gradients are thrown away.
+def rebuild_ddp_buckets(trainer: Trainer, module: LightningModule) -> None:
+    """Makes DDP rebuild its gradient buckets, by a backward pass whose gradients are discarded.
 
-    It lays them out anew after the first backward pass of a fit, in the order in which gradients were ready. With more
-    than two ranks it depends on the layout in which order a gradient's summands are added.
+    DDP rebuilds them after the first backward pass of a fit, in the order in which gradients become ready. With more
+    than two ranks, the summation order of a gradient depends on the bucket layout.
     """
     model = trainer.strategy.model
     if not isinstance(model, DistributedDataParallel):
@@ -46,8 +46,8 @@ def settle_buckets(trainer: Trainer, module: LightningModule) -> None:
 
 
 def random_states(trainer: Trainer) -> dict[str, Any]:
-    """This process's random numbers, as types that ``torch.load`` takes for harmless."""
-    kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 (others may use it)
+    """This process's random number generator states, as types that ``torch.load(weights_only=True)`` accepts."""
+    kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 (libraries may use it)
     device = trainer.strategy.root_device
     return {
         "torch": torch.get_rng_state(),
@@ -58,7 +58,7 @@ def random_states(trainer: Trainer) -> dict[str, Any]:
 
 
 def set_random_states(trainer: Trainer, states: dict[str, Any]) -> None:
-    """Puts back what :func:`random_states` gave."""
+    """Restores the states of :func:`random_states`."""
     torch.set_rng_state(states["torch"])
     device = trainer.strategy.root_device
     if states["cuda"] is not None and device.type == "cuda":

@@ -1,4 +1,4 @@
-"""The gradient that a score may ask for: of the loss, over training batches, on all ranks."""
+"""The loss gradient that some scores need, over training batches, on all ranks."""
 
 from lightning.pytorch import Trainer
 from torch import Tensor
@@ -13,7 +13,7 @@ def loss_gradients(
 ) -> dict[str, Tensor]:
     """The loss gradient of the prunable weights, summed over training batches of all ranks, without dropout.
 
-    Between fits Lightning keeps the module on the CPU: it is moved for this, and back, and the gradients with it.
+    Between fits Lightning keeps the module on the CPU: it is moved to the device and back, as are the gradients.
     """
     home, device = module.device, trainer.strategy.root_device
     module.to(device).eval()
@@ -30,7 +30,7 @@ def loss_gradients(
         assert weight.grad is not None
         if sharing.group is None:
             gradient = trainer.strategy.reduce(weight.grad, reduce_op="sum")
-        else:  # where the backward pass took the mean over the ranks already
+        else:  # the backward pass has already averaged over the ranks
             gradient = weight.grad * sharing.count
         gradients[name] = gradient.detach().to(home, copy=True)
     module.zero_grad(set_to_none=True)

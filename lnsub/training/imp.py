@@ -1,4 +1,4 @@
-"""Iterative magnitude pruning: IMPCallback holds its settings and state, and prunes and rewinds.
+"""Iterative magnitude pruning: :class:`IMPCallback` holds settings and state, prunes and rewinds.
 
 Frankle & Carbin (2019), https://arxiv.org/abs/1803.03635; for pre-trained encoders Chen et al. (2020),
 https://arxiv.org/abs/2007.12223. :mod:`lnsub.training.rounds` is the loop.
@@ -26,32 +26,33 @@ LINEAR_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 class IMPCallback(Callback):
-    """All that iterative magnitude pruning needs: with it among the trainer's callbacks, `lnsub fit` runs IMP.
+    """Iterative magnitude pruning: with this among the trainer's callbacks, `lnsub fit` runs IMP.
 
-    It says when and how: :func:`lnsub.training.rounds.run_rounds` is the loop. Everything goes to the trainer's
-    ``default_root_dir``, laid out as :mod:`lnsub.runs.folder` says.
+    :func:`lnsub.training.rounds.run_rounds` is the loop. All output goes to the trainer's ``default_root_dir``, laid
+    out as described in :mod:`lnsub.runs.folder`.
 
     Args:
-        schedule: ``linear`` takes the sparsities as listed; ``geometric`` prunes the share ``rate`` of what is left in
-            each of ``rounds`` rounds.
+        schedule: ``linear`` uses ``sparsities`` as listed; ``geometric`` prunes the share ``rate`` of the remaining
+            weights in each of ``rounds`` rounds.
         sparsities: for ``linear``: the sparsity after each pruning step, increasing, in (0, 1). Default: 0.1 to 0.9.
         rate: for ``geometric``: the share of the kept weights that each round prunes.
-        rounds: for ``geometric``: how many times it prunes.
-        score: what makes a weight important: ``magnitude``, ``random``, ``magnitude_init`` (of theta_0) or ``taylor``
+        rounds: for ``geometric``: the number of pruning steps.
+        score: the importance of a weight: ``magnitude``, ``random``, ``magnitude_init`` (of theta_0) or ``taylor``
             (weight times gradient).
-        scope: what is ranked together: ``global``, ``layer``, ``matrix`` or ``stack`` (encoder and decoder apart).
-        rewind: where the kept weights go after pruning: ``init`` (theta_0), ``step`` (their values after
+        scope: which weights are ranked together: ``global``, ``layer``, ``matrix`` or ``stack`` (encoder and decoder
+            separately).
+        rewind: the values of kept weights after pruning: ``init`` (theta_0), ``step`` (their values after
             ``rewind_step`` steps of round 0; late rewinding, Frankle et al. 2019) or ``none`` (they stay as trained).
         rewind_step: for ``rewind: step``: the optimizer step of round 0.
-        rewind_lr: each round has a learning-rate schedule of its own. With ``rewind: none`` that is learning-rate
-            rewinding (Renda et al. 2020); False there lets one schedule run over all rounds.
-        head: ``reinit`` rewinds the task head too, ``keep`` carries it on through the rounds, as the code of Foroutan
+        rewind_lr: restart the learning-rate schedule in each round. With ``rewind: none`` this is learning-rate
+            rewinding (Renda et al. 2020); False there runs one schedule over all rounds.
+        head: ``reinit`` rewinds the task head too; ``keep`` keeps training it across rounds, as the code of Foroutan
             et al. does.
         score_batches: for ``score: taylor``: training batches that the gradient is summed over.
-        keep_checkpoint: keep ``checkpoints/last.ckpt``, with the last round's trained weights, once all is done.
+        keep_checkpoint: keep ``checkpoints/last.ckpt``, with the last round's trained weights, when the run is done.
 
     Raises:
-        UserError: a value is outside its range, or an option does not belong to the chosen variant.
+        UserError: a value is out of range, or an option does not apply to the chosen variant.
     """
 
     def __init__(
@@ -72,11 +73,11 @@ class IMPCallback(Callback):
         levels = sparsities if sparsities or schedule != "linear" else list(LINEAR_LEVELS)
         self.levels = (0.0, *scheduled(schedule, levels=levels, rate=rate, rounds=rounds))
         if (rewind == "step") != (rewind_step is not None):
-            raise UserError("rewind_step goes with `rewind: step`: give both or neither.")
+            raise UserError("rewind_step and `rewind: step` require each other: set both or neither.")
         if rewind_step is not None and rewind_step < 1:
-            raise UserError(f"rewind_step counts optimizer steps from 1, so {rewind_step} is too small.")
+            raise UserError(f"rewind_step must be at least 1, not {rewind_step}.")
         if not rewind_lr and rewind != "none":
-            raise UserError("`rewind_lr: false` goes with `rewind: none`; rewound weights start a new schedule.")
+            raise UserError("`rewind_lr: false` requires `rewind: none`: rewound weights start a new schedule.")
         if score_batches < 1:
             raise UserError(f"score_batches must be at least 1, not {score_batches}.")
         self.schedule = schedule
@@ -90,15 +91,15 @@ class IMPCallback(Callback):
         self.keep_checkpoint = keep_checkpoint
 
         self.round = 0
-        """The round that runs now, 0 dense; ``len(levels)`` once all are done."""
-        self.first_epoch = 0  # of this round, counted over the whole run as the trainer does
+        """The current round, 0 being dense; ``len(levels)`` once all are done."""
+        self.first_epoch = 0  # of this round, counted over the whole run like the trainer's
         self.first_step = 0
-        self._theta_0: Weights = {}  # from the first fit of this process on
+        self._theta_0: Weights = {}  # set in the first fit of this process
         self._rewind_weights: Weights | None = None
         self.fingerprint = ""
-        """Of the base model that the run was started from."""
+        """Fingerprint of the base model that the run was started from."""
         self.checksum: str | None = None
-        """Of the mask that this round trains under; None: dense."""
+        """Checksum of the mask of the current round; None: dense."""
 
     @classmethod
     def of(cls, trainer: Trainer) -> "IMPCallback | None":
@@ -107,18 +108,18 @@ class IMPCallback(Callback):
 
     @property
     def sparsity(self) -> float:
-        """The sparsity of the round that runs now."""
+        """The sparsity of the current round."""
         return self.levels[self.round]
 
     @property
     def in_last_round(self) -> bool:
-        """Whether no pruning follows the round that runs now."""
+        """Whether the current round is the last, after which nothing is pruned."""
         return self.round + 1 == len(self.levels)
 
     # What Lightning calls -------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs beside the module's own state."""
+        """The state that a resumed run needs in addition to the module's."""
         return {
             "round": self.round,
             "first_epoch": self.first_epoch,
@@ -129,7 +130,7 @@ class IMPCallback(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resumes where the run that wrote ``state_dict`` was."""
+        """Restores the state of :meth:`state_dict`."""
         self.round = state_dict["round"]
         self.first_epoch = state_dict["first_epoch"]
         self.first_step = state_dict["first_step"]
@@ -139,29 +140,29 @@ class IMPCallback(Callback):
             self._rewind_weights = state_dict["rewind_weights"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Takes theta_0: after the model is sharded, and before a checkpoint is loaded."""
+        """Snapshots theta_0, after the model is sharded and before a checkpoint is loaded."""
         assert isinstance(pl_module, SubnetModule)
         if stage == "fit" and not self._theta_0:
-            pl_module.configure_model()  # Lightning's own call comes later, and then does nothing
+            pl_module.configure_model()  # Lightning calls it again later, which then has no effect
             self._theta_0 = pl_module.subnet.snapshot()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Leaves the optimizer out of a checkpoint between rounds: the next round starts with a fresh one."""
+        """Drops the optimizer state from a checkpoint between rounds: the next round starts with a fresh optimizer."""
         if not trainer.training:
             checkpoint["optimizer_states"] = []
             checkpoint["lr_schedulers"] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuses a rewind step that round 0 never reaches, before time is spent."""
+        """Rejects a rewind step that round 0 would never reach."""
         assert isinstance(pl_module, SubnetModule)
         if pl_module.budget is None:
-            raise UserError("IMPCallback runs rounds: start them with lnsub.fit(trainer, module, datamodule).")
+            raise UserError("IMPCallback needs the loop over rounds: call lnsub.fit(trainer, module, datamodule).")
         steps = pl_module.fit_steps(pl_module.budget)
         if self.rewind_step is not None and self.rewind_step > steps:
             raise UserError(f"rewind_step is {self.rewind_step}, but a round has only {steps} optimizer steps.")
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Takes the weights that a late rewind goes back to."""
+        """Snapshots the weights for late rewinding."""
         if self.rewind == "step" and self.round == 0 and trainer.global_step == self.rewind_step:
             assert isinstance(pl_module, SubnetModule)
             self._rewind_weights = pl_module.subnet.snapshot()
@@ -171,7 +172,7 @@ class IMPCallback(Callback):
     def prune(
         self, trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, metrics: dict[str, float]
     ) -> tuple[Ticket, Mask]:
-        """Selects the next round's mask, the same on every rank, and returns it, also as a ticket."""
+        """Selects the next round's mask, the same on every rank; returns it as a ticket and as a mask."""
         weights = {name: weight.detach() for name, weight in module.subnet.weights.items()}
         needs = SCORES[self.score]
         init = module.subnet.prunable_of(self._theta_0) if needs.needs_init else None
@@ -202,12 +203,12 @@ class IMPCallback(Callback):
         return ticket, mask
 
     def start_next_round(self, trainer: Trainer, module: SubnetModule, pruned: tuple[Ticket, Mask] | None) -> None:
-        """Counts a round as done, and rewinds the weights that the next one's mask keeps.
+        """Advances to the next round, and rewinds the weights that its mask keeps.
 
         Args:
-            trainer: the run's.
+            trainer: the run's trainer.
             module: the model.
-            pruned: of :meth:`prune`; None after the last round, whose weights stay as trained.
+            pruned: the result of :meth:`prune`; None after the last round, whose weights stay as trained.
         """
         self.round += 1
         self.first_epoch, self.first_step = trainer.current_epoch, trainer.global_step

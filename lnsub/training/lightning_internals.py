@@ -1,7 +1,6 @@
-"""All that lnsub takes from behind Lightning's public interface, each with the public way that is missing.
+"""Every use of Lightning's private API, each with the public API that is missing.
 
-Nothing else in the package touches a private name of Lightning, or the layout of its loops' state; a test fails when
-one of them moves.
+No other module touches private names of Lightning or the layout of its loop state; tests fail when one of them changes.
 """
 
 import os
@@ -18,14 +17,14 @@ from torch.distributed.constants import default_pg_timeout
 _STARTED_BY = "LNSUB_STARTED_BY"  # the process that started this one as a rank of its run
 
 
-def silence_signals(trainer: Trainer) -> None:
-    """Switches off Lightning's handlers of signals. Missing: an option to.
+def disable_signal_handlers(trainer: Trainer) -> None:
+    """Disables Lightning's signal handlers. Missing: an option for it.
 
-    One saves in the handler, which hangs under DDP, another sends a collective operation from it, and the training loop
-    reads a broadcast flag back from the device at each step.
+    One saves a checkpoint inside the handler, which hangs under DDP; another starts a collective operation; and the
+    training loop reads a broadcast flag back from the device at every step.
     """
-    trainer._signal_connector.register_signal_handlers = _nothing
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing
+    trainer._signal_connector.register_signal_handlers = _noop
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _noop
 
 
 def is_between_steps(trainer: Trainer) -> bool:
@@ -34,24 +33,24 @@ def is_between_steps(trainer: Trainer) -> bool:
 
 
 def epoch_is_over(trainer: Trainer) -> bool:
-    """Whether the batch at hand is the last of its epoch. Missing: a property that holds in ``on_train_batch_end``."""
+    """Whether the current batch is the last of its epoch. Missing: a property valid in ``on_train_batch_end``."""
     return bool(trainer.fit_loop.epoch_loop._num_ready_batches_reached())
 
 
 def validation_is_due(trainer: Trainer) -> bool:
-    """Whether validation comes right after the batch at hand. Missing: the same."""
+    """Whether validation follows the current batch. Missing: a property valid in ``on_train_batch_end``."""
     loop = trainer.fit_loop
     return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
 
 
-def settle_progress(loops: dict[str, Any], validate: bool) -> None:
-    """Has Lightning resume right after the step that is saved, with the validation first if it is due.
+def correct_progress(loops: dict[str, Any], validate: bool) -> None:
+    """Makes Lightning resume right after the saved step, starting with the validation if it is due.
 
-    By itself it takes the validation after a step for done: it is meant to be saved after it. What it validates is a
-    step that is complete with a validation that has started. Missing: a way to save before the validation.
+    Lightning expects checkpoints after the validation, and so treats it as done; it validates on resuming if the step
+    is complete and the validation has started. Missing: a way to save before the validation.
 
     Args:
-        loops: the state of the fit loop in a checkpoint, which is changed.
+        loops: the state of the fit loop in a checkpoint; modified in place.
         validate: whether validation is due.
     """
     batches, validation = loops["epoch_loop.batch_progress"], loops["epoch_loop.val_loop.batch_progress"]
@@ -62,8 +61,8 @@ def settle_progress(loops: dict[str, Any], validate: bool) -> None:
     validation["is_last_batch"] = False
 
 
-def row_to_come(trainer: Trainer) -> tuple[dict[str, float], int] | None:
-    """What Lightning logs of this step after ``on_train_batch_end``, and the step it logs it at. Missing: a hook."""
+def pending_log_row(trainer: Trainer) -> tuple[dict[str, float], int] | None:
+    """The metrics that Lightning logs after ``on_train_batch_end``, and their step. Missing: a hook."""
     connector = trainer._logger_connector
     if not (trainer.loggers and connector.should_update_logs and connector.metrics["log"]):
         return None
@@ -77,12 +76,12 @@ def shard_over_all(strategy: ModelParallelStrategy) -> None:
 
 
 def rank_timeout(strategy: Strategy) -> timedelta | None:
-    """How long ranks wait for one another; None where the strategy has one process. Missing: a getter."""
+    """The timeout of collective operations; None for single-process strategies. Missing: a getter."""
     return getattr(strategy, "_timeout", None)
 
 
 def set_rank_timeout(strategy: Strategy, timeout: timedelta) -> None:
-    """Sets it, unless the strategy was made with another than torch's default. Missing: a setter."""
+    """Sets the timeout, unless the strategy was created with a non-default one. Missing: a setter."""
     if rank_timeout(strategy) == default_pg_timeout:
         strategy._timeout = timeout
 
@@ -90,14 +89,14 @@ def set_rank_timeout(strategy: Strategy, timeout: timedelta) -> None:
 def watch_launches(
     strategy: Strategy, watch_children: Callable[[list["Popen[Any]"]], None], watch_parent: Callable[[int], None]
 ) -> None:
-    """Has a strategy that starts its ranks itself tell of it. Missing: an observer of one's own.
+    """Registers callbacks with a strategy that launches its own ranks. Missing: a custom observer.
 
-    Lightning's own ends everything by SIGKILL without a word, whatever the reason.
+    Lightning's observer sends SIGKILL to all ranks without reporting a reason.
 
     Args:
         strategy: of a trainer that has not run yet.
-        watch_children: called in the process that started the others, with them.
-        watch_parent: called in each of the others, with the id of the process that started it.
+        watch_children: called in the launching process, with the launched processes.
+        watch_parent: called in each launched process, with the id of the launching process.
     """
     launcher = strategy.launcher
     if type(launcher) is _SubprocessScriptLauncher:
@@ -116,7 +115,7 @@ class _WatchedLauncher(_SubprocessScriptLauncher):
     watch_parent: Callable[[int], None]
 
     def launch(self, function: Any, *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
-        """Calls the function, the first time after starting the other ranks of this node."""
+        """Calls the function; the first time, launches the other ranks of this node before."""
         self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         if not self.cluster_environment.creates_processes_externally:
             os.environ[_STARTED_BY] = str(os.getpid())
@@ -128,5 +127,5 @@ class _WatchedLauncher(_SubprocessScriptLauncher):
         return function(*args, **kwargs)
 
 
-def _nothing() -> None:
-    """In place of what Lightning would do."""
+def _noop() -> None:
+    """Replaces a Lightning function that must do nothing."""

@@ -1,4 +1,4 @@
-"""SubnetModule: a multilingual model with a task head, trained under a mask. It holds no pruning mathematics."""
+"""SubnetModule: a multilingual model with a task head, trained under a mask. Pruning itself is elsewhere."""
 
 import logging
 import math
@@ -20,7 +20,7 @@ from lnsub.models.subnet import Subnet
 from lnsub.tasks.task import Task
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.budget import Budget, linear_schedule
-from lnsub.training.ranks import part_of_all
+from lnsub.training.ranks import relative_count
 from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
 
 log = logging.getLogger(__name__)
@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Validation:
-    """The last validation: what its metrics are of.
+    """The result of the last validation.
 
     Attributes:
-        of: the data module.
+        of: the data module that was validated on.
         step: the trainer's global step.
         metrics: values by name.
     """
@@ -44,29 +44,31 @@ class Validation:
 class SubnetModule(LightningModule):
     """A Hugging Face model with a task head and a mask on its prunable weights.
 
-    Pruned weights are set to 0 once, and their gradients before clipping and the optimizer step, which equals masking
-    in every forward pass and costs almost nothing.
+    Pruned weights are zeroed once, and their gradients before clipping and the optimizer step. This is equivalent to
+    masking in every forward pass, at almost no cost.
 
     Args:
-        task: what the model is for; given by the data module.
+        task: the model's task; set by the data module.
         base_model: a Hub id or a folder with a Hugging Face checkpoint: theta_0.
         ticket: a ticket file; the model is fine-tuned under its mask. None: dense.
         init: ``pretrained`` starts from the checkpoint, ``random`` from fresh weights of the same shapes
             (a re-initialised ticket).
         learning_rate: AdamW's peak learning rate.
         weight_decay: decoupled weight decay; biases and norms have none.
-        warmup: share of a round's steps in which the learning rate rises from 0, in [0, 1); then it falls linearly
+        warmup: share of a round's steps over which the learning rate rises from 0, in [0, 1); it then falls linearly
             to 0.
         adam_epsilon: AdamW's epsilon.
-        attention: ``sdpa`` or ``eager`` of transformers, on padded batches; ``packed``: without padding, to the same
+        attention: ``sdpa`` or ``eager`` of transformers, on padded batches; ``packed``: without padding, with the same
             logits, for BERT-like encoders.
-        compile: trains through ``torch.compile``, once for all rounds: ``default``; ``reduce-overhead`` with CUDA
-            graphs on a GPU, for which data.init_args.pad_to_multiple_of=16 keeps the shapes few; ``max-autotune``.
-            Losses differ from the uncompiled in rounding, and dropout draws other masks. None: uncompiled.
-        seed: of the weights that the checkpoint lacks (the task head) and of dropout; given by ``seed_everything``.
+        compile: train through ``torch.compile``, compiling once for all rounds: ``default``; ``reduce-overhead`` with
+            CUDA graphs on a GPU, where data.init_args.pad_to_multiple_of=16 limits the number of shapes;
+            ``max-autotune``. Losses differ from uncompiled ones by rounding, and dropout draws other masks. None: do
+            not compile.
+        seed: seed of the weights that the checkpoint lacks (the task head) and of dropout; set by
+            ``seed_everything``.
 
     Raises:
-        UserError: a value is outside its range, or the base model or the ticket cannot be used.
+        UserError: a value is out of range, or the base model or the ticket cannot be used.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class SubnetModule(LightningModule):
         self.budget: Budget | None = None
         self.validation: Validation | None = None
 
-        # Read before the model is loaded, so that a wrong file costs no time.
+        # Read before the model is loaded, so that a bad file fails early.
         self.ticket = Ticket.load(ticket) if ticket else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -138,7 +140,7 @@ class SubnetModule(LightningModule):
         )
 
     def configure_model(self) -> None:
-        """Shards the model over the processes where the strategy wants that; called before every fit."""
+        """Shards the model over the processes if the strategy requires it; called before every fit."""
         check_strategy(self.trainer.strategy)
         if self.device_mesh is not None:
             self.subnet.shard(self.device_mesh["data_parallel"], compute_dtype(self.trainer))
@@ -147,22 +149,22 @@ class SubnetModule(LightningModule):
         """Returns the task's logits, ``[..., classes]``, aligned with ``batch["labels"]``."""
         if self.compile_mode is None or self.training:
             return self.task.forward(self.model, batch)
-        # Evaluation would compile once more, for longer than it takes.
+        # Compiling for evaluation would take longer than the evaluation.
         with torch.compiler.set_stance("force_eager"):
             return self.task.forward(self.model, batch)
 
     def batch_loss(self, batch: dict[str, Tensor]) -> Tensor:
-        """The loss of this rank's part of a batch, such that the mean over the ranks is the loss of the whole batch.
+        """The loss of this rank's part of a batch, weighted so that the mean over ranks is the loss of the whole batch.
 
-        The parts need not have the same number of labels: of named entities and masked words they seldom do.
+        The parts may differ in their number of labels, as they usually do for named entities and masked words.
         """
         loss = self.task.loss(self(batch), batch["labels"])
         if self.trainer.world_size > 1:
-            loss = loss * part_of_all((batch["labels"] != IGNORED).sum())
+            loss = loss * relative_count((batch["labels"] != IGNORED).sum())
         return loss
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """One batch's loss."""
+        """Returns one batch's loss."""
         loss = self.batch_loss(batch)
         self.log("train_loss", loss, batch_size=1)
         return loss
@@ -179,8 +181,8 @@ class SubnetModule(LightningModule):
     ) -> None:
         """Clips the masked gradients.
 
-        Lightning refuses to clip for any fused optimizer under mixed precision, although only a gradient scaler stands
-        in the way, which 16-bit floats need and bfloat16 does not.
+        Lightning refuses to clip for any fused optimizer under mixed precision, although only a gradient scaler, which
+        float16 needs and bfloat16 does not, is incompatible.
         """
         if self._scaled or gradient_clip_algorithm == "value" or not gradient_clip_val:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
@@ -189,11 +191,11 @@ class SubnetModule(LightningModule):
 
     @property
     def _scaled(self) -> bool:
-        """Whether a gradient scaler is in use; the fused AdamW would unscale by itself, after clipping."""
+        """Whether a gradient scaler is in use; fused AdamW would unscale on its own, after clipping."""
         return self.trainer.precision == "16-mixed"
 
     def on_fit_start(self) -> None:
-        """Refuses, before time is spent, to compile where that cannot work."""
+        """Rejects a configuration that cannot be compiled."""
         if self.compile_mode is not None:
             check_can_compile(
                 self.compile_mode,
@@ -204,10 +206,10 @@ class SubnetModule(LightningModule):
             )
 
     def on_train_epoch_start(self) -> None:
-        """Makes an epoch's dropout a function of seed, epoch and rank alone, so that it does not depend on restarts."""
+        """Seeds dropout by seed, epoch and rank, so that it does not depend on restarts."""
         state = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
-        # Results on record depend on where in this stream dropout starts: after one draw.
+        # Recorded results depend on dropout starting after one draw from this stream.
         torch.empty((), dtype=torch.int64).random_()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -215,10 +217,10 @@ class SubnetModule(LightningModule):
         self.val_metrics.update(self._infer(batch), batch["labels"])
 
     def _infer(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits in inference mode, which Lightning leaves out where validation is part of `fit`, and under gloo.
+        """Logits in inference mode, which Lightning does not use for validation during `fit` or under gloo.
 
-        The metrics stay outside, as their sums are sent between processes. A sharded model stays outside
-        too: what is gathered for it is used again in training.
+        The metrics stay outside because their sums are sent between processes. A sharded model stays outside because
+        its gathered parameters are reused in training.
         """
         with nullcontext() if self.device_mesh is not None else torch.inference_mode():
             return self(batch)
@@ -228,7 +230,7 @@ class SubnetModule(LightningModule):
         self._log_and_reset("val", self.val_metrics)
 
     def on_validation_end(self) -> None:
-        """Keeps the validation metrics, so that a fit that ends with a validation needs no other."""
+        """Keeps the metrics, so that a fit that ends with a validation needs no further one."""
         if not self.trainer.sanity_checking:
             logged = self.trainer.callback_metrics.items()
             metrics = {name.removeprefix("val_"): float(value) for name, value in logged if name.startswith("val_")}
@@ -243,11 +245,11 @@ class SubnetModule(LightningModule):
         self._log_and_reset("test", self.test_metrics)
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> list[dict[str, Any]]:
-        """Returns one prediction an example, as the task decodes it."""
+        """Returns one prediction per example, decoded by the task."""
         return self.task.decode(self(batch), batch)
 
     def _log_and_reset(self, prefix: str, metrics: Any) -> None:
-        # Values are equal on all ranks already: torchmetrics sums the states of all ranks before it computes.
+        # Equal on all ranks: torchmetrics reduces the states of all ranks before it computes.
         self.log_dict({f"{prefix}_{name}": value for name, value in metrics.compute().items()}, rank_zero_only=False)
         metrics.reset()
 
@@ -269,8 +271,8 @@ class SubnetModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def fit_steps(self, budget: Budget) -> int:
-        """Optimizer steps of one fit of this length."""
-        self.trainer.fit_loop.setup_data()  # does nothing where it is set up already
+        """The number of optimizer steps of one fit of this length."""
+        self.trainer.fit_loop.setup_data()  # has no effect if already set up
         by_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         limits = [n for n in (by_epoch * budget.epochs, budget.steps) if n >= 0]
         return max(1, min(limits))

@@ -1,4 +1,4 @@
-"""One fit, and what is measured after it: the two steps that rounds, fine-tunings and transfers are made of."""
+"""One fit and its evaluation: the building blocks of rounds, fine-tuning runs and transfers."""
 
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,18 @@ def fit_once(
     *,
     after: tuple[int, int] = (0, 0),
 ) -> float:
-    """Fits once, or the rest of a fit that was interrupted.
+    """Fits once, or completes an interrupted fit.
 
     Args:
         trainer: with :class:`~lnsub.training.checkpoints.Checkpoints` among its callbacks.
-        module: what is trained.
-        datamodule: what it is trained on.
-        budget: of the whole fit.
-        checkpoint: what to resume from.
-        after: the epochs and optimizer steps of the run's earlier fits, which the trainer's limits count too.
+        module: the model to train.
+        datamodule: the data to train on.
+        budget: the length of the whole fit.
+        checkpoint: the checkpoint to resume from.
+        after: epochs and optimizer steps of the run's earlier fits, which the trainer's limits include.
 
     Returns:
-        Seconds that the fit took, before interruptions too.
+        Duration of the fit in seconds, including the time before interruptions.
     """
     if budget.epochs != -1:
         trainer.fit_loop.max_epochs = after[0] + budget.epochs
@@ -46,16 +46,16 @@ def fit_once(
 def measure(
     trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, split: str = "validation"
 ) -> dict[str, float]:
-    """The metrics of the weights as they are now.
+    """Evaluates the current weights.
 
     Args:
-        trainer: the run's.
-        module: what is measured.
-        datamodule: what it is measured on.
+        trainer: the run's trainer.
+        module: the model to evaluate.
+        datamodule: the data to evaluate on.
         split: ``validation`` or ``test``.
 
     Returns:
-        Values by name. A validation that came at the end of the fit is not repeated.
+        Metric values by name. A validation at the end of the fit is not repeated.
     """
     done = module.validation
     if split == "validation" and done and done.of is datamodule and done.step == trainer.global_step:
@@ -69,15 +69,14 @@ def measure(
 def records(
     module: SubnetModule, datamodule: LanguageDataModule, metrics: dict[str, float], *, split: str, **facts: Any
 ) -> list[Record]:
-    """What :func:`measure` gave, for the disk.
+    """Converts the result of :func:`measure` into records.
 
     Args:
-        module: what was measured.
-        datamodule: what it was measured on.
+        module: the evaluated model.
+        datamodule: the data that it was evaluated on.
         metrics: the values.
         split: the split.
-        facts: the fields of a :class:`~lnsub.runs.records.Record` that depend on what was done. By default they are
-            those of the module's ticket.
+        facts: fields of a :class:`~lnsub.runs.records.Record` to override. The defaults come from the module's ticket.
     """
     ticket = module.ticket
     found = ticket.provenance if ticket else None

@@ -1,4 +1,4 @@
-"""What jsonargparse says of a setting it does not take, in one line: which setting, why, and what it may have been."""
+"""Turns jsonargparse's errors into one line: which setting, what is wrong with it, and the closest valid name."""
 
 import re
 from argparse import ArgumentError
@@ -27,11 +27,11 @@ _CLASS = re.compile(r"Problem with given class_path '([\w.]+)':\s+([^\n]+)")
 
 
 @contextmanager
-def explained(parser: ArgumentParser) -> Iterator[None]:
-    """Turns what a parser refuses into a :class:`UserError` of one line.
+def user_errors(parser: ArgumentParser) -> Iterator[None]:
+    """Converts a parser's errors into a one-line :class:`UserError`.
 
     Args:
-        parser: the parser, whose ``prog`` a hint names.
+        parser: the parser; a hint names its ``prog``.
     """
     try:
         yield
@@ -43,7 +43,7 @@ def explained(parser: ArgumentParser) -> Iterator[None]:
 
 
 def _line(text: str, prog: str) -> str:
-    """The innermost reason, with the right key beside a mistyped one."""
+    """The innermost reason, with a suggestion for a mistyped key."""
     unknown, value = _UNKNOWN.search(text), _VALUE.search(text)
     if unknown and not (value and value.start() < unknown.start()):
         key = next(group for group in unknown.groups() if group)
@@ -60,13 +60,13 @@ def _line(text: str, prog: str) -> str:
 
 
 def _plain(reason: str) -> str:
-    """Python's names of types in a user's words."""
+    """Replaces Python's type names by readable ones."""
     reason = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", reason)
     return re.sub(r"an? <class '(?:\w+\.)*(\w+)'>", r"\1", reason).replace("a one of", "one of")
 
 
 def _settings() -> list[str]:
-    """The last parts of the names of all settings."""
+    """The last components of all setting names."""
     from lnsub.training.config import RunConfig
     from lnsub.training.imp import IMPCallback
     from lnsub.training.module import SubnetModule

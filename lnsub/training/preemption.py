@@ -1,7 +1,7 @@
-"""Preemption: all ranks of a run agree to stop at the end of the same step, and its job is queued again.
+"""Preemption: all ranks of a run agree to stop at the end of the same step, and the job is requeued.
 
-What a signal asks of a run is noted by :mod:`lnsub.common.signals`; :class:`~lnsub.training.checkpoints.Checkpoints`
-saves and stops once the ranks have agreed.
+:mod:`lnsub.common.signals` records the signals; :class:`~lnsub.training.checkpoints.Checkpoints` saves and stops once
+the ranks have agreed.
 """
 
 import signal
@@ -16,12 +16,12 @@ from lnsub.common.signals import Preempted
 from lnsub.training.lightning_internals import rank_timeout
 
 
-class Ballot:
-    """The ranks' vote on whether to stop, once an optimizer step.
+class StopVote:
+    """The ranks' vote on whether to stop, once per optimizer step.
 
-    They agree without waiting for the device or for one another: at the end of each step every rank casts its vote,
-    an all-reduce of its own flag between the hosts (gloo, on the CPU), and counts it at the end of the next step, when
-    the result has long arrived. All see the same result at the same step. One process just looks at its flag.
+    It waits neither for the device nor for other ranks: at the end of each step every rank casts its vote, an
+    asynchronous all-reduce of a flag on the CPU (gloo), and counts it at the end of the next step, when the result has
+    long arrived. All ranks see the same result at the same step. A single process only reads its flag.
     """
 
     def __init__(self) -> None:
@@ -30,18 +30,18 @@ class Ballot:
         self._vote: dist.Work | None = None
 
     def open(self, trainer: Trainer) -> None:
-        """Starts the votes of a fit; all ranks call it together."""
+        """Sets up the vote for a fit. A collective operation."""
         if trainer.world_size > 1:
             self._group = dist.new_group(backend="gloo", timeout=rank_timeout(trainer.strategy))
 
     def cast(self) -> None:
-        """Votes to stop if a signal has asked this rank to; once noted, a signal is in every later vote too."""
+        """Votes to stop if this rank has received a signal; the signal stays in all later votes."""
         self._flag.fill_(int(signals.pending() or 0))
         if self._group is not None:
             self._vote = dist.all_reduce(self._flag, dist.ReduceOp.MAX, group=self._group, async_op=True)
 
     def count(self) -> signal.Signals | None:
-        """The signal that some rank had noted when it cast its last vote."""
+        """The signal that some rank had received when it cast its last vote."""
         if self._vote is not None:
             self._vote.wait()
             self._vote = None
@@ -49,21 +49,21 @@ class Ballot:
         return signal.Signals(number) if number else None
 
     def close(self) -> None:
-        """Ends the votes of a fit."""
+        """Closes the vote of a fit."""
         if self._group is not None:
             dist.destroy_process_group(self._group)
             self._group = None
 
 
-def leave(trainer: Trainer | None, stop: Preempted) -> None:
-    """Has SLURM queue the job of a stopped fit again, and lets no rank end before that is done.
+def requeue_job(trainer: Trainer | None, stop: Preempted) -> None:
+    """Requeues the SLURM job of a stopped fit, and keeps all ranks alive until that is done.
 
     Args:
-        trainer: of the fit; None where there was none yet.
-        stop: what stopped it; it learns what comes next.
+        trainer: of the fit; None before the first fit.
+        stop: the exception that stopped it; the outcome is added to its message.
     """
     if rank_zero_only.rank == 0:
         stop.then = signals.requeue() or stop.then
     if trainer is not None:
-        # Where one task of a job ends with an error, `srun --kill-on-bad-exit` ends the others.
+        # As soon as one task exits with an error, `srun --kill-on-bad-exit` ends the others.
         trainer.strategy.barrier()

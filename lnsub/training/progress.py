@@ -1,4 +1,4 @@
-"""What a person sees while rounds run: one line that moves in a terminal, one line an epoch in a log file."""
+"""Progress over rounds: a live line in a terminal, one line per epoch in a log file."""
 
 import time
 from typing import Any
@@ -17,10 +17,10 @@ from lnsub.training.module import SubnetModule
 
 
 class RoundProgress(ProgressBar, RunCallback):
-    """Shows round, sparsity, epoch, the main metric and the time left, over all rounds of the run.
+    """Shows round, sparsity, epoch, the main metric and the time left over all rounds of the run.
 
     Args:
-        console: where to; standard error by default, so that results can be piped.
+        console: default: standard error, so that results can be piped.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -35,11 +35,11 @@ class RoundProgress(ProgressBar, RunCallback):
         self._metric = ""
 
     def disable(self) -> None:
-        """Shows nothing; Lightning calls it on every rank but the first."""
+        """Hides the display; Lightning calls it on every rank except the first."""
         self._enabled = False
 
     def enable(self) -> None:
-        """Shows again."""
+        """Shows the display."""
         self._enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -73,7 +73,7 @@ class RoundProgress(ProgressBar, RunCallback):
             )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes the metric; in a log file, prints the epoch's line."""
+        """Updates the metric; in a log file, prints the epoch's line."""
         assert isinstance(pl_module, SubnetModule)
         name = f"val_{pl_module.task.metric}"
         if name in trainer.callback_metrics:
@@ -83,11 +83,11 @@ class RoundProgress(ProgressBar, RunCallback):
             self._console.print(f"{self._where(trainer)} · {_clock(left)} left", highlight=False, soft_wrap=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Gives the terminal back."""
+        """Removes the line."""
         self._close()
 
     def on_run_end(self, trainer: Trainer, *, failed: bool) -> None:
-        """Takes the line away."""
+        """Removes the line."""
         self._close()
 
     def _close(self) -> None:
@@ -96,7 +96,7 @@ class RoundProgress(ProgressBar, RunCallback):
             self._display = None
 
     def seconds_left(self, trainer: Trainer) -> float | None:
-        """Seconds until the last round ends, at the speed so far; None before the first step."""
+        """Estimated seconds until the last round ends; None before the first step."""
         if not self._steps_here:
             return None
         imp = IMPCallback.of(trainer)
@@ -116,7 +116,7 @@ class RoundProgress(ProgressBar, RunCallback):
 
 
 class _TimeLeft(ProgressColumn):
-    """Time left over all rounds, not only this one's."""
+    """Time left over all rounds."""
 
     def __init__(self, owner: RoundProgress) -> None:
         super().__init__()

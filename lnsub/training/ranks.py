@@ -1,9 +1,8 @@
-"""The processes of one run (its ranks): that they agree, and that none waits for a dead one forever.
+"""The processes of one run (its ranks): consistency checks, and detection of dead ranks.
 
-A rank that dies shows in one of three ways. The others lose touch with it in a collective operation and get an error
-(gloo, at once); or they wait until their time is over (NCCL, or a rank that only hangs); or, where Lightning started
-them, the process that did so sees it end. Each way the run stops with a sentence. Under SLURM,
-``srun --kill-on-bad-exit`` ends the other tasks too.
+A dead rank is detected in one of three ways: a collective operation fails on the others (gloo, at once); it times out
+(NCCL, or a rank that hangs); or, if Lightning launched the ranks, the launching process sees it end. In each case the
+run stops with an error message. Under SLURM, ``srun --kill-on-bad-exit`` also ends the other tasks.
 """
 
 import os
@@ -31,24 +30,24 @@ from lnsub.common.signals import EXIT_STATUS
 from lnsub.training.lightning_internals import rank_timeout, set_rank_timeout, watch_launches
 
 RANK_TIMEOUT = 30.0
-"""Minutes that a rank waits for the others, unless told otherwise; rank 0 may tokenise data meanwhile."""
+"""Default timeout in minutes; long, because the other ranks wait while rank 0 tokenises data."""
 
-_GOOD = "What is saved is good, and the same command resumes from there."
-# What gloo, NCCL and torch's store write. A time-out alone may be of a disk, of the Hub or of W&B.
+_RESUMABLE = "The saved state is intact, and the same command resumes from it."
+# In messages of gloo, NCCL and torch's store. A timeout alone may come from a disk, the Hub or W&B.
 _LOST = re.compile(r"gloo/|NCCL|ProcessGroup|TCPStore|recvValue failed")
 _TIME_OVER = re.compile(r"[Tt]imed? ?out|[Tt]imeout")
 _POLL = 0.5  # seconds
-_GRACE = 20.0  # seconds that a process gets to say itself why it stops, once another of its run has ended badly
+_GRACE = 20.0  # seconds that a process has to report its own error after another rank has failed
 
 _children: list[Popen[Any]] = []
-"""The ranks that this process has started."""
+"""The ranks that this process has launched."""
 
 
 def set_up_ranks(trainer: Trainer, minutes: float) -> None:
-    """Has a trainer's ranks give up after some time, and has the process that starts them watch them.
+    """Sets the timeout of a trainer's ranks, and makes the launching process watch them.
 
     Args:
-        trainer: one that has not run yet.
+        trainer: a trainer that has not run yet.
         minutes: how long a rank waits for the others.
     """
     set_rank_timeout(trainer.strategy, timedelta(minutes=minutes))
@@ -56,14 +55,14 @@ def set_up_ranks(trainer: Trainer, minutes: float) -> None:
 
 
 def check_agreement(trainer: Trainer, checksum: str) -> None:
-    """Stops a run whose ranks hold different weights, and so selected different masks; all ranks call it together.
+    """Stops a run whose ranks selected different masks because their weights differ. A collective operation.
 
     Args:
-        trainer: the run's.
+        trainer: the run's trainer.
         checksum: of this rank's mask.
 
     Raises:
-        RunError: on every rank: it names those that differ from the most.
+        RunError: on every rank; it names the ranks that differ from the majority.
     """
     if trainer.world_size == 1:
         return
@@ -74,17 +73,16 @@ def check_agreement(trainer: Trainer, checksum: str) -> None:
     if odd:
         who = f"Rank {odd[0]}" if len(odd) == 1 else f"Ranks {', '.join(odd[:-1])} and {odd[-1]}"
         raise RunError(
-            f"{who} of {trainer.world_size} selected another mask than the others: their weights differ, so this run "
-            "stops. The tickets and results on the disk are good; start it again, and it resumes from the last "
-            "checkpoint."
+            f"{who} of {trainer.world_size} selected another mask than the others because their weights differ, so "
+            f"this run stops. {_RESUMABLE}"
         )
 
 
-def part_of_all(count: Tensor) -> Tensor:
-    """This rank's count over the mean of all ranks' counts, without waiting for the device; all ranks call it together.
+def relative_count(count: Tensor) -> Tensor:
+    """This rank's count divided by the mean over ranks, without synchronising with the device. A collective operation.
 
     Args:
-        count: a number that each rank has, a tensor without dimensions.
+        count: this rank's count, a tensor of shape [].
     """
     total = count.clone()
     dist.all_reduce(total)
@@ -103,30 +101,30 @@ def claimed_by_run(folder: Path, *, wait: bool = False) -> Iterator[bool]:
 
 @contextmanager
 def detecting_lost_ranks(trainer: Trainer) -> Iterator[None]:
-    """Says in a sentence that another rank is gone, where an error inside comes from that.
+    """Replaces errors that are caused by the loss of another rank.
 
     Raises:
-        RunError: in place of the error.
+        RunError: in place of such an error.
     """
     try:
         yield
     except RuntimeError as error:
         if trainer.world_size == 1 or not (isinstance(error, dist.DistError) or _LOST.search(str(error))):
             raise
-        if _children and (dead := _death(4 * _POLL)):
+        if _children and (dead := _dead_rank(4 * _POLL)):
             what = f"{dead}, so this run stops."
         elif _TIME_OVER.search(str(error)):
             waited = rank_timeout(trainer.strategy)
-            what = f"Rank {trainer.global_rank} waited for another rank in vain ({waited}), so this run stops."
+            what = f"Rank {trainer.global_rank} timed out waiting for another rank ({waited}), so this run stops."
         else:
-            what = f"Rank {trainer.global_rank} lost touch with another rank, which has ended, so this run stops."
-        for child in _children:  # one that hangs would stay for ever
+            what = f"Rank {trainer.global_rank} lost its connection to another rank, so this run stops."
+        for child in _children:  # a hanging one would never end
             child.kill()
-        raise RunError(f"{what} {_GOOD}") from error
+        raise RunError(f"{what} {_RESUMABLE}") from error
 
 
-def _death(seconds: float = 0.0) -> str | None:
-    """Says which of the ranks that this process started has ended badly, waiting a little for one to do so."""
+def _dead_rank(seconds: float = 0.0) -> str | None:
+    """Describes a launched rank that has failed, waiting up to ``seconds`` for one; None if there is none."""
     end = time.monotonic() + seconds
     while True:
         for child in _children:
@@ -150,21 +148,21 @@ def _in_background(watch: Callable[..., None], *args: Any) -> None:
 
 
 def _watch_children() -> None:
-    while (dead := _death()) is None:
+    while (dead := _dead_rank()) is None:
         if all(child.poll() is not None for child in _children):
             return
         time.sleep(_POLL)
-    _end(f"{dead}, so this run stops. {_GOOD}")
+    _exit_after_grace(f"{dead}, so this run stops. {_RESUMABLE}")
 
 
 def _watch_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_POLL)
-    _end(f"The process that started this rank has ended, so it ends too. {_GOOD}")
+    _exit_after_grace(f"The process that launched this rank has ended, so this run stops. {_RESUMABLE}")
 
 
-def _end(sentence: str) -> None:
-    """Ends this process if it does not by itself: it may wait for the dead one in a collective operation."""
+def _exit_after_grace(sentence: str) -> None:
+    """Ends this process unless it ends first: it may be waiting for the dead rank in a collective operation."""
     time.sleep(_GRACE)
     sys.stderr.write(f"lnsub: error: {sentence}\n")
     sys.stderr.flush()
@@ -174,7 +172,7 @@ def _end(sentence: str) -> None:
 
 
 def gathered(trainer: Trainer, value: Any) -> list[Any]:
-    """The values of all ranks."""
+    """The values of all ranks, in rank order. A collective operation."""
     if trainer.world_size == 1:
         return [value]
     values: list[Any] = [None] * trainer.world_size

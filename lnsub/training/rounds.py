@@ -27,17 +27,17 @@ log = logging.getLogger(__name__)
 def run_rounds(
     imp: IMPCallback, trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, budget: Budget
 ) -> None:
-    """Runs the rounds that are not done yet.
+    """Runs the remaining rounds.
 
     Args:
-        imp: one of the trainer's callbacks: the settings, and which round it is.
+        imp: one of the trainer's callbacks: the settings and the current round.
         trainer: with :class:`~lnsub.training.checkpoints.Checkpoints` among its callbacks.
-        module: from the base model, untrained.
-        datamodule: of the same task.
-        budget: of one round.
+        module: the untrained base model.
+        datamodule: data of the same task.
+        budget: the length of one round.
 
     Raises:
-        UserError: the settings cannot work together, or the folder's run cannot be resumed.
+        UserError: the settings are incompatible, or the run in the folder cannot be resumed.
     """
     checkpoints = Checkpoints.of(trainer)
     checkpoint = _resume(imp, module, checkpoints)
@@ -56,7 +56,7 @@ def run_rounds(
 
 
 def _resume(imp: IMPCallback, module: SubnetModule, checkpoints: Checkpoints) -> Path | None:
-    """Reads which round comes next, before the trainer's limits are set; the trainer then loads the rest."""
+    """Restores the current round before the trainer's limits are set; the trainer loads the rest of the checkpoint."""
     folder = checkpoints.folder
     if module.ticket is not None:
         raise UserError(
@@ -67,16 +67,16 @@ def _resume(imp: IMPCallback, module: SubnetModule, checkpoints: Checkpoints) ->
     if checkpoint is not None:
         contents = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
         if imp.state_key not in contents["callbacks"]:
-            raise UserError(f"{checkpoint} is not of a run with IMPCallback; choose another --output.")
+            raise UserError(f"{checkpoint} belongs to a run without IMPCallback; choose another --output.")
         imp.load_state_dict(contents["callbacks"][imp.state_key])
         if imp.fingerprint != module.fingerprint:
             raise UserError(
                 f"{module.base_model} is not the base model that {folder.path} was started from: its weights differ. "
-                "Use the same checkpoint again, or another --output."
+                "Use the same checkpoint, or another --output."
             )
         if imp.round < len(imp.levels):
             step = contents["global_step"] - imp.first_step
-            log.info(f"Resuming round {imp.round} at its step {step}: {folder.path}")
+            log.info(f"Resuming round {imp.round} at step {step}: {folder.path}")
     else:
         imp.fingerprint = module.fingerprint
         if len({record.round for record in folder.records("imp")}) == len(imp.levels):
@@ -95,7 +95,7 @@ def _write(
     seconds: float,
     ticket: Ticket | None,
 ) -> None:
-    """Records a round, writes the next one's ticket, and tells the loggers, which draw it against sparsity."""
+    """Records a round, writes the next round's ticket, and logs the metrics with the sparsity."""
     if trainer.is_global_zero:
         folder = Checkpoints.of(trainer).folder
         facts = {
@@ -109,17 +109,17 @@ def _write(
         }
         folder.record(records(module, datamodule, metrics, split="validation", **facts))
         if ticket is not None:
-            _save_once(ticket, folder.ticket(ticket.provenance.sparsity))
+            _save_ticket(ticket, folder.ticket(ticket.provenance.sparsity))
     row = {"imp/round": float(imp.round), "imp/sparsity": imp.sparsity}
     row |= {f"imp/val_{name}": value for name, value in metrics.items()}
     log_row(trainer, row)
 
 
-def _save_once(ticket: Ticket, path: Path) -> None:
-    """Writes a ticket, unless an interrupted run has written the same mask there already."""
+def _save_ticket(ticket: Ticket, path: Path) -> None:
+    """Writes a ticket, unless an interrupted run has already written the same mask."""
     try:
         if Ticket.load(path).checksum == ticket.checksum:
             return
     except UserError:
-        pass  # there is none, or it is damaged
+        pass  # missing or damaged
     ticket.save(path)

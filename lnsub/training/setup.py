@@ -17,7 +17,7 @@ from lnsub.training.config import RunConfig
 from lnsub.training.csv_logger import RunCSVLogger
 from lnsub.training.fit import fit
 from lnsub.training.module import SubnetModule
-from lnsub.training.preemption import leave
+from lnsub.training.preemption import requeue_job
 from lnsub.training.progress import RoundProgress
 from lnsub.training.ranks import claimed_by_run, detecting_lost_ranks, set_up_ranks
 
@@ -30,7 +30,7 @@ class Run:
 
     Attributes:
         config: its settings.
-        folder: where it leaves what it finds.
+        folder: its output folder.
         trainer: Lightning's trainer, with the run's loggers and callbacks.
         module: the model.
         data: the data module.
@@ -43,13 +43,13 @@ class Run:
     data: LanguageDataModule
 
     def fit(self) -> None:
-        """Runs all rounds of IMP, or one fine-tuning, while no other process uses the folder.
+        """Runs all rounds of IMP, or one fine-tuning run, holding the lock of the folder.
 
         Raises:
-            UserError: another process uses the folder, or it holds a run with other settings; see also
+            UserError: the folder is in use by another process, or holds a run with other settings; see also
                 :func:`lnsub.training.fit.fit`.
-            Preempted: a signal stopped it; the job is queued again where SLURM runs it.
-            RunError: another rank is gone.
+            Preempted: a signal stopped the run; under SLURM the job is requeued.
+            RunError: another rank is lost.
         """
         with claimed_by_run(self.folder.path) as ours:
             if not ours:
@@ -59,7 +59,7 @@ class Run:
             if self.trainer.is_global_zero:
                 self.folder.sweep()
                 if not self.folder.started:
-                    self.folder.config.unlink(missing_ok=True)  # of a run that failed before it had anything to keep
+                    self.folder.config.unlink(missing_ok=True)  # of a run that failed before it produced anything
                 keep_settings(self.folder.config, self.config.settings())
             weights = self.module.subnet.weights.values()
             count = sum(weight.numel() for weight in weights)
@@ -69,7 +69,7 @@ class Run:
                     every = self.config.checkpoint_every_n_steps
                     fit(self.trainer, self.module, self.data, checkpoint_every_n_steps=every)
             except Preempted as stop:
-                leave(self.trainer, stop)  # SLURM ends the job at once, so this comes last
+                requeue_job(self.trainer, stop)  # SLURM ends the job at once, so this comes last
                 raise
 
 
@@ -83,22 +83,22 @@ def build(config: RunConfig, *, folder: RunFolder | None = None, fitting: bool =
         progress: whether a fit shows its own progress, unless the trainer's settings say no.
 
     Raises:
-        UserError: a setting is outside its range, or the base model or the ticket cannot be used.
+        UserError: a setting is out of range, or the base model or the ticket cannot be used.
     """
     seed = config.seed_everything
     seed_everything(seed, workers=True, verbose=False)
     given = config.trainer_arguments()
     if given["default_root_dir"] is not None:
-        raise UserError("trainer.default_root_dir is the run's folder, which lnsub names: give --output instead.")
+        raise UserError("lnsub sets trainer.default_root_dir to the run's folder: use --output instead.")
     data = config.data_module()
     module = SubnetModule(data.task, seed=seed, **config.model)
     folder = folder or RunFolder.of(config.output, data.task.name, data.language, seed)
-    callbacks, loggers = _listed(given["callbacks"]), []
+    callbacks, loggers = _as_list(given["callbacks"]), []
     if fitting:
         if progress and given["enable_progress_bar"] is not False:
             callbacks.append(RoundProgress())
         if given["logger"] is not False:
-            loggers = [RunCSVLogger(folder), *(x for x in _listed(given["logger"]) if isinstance(x, Logger))]
+            loggers = [RunCSVLogger(folder), *(x for x in _as_list(given["logger"]) if isinstance(x, Logger))]
     if not progress:
         given["enable_progress_bar"] = False
     given |= {"callbacks": callbacks, "logger": loggers or False, "default_root_dir": str(folder.path)}
@@ -107,8 +107,8 @@ def build(config: RunConfig, *, folder: RunFolder | None = None, fitting: bool =
     return Run(config, folder, trainer, module, data)
 
 
-def _listed(value: Any) -> list[Any]:
-    """One object or several as a list; none of None."""
+def _as_list(value: Any) -> list[Any]:
+    """Wraps a single object in a list; None gives an empty list."""
     if isinstance(value, Sequence):
         return list(value)
     return [] if value is None else [value]

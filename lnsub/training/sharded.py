@@ -1,6 +1,6 @@
-"""Models beyond one GPU: Lightning's strategy for FSDP2, set up for what lnsub does.
+"""Models beyond one GPU: Lightning's FSDP2 strategy, configured for lnsub.
 
-Importing this gives trainers the strategy ``sharded``.
+Importing this module registers the strategy ``sharded``.
 """
 
 from datetime import timedelta
@@ -25,11 +25,11 @@ class ShardedStrategy(ModelParallelStrategy):
     """Shards the model over all processes: each holds its rows of weights, masks, gradients and optimizer state.
 
     Lightning's ModelParallelStrategy, with all processes in its data-parallel dimension. Checkpoints are plain files,
-    gathered and written by rank 0, so that a run can be resumed on any number of processes, and by any strategy.
+    gathered and written by rank 0, so that a run can be resumed on any number of processes and with any strategy.
 
     Args:
-        process_group_backend: ``nccl``, ``gloo``; None: what suits the device. CPUs work too, with gloo.
-        timeout: how long a process waits for the others before it gives up; None: torch's own default.
+        process_group_backend: ``nccl`` or ``gloo`` (for CPUs); None: the device's default.
+        timeout: timeout of collective operations; None: torch's default.
     """
 
     def __init__(self, process_group_backend: str | None = None, timeout: timedelta | None = None) -> None:
@@ -47,9 +47,10 @@ class ShardedStrategy(ModelParallelStrategy):
         super().setup_environment()
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Loads a checkpoint into the model and, where it has their state, into the optimizers.
+        """Loads a checkpoint into the model and, if it has optimizer states, into the optimizers.
 
-        Between rounds there is none, as the next round starts afresh; Lightning would insist on it.
+        Checkpoints between rounds have none, because the next round starts with a fresh optimizer; Lightning requires
+        them.
         """
         checkpoint = torch.load(checkpoint_path, map_location="cpu", mmap=True, weights_only=weights_only)
         optimizers: list[torch.optim.Optimizer] = self.optimizers  # type: ignore[has-type]
@@ -61,14 +62,14 @@ class ShardedStrategy(ModelParallelStrategy):
             self.optimizers = optimizers
 
 
-StrategyRegistry.register("sharded", ShardedStrategy, description="FSDP2: every process holds a part of the model")
+StrategyRegistry.register("sharded", ShardedStrategy, description="FSDP2: every process holds a shard of the model")
 
 
 def check_strategy(strategy: Strategy) -> None:
-    """Refuses a strategy that puts weights where no mask finds them, or that needs a model made for it.
+    """Rejects strategies that flatten or move weights so that masks cannot follow, or need a model built for them.
 
     Raises:
-        UserError: it is such a one.
+        UserError: the strategy is not supported.
     """
     others = (FSDPStrategy, DeepSpeedStrategy, ModelParallelStrategy)
     if isinstance(strategy, others) and not isinstance(strategy, ShardedStrategy):
@@ -79,13 +80,13 @@ def check_strategy(strategy: Strategy) -> None:
 
 
 def compute_dtype(trainer: Trainer) -> torch.dtype | None:
-    """What a sharded model computes in, by the trainer's precision; None: the dtype of its weights.
+    """The compute dtype of a sharded model for the trainer's precision; None: the dtype of its weights.
 
     Raises:
-        UserError: it is a precision that does not go with sharing out.
+        UserError: the precision is not supported for sharded models.
     """
     if trainer.precision not in ("32-true", "bf16-mixed"):
         raise UserError(
-            f"--trainer.strategy=sharded goes with --trainer.precision=32-true or bf16-mixed, not {trainer.precision}."
+            f"--trainer.strategy=sharded needs --trainer.precision=32-true or bf16-mixed, not {trainer.precision}."
         )
     return torch.bfloat16 if trainer.precision == "bf16-mixed" else None

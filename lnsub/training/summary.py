@@ -1,4 +1,4 @@
-"""The table at the end of a run: sparsity, metric, change against dense, seconds."""
+"""The table at the end of a run: sparsity, metric, change from dense, seconds."""
 
 from rich.console import Console
 from rich.table import Table
@@ -8,10 +8,10 @@ from lnsub.runs.records import Record
 
 
 def rounds_table(records: list[Record], metric: str, title: str) -> Table:
-    """One row a round.
+    """Builds a table with one row per round.
 
     Args:
-        records: of kind ``imp``, of one run.
+        records: one run's records of kind ``imp``.
         metric: the metric to show.
         title: the table's heading.
     """
@@ -27,7 +27,7 @@ def rounds_table(records: list[Record], metric: str, title: str) -> Table:
 
 
 def print_rounds(folder: RunFolder, metric: str, console: Console | None = None) -> None:
-    """Prints what a run's folder holds: the rounds of IMP, or the one fine-tuning."""
+    """Prints the results in a run's folder: the rounds of IMP, or one fine-tuning run."""
     console = console or Console()
     rounds = folder.records("imp")
     if rounds:

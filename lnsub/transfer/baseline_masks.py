@@ -1,4 +1,4 @@
-"""The masks of baselines: random, shuffled, and pruned in one step."""
+"""The masks of baselines: random, shuffled, and one-shot."""
 
 import dataclasses
 from typing import Any
@@ -13,17 +13,17 @@ from lnsub.transfer.cells import Cell, OneShot
 
 
 def random_ticket(cell: Cell) -> Ticket:
-    """Makes the mask of a ``random`` or ``shuffled`` cell.
+    """Draws the mask of a ``random`` or ``shuffled`` cell.
 
     Args:
-        cell: the cell; its seed decides the places.
+        cell: the cell, whose seed is used.
 
     Returns:
-        The ticket, of the parameters that the ticket it is compared with has. A random one has that ticket's sparsity
-        over all of them together, a shuffled one in each.
+        A ticket with the parameters of the cell's ticket. A random one has the same sparsity overall, a shuffled one in
+        each parameter.
 
     Raises:
-        UserError: the ticket's file is not whole.
+        UserError: the cell's ticket file is corrupt.
     """
     assert cell.found is not None
     original = Ticket.load(cell.found.path)
@@ -39,10 +39,10 @@ def random_ticket(cell: Cell) -> Ticket:
 
 
 def pruned_once(module: SubnetModule, cell: Cell, one_shot: OneShot) -> Ticket:
-    """Prunes a dense model's trained weights by magnitude to a sparsity in one step.
+    """Prunes a trained dense model by magnitude in one step.
 
     Args:
-        module: the trained model; it stays as it is.
+        module: the trained model; not modified.
         cell: the cell that it was trained in.
         one_shot: the sparsity and the scope.
 

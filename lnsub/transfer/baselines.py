@@ -1,10 +1,10 @@
-"""What a ticket is compared with, at its own sparsity."""
+"""The baselines that tickets are compared with."""
 
 BASELINES = {
     "random": "a random mask of the ticket's sparsity",
-    "shuffled": "the ticket, its kept weights moved to random other places of the same matrix",
-    "reinit": "the ticket, on freshly drawn weights",
-    "oneshot": "the magnitude mask, at the ticket's sparsity, of one dense fine-tuning on the source",
-    "dense": "the whole model",
+    "shuffled": "the ticket's mask with the entries of each matrix randomly permuted",
+    "reinit": "the ticket's mask on newly initialised weights",
+    "oneshot": "the magnitude mask of a dense model fine-tuned on the source, at the ticket's sparsity",
+    "dense": "the unpruned model",
 }
-"""The baselines by the name that `lnsub transfer --baselines` gives them."""
+"""Descriptions of the baselines by their name in `lnsub transfer --baselines`."""

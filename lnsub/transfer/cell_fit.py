@@ -1,4 +1,4 @@
-"""One cell: a fine-tuning from theta_0 as `lnsub fit` would do it, without IMP, and what is measured after it."""
+"""One cell: fine-tuning from theta_0 as in `lnsub fit`, without IMP, and the evaluation after it."""
 
 import dataclasses
 import pkgutil
@@ -17,7 +17,7 @@ from lnsub.tickets.ticket import Ticket
 from lnsub.tracking.logger import RunCard
 from lnsub.tracking.run import set_up
 from lnsub.training.budget import Budget
-from lnsub.training.callbacks import announced_end, log_row
+from lnsub.training.callbacks import log_row, notifying_run_end
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.config import RunConfig, Settings
 from lnsub.training.imp import IMPCallback
@@ -33,7 +33,7 @@ class CellFit:
     """Fine-tunes cells with the settings of a configuration.
 
     Args:
-        config: the settings; what differs from cell to cell is replaced, and IMP left out.
+        config: the settings; those that differ between cells are replaced, and IMP is removed.
 
     Raises:
         UserError: the configuration has a ticket, or no length of a fine-tuning.
@@ -56,24 +56,24 @@ class CellFit:
         return self.config.seed_everything
 
     def shared_settings(self) -> Settings:
-        """What must not differ between the cells of a folder."""
+        """The settings that must be the same for all cells of a folder."""
         settings = self.config.settings()
         del settings["data"]["init_args"]["language"]
         return {key: value for key, value in settings.items() if key not in {"seed_everything", "output", "wandb"}}
 
     def data(self, language: str) -> LanguageDataModule:
-        """Makes the data module of one language, with the configuration's settings."""
+        """Builds the data module of one language with the configuration's settings."""
         return self.config.data_module(language)
 
     def check_base(self, ticket: Ticket) -> None:
-        """Refuses a ticket of another base model than the configuration's; raises UserError."""
+        """Raises UserError if a ticket has another base model than the configuration."""
         model = self.config.model
         if model["init"] == "pretrained":
             built, _ = self.task.build(model["base_model"], attention=model["attention"])
             ticket.check_base(Subnet(built).fingerprint(), model["base_model"])
 
     def set_up(self, cell: Cell, folder: CellFolder, ticket: Path | None) -> Run:
-        """Makes the run of a cell, and writes its configuration.
+        """Builds the run of a cell and writes its configuration.
 
         Args:
             cell: the cell.
@@ -99,23 +99,23 @@ class CellFit:
     def fit_and_measure(
         self, run: Run, cell: Cell, wanted: Sequence[tuple[str, str]], callbacks: Sequence[Callback] = ()
     ) -> tuple[list[Record], dict[str, str]]:
-        """Trains a cell, and measures it.
+        """Trains and evaluates a cell.
 
         Args:
-            run: the cell's.
+            run: the cell's run.
             cell: the cell.
-            wanted: what to measure on: pairs of a target and a split. A test split that is not there is left out.
-            callbacks: further callbacks of the trainer.
+            wanted: pairs of target and split to evaluate on. Missing test splits are skipped.
+            callbacks: additional callbacks of the trainer.
 
         Returns:
-            The records, and for each target whose data cannot be used the reason.
+            The records, and the reason for each target whose data cannot be used.
         """
         data, unusable = self._targets(run, cell, wanted)
         trainer = run.trainer
         trainer.callbacks.extend(callbacks)
         checkpoints = Checkpoints(CellFolder(run.folder.path), self.config.checkpoint_every_n_steps).attach(trainer)
         found: list[Record] = []
-        with announced_end(trainer):
+        with notifying_run_end(trainer):
             seconds = fit_once(trainer, run.module, run.data, Budget.of(trainer), checkpoints.newest())
             for target, split in wanted:
                 if target in unusable or (split == "test" and split not in data[target].source.splits()):
@@ -129,7 +129,7 @@ class CellFit:
     def _targets(
         self, run: Run, cell: Cell, wanted: Sequence[tuple[str, str]]
     ) -> tuple[dict[str, LanguageDataModule], dict[str, str]]:
-        """The targets' data: what is wrong with it is better known before the training than after it."""
+        """Loads the targets' data before training, so that bad data fails early."""
         data, unusable = {cell.language: run.data}, {}
         for target, split in wanted:
             try:
@@ -147,9 +147,9 @@ class CellFit:
         """Makes one-shot tickets of the trained weights.
 
         Args:
-            run: the cell's, trained.
+            run: the cell's run, trained.
             cell: the dense cell.
-            masks: the folder for them.
+            masks: the folder to write them to.
         """
         for one_shot in cell.prunes if run.trainer.is_global_zero else ():
             ticket = pruned_once(run.module, cell, one_shot)
@@ -158,7 +158,7 @@ class CellFit:
 
 
 def card(cell: Cell, base_model: str) -> RunCard:
-    """What a cell is called on W&B, and what it is filtered and grouped by there."""
+    """A cell's name on W&B, and the values to filter and group it by."""
     where = "zero-shot" if cell.kind == "zero_shot" else cell.language
     level = f"/s{cell.sparsity:.2f}" if cell.found else ""
     facts = {
@@ -180,7 +180,7 @@ def card(cell: Cell, base_model: str) -> RunCard:
 
 
 def left_out(module: SubnetModule) -> list[str]:
-    """Says, in a few words if at all, which matrices the ticket and the model do not share."""
+    """Counts the matrices that only the ticket or only the model has, as short phrases; empty if there are none."""
     if module.ticket is None:
         return []
     fit = check_fit(module.ticket, module.subnet, module.base_model)
@@ -189,8 +189,8 @@ def left_out(module: SubnetModule) -> list[str]:
 
 
 def _facts(cell: Cell) -> dict[str, object]:
-    """What a cell's records say that its ticket does not."""
-    # A random mask was found on nothing, whatever ticket its cell stands beside.
+    """The fields of a cell's records that differ from those of its ticket."""
+    # A random mask has no source, whatever ticket it is compared with.
     found = cell.found if cell.variant != "random" else None
     return {
         "kind": cell.kind,
@@ -202,10 +202,10 @@ def _facts(cell: Cell) -> dict[str, object]:
 
 
 def _log(trainer: Trainer, found: Sequence[Record]) -> None:
-    """Sends the measurements to the loggers, beside the sparsity."""
+    """Sends the measurements to the loggers, with the sparsity."""
     if not found:
         return
-    # The target of a transfer is in its configuration; a zero-shot transfer has several.
+    # A transfer has one target, which is in its configuration; a zero-shot transfer has several.
     row = {f"{found[0].kind}/sparsity": found[0].sparsity}
     row |= {f"{r.kind}/{f'{r.target}_' if r.kind == 'zero_shot' else ''}{r.split}_{r.metric}": r.value for r in found}
     log_row(trainer, row)

@@ -1,4 +1,4 @@
-"""A cell's folder: what is recorded there, and why it failed.
+"""A cell's folder: its records, or the reason why it failed.
 
 ::
 
@@ -6,9 +6,9 @@
     DIR/masks/                    tickets of baselines, each used by several cells
     DIR/cells/<cell>/
         config.yaml               the resolved configuration; `lnsub fit --config` of it repeats the fine-tuning
-        results.jsonl             one record a line, all written at the end
-        failed.json               instead, where the cell failed: the reason
-        metrics.csv, wandb/       the loggers' own
+        results.jsonl             one record per line, all written at the end
+        failed.json               if the cell failed instead: the reason
+        metrics.csv, wandb/       written by the loggers
 """
 
 import json
@@ -30,11 +30,11 @@ class CellFolder(RunFolder):
 
     @property
     def failure(self) -> Path:
-        """The file that says why the cell failed last time."""
+        """The file with the reason for the last failure."""
         return self.path / "failed.json"
 
     def reason(self) -> str | None:
-        """Why the cell failed last time; None where it did not."""
+        """The reason for the last failure, or None."""
         try:
             return str(json.loads(self.failure.read_text(encoding="utf-8"))["reason"])
         except FileNotFoundError:
@@ -43,21 +43,18 @@ class CellFolder(RunFolder):
             return f"{self.failure} cannot be read"
 
     def fail(self, reason: str, traceback: str | None = None) -> None:
-        """Notes why the cell failed; the traceback too where it looks like a bug."""
+        """Records why the cell failed, with the traceback if the cause looks like a bug."""
         time = datetime.now(UTC).isoformat(timespec="seconds")
         text = json.dumps({"reason": reason, "traceback": traceback, "time": time}, ensure_ascii=False, indent=1)
         with replacing(self.failure) as file:
             file.write(f"{text}\n".encode())
 
     def measured(self, kind: str, metrics: Collection[str]) -> set[tuple[str, str]]:
-        """Tells what is recorded whole.
+        """Returns what is completely recorded, as pairs of target and split.
 
         Args:
             kind: the kind of record.
-            metrics: the names that a whole measurement has; a crash may have left some of them.
-
-        Returns:
-            Pairs of a target and a split.
+            metrics: the metrics of a complete measurement; a crash may have written only some of them.
         """
         there: dict[tuple[str, str], set[str]] = {}
         for record in read(self.results):
@@ -66,7 +63,7 @@ class CellFolder(RunFolder):
         return {pair for pair, names in there.items() if names >= set(metrics)}
 
     def clear(self) -> None:
-        """Removes what a fine-tuning that did not get to its end left behind; records stay, and so does its W&B run."""
+        """Removes the leftovers of an unfinished fit, except for records and the W&B run."""
         for path in self.path.iterdir() if self.path.is_dir() else ():
             if path.name == "wandb":
                 continue

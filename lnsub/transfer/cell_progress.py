@@ -1,4 +1,4 @@
-"""What a person sees while cells run: one line that moves in a terminal, one line a cell in a log file."""
+"""Progress over cells: a live line in a terminal, one line per cell in a log file."""
 
 import time
 from datetime import timedelta
@@ -13,22 +13,22 @@ from lnsub.training.module import SubnetModule
 
 
 class CellProgress(Callback):
-    """Shows which cell runs, how far it is, and the time left over all cells.
+    """Shows the current cell, its progress, and the time left over all cells.
 
-    It is a callback of each cell's trainer in turn.
+    It is added as a callback to each cell's trainer in turn.
 
     Args:
-        cells: how many cells this process is to run.
-        console: where to; standard error by default.
-        enabled: False shows nothing: on every process of a cell but the first.
+        cells: number of cells that this process will run.
+        console: default: standard error.
+        enabled: False hides the display, on every process of a cell except the first.
     """
 
     def __init__(self, cells: int, console: Console | None = None, *, enabled: bool = True) -> None:
         self._cells = cells
         self._console = console or Console(stderr=True)
         self._enabled = enabled
-        self._begun = time.monotonic()
-        self._run = 0  # cells that were run to their end, or failed
+        self._started = time.monotonic()
+        self._run = 0  # cells finished or failed
         self._skipped = 0
         self._fraction = 0.0
         self._fit_steps = 1
@@ -46,16 +46,16 @@ class CellProgress(Callback):
             self._display.start()
 
     def start(self, title: str) -> None:
-        """A cell begins."""
+        """Starts a cell."""
         self._title, self._fraction = title, 0.0
         self._show("")
 
     def finish(self, outcome: str, *, run: bool = True) -> None:
-        """The cell that began last has ended.
+        """Ends the current cell.
 
         Args:
-            outcome: what came of it, in a few words.
-            run: False where there was nothing to do, so that it says nothing on how long a cell takes.
+            outcome: a short summary.
+            run: False if the cell was skipped, so that it does not count for the time estimate.
         """
         self._run, self._skipped, self._fraction = self._run + run, self._skipped + (not run), 0.0
         if self._enabled:
@@ -68,29 +68,29 @@ class CellProgress(Callback):
         self._show("")
 
     def close(self) -> None:
-        """Gives the terminal back."""
+        """Removes the line."""
         if self._display is not None:
             self._display.stop()
             self._display = None
 
     def seconds_left(self) -> float | None:
-        """Seconds until the last cell ends, at the speed so far; None before the first step."""
+        """Estimated seconds until the last cell ends; None before the first step."""
         done = self._run + self._fraction
         if not done:
             return None
-        return (time.monotonic() - self._begun) / done * (self._cells - self._skipped - done)
+        return (time.monotonic() - self._started) / done * (self._cells - self._skipped - done)
 
     def _left(self) -> str:
         seconds = self.seconds_left()
         return "" if seconds is None else f" · {timedelta(seconds=round(seconds))} left in all"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Learns how long this cell is."""
+        """Reads the cell's length."""
         assert isinstance(pl_module, SubnetModule)
         self._fit_steps = pl_module.fit_steps(Budget.of(trainer))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Moves the line on."""
+        """Advances the line."""
         self._fraction = min(1.0, trainer.global_step / self._fit_steps)
         self._show(f" · epoch {trainer.current_epoch + 1} · {self._fraction:.0%}")
 

@@ -1,8 +1,8 @@
-"""The cells of a transfer: which fine-tunings there are, in which order, and what each is called.
+"""The cells of a transfer: their order, names and numbers.
 
-A cell is one fine-tuning from theta_0 of a ticket, or of a baseline, on one language with one seed. Which cells there
-are, and their numbers, follow from the arguments and the ticket files alone, so every process of a SLURM array counts
-alike. Nothing here needs torch.
+A cell is one fine-tuning run from theta_0, of a ticket or a baseline, on one language with one seed. The cells and
+their numbers depend only on the arguments and the ticket files, so that all tasks of a SLURM array agree on them.
+Nothing here needs torch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,17 +14,17 @@ from lnsub.common.lookup import lookup
 from lnsub.tickets.finding import FoundTicket, at, slug
 from lnsub.transfer.baselines import BASELINES
 
-# Dense first: the one-shot masks are made of it.
+# Dense first: one-shot masks are made from it.
 _ORDER = {name: place for place, name in enumerate(["dense", "ticket", "reinit", "shuffled", "oneshot", "random"])}
 
 
 @dataclass(frozen=True)
 class OneShot:
-    """A one-shot mask: of one dense fine-tuning, in one pruning step.
+    """A one-shot mask: one pruning step on a fine-tuned dense model.
 
     Attributes:
         sparsity: its sparsity.
-        scope: what is ranked together, a key of :data:`lnsub.pruning.scopes.SCOPES`.
+        scope: which weights are ranked together, a key of :data:`lnsub.pruning.scopes.SCOPES`.
     """
 
     sparsity: float
@@ -36,23 +36,23 @@ class OneShot:
         return at(self.sparsity) + ("" if self.scope == "global" else f"-{slug(self.scope)}")
 
     def mask_name(self, task: str, language: str, seed: int) -> str:
-        """Names its ticket file."""
+        """The name of its ticket file."""
         return f"oneshot-{slug(task)}-{slug(language)}-seed{seed}-{self.name}.safetensors"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One fine-tuning and what is measured after it.
+    """One fine-tuning run and its evaluation.
 
     Attributes:
-        kind: of its records: ``transfer``, or ``zero_shot`` (trained on the source, measured on the targets).
+        kind: the kind of its records: ``transfer``, or ``zero_shot`` (trained on the source, evaluated on the targets).
         variant: ``ticket``, or a key of :data:`~lnsub.transfer.baselines.BASELINES`.
         task: the task that it is trained on.
         language: the language that it is trained on.
-        targets: the languages that it is measured on.
-        seed: the seed of the fine-tuning, and of a random mask.
-        found: the ticket that it is, or is compared with; None for ``dense``.
-        prunes: for ``dense``: the one-shot masks to make of the trained weights.
+        targets: the languages that it is evaluated on.
+        seed: seed of the fine-tuning run, and of a random mask.
+        found: its ticket, or the ticket that a baseline is compared with; None for ``dense``.
+        prunes: for ``dense``: the one-shot masks to make from the trained weights.
     """
 
     kind: str
@@ -82,25 +82,25 @@ class Cell:
 
     @property
     def sparsity(self) -> float:
-        """The sparsity asked for, 0 for ``dense``."""
+        """The requested sparsity; 0 for ``dense``."""
         return self.found.provenance.sparsity if self.found else 0.0
 
     @property
     def source(self) -> str | None:
-        """The language that the mask owes something to; None where it owes nothing to any."""
+        """The language that the mask depends on, or None."""
         if self.kind == "zero_shot":
             return self.language
         return self.found.provenance.language if self.found and self.variant != "random" else None
 
     @property
     def one_shot(self) -> OneShot:
-        """For ``oneshot``: which mask of the dense fine-tuning it is."""
+        """For ``oneshot``: the mask that it trains under."""
         assert self.found is not None
         return OneShot(self.sparsity, self.found.provenance.scope)
 
     @property
     def mask_name(self) -> str | None:
-        """The file of a mask that is made for this cell, and for others like it; None where it needs no such mask."""
+        """The file name of a mask to be made for this cell, possibly shared with others; None if it needs none."""
         if self.found is None or self.variant in {"ticket", "reinit"}:
             return None
         if self.variant == "shuffled":
@@ -111,7 +111,7 @@ class Cell:
 
     @cached_property
     def row(self) -> str:
-        """What it is called in tables, whatever the target, sparsity and seed: ``fr``, ``fr shuffled``, ``random``."""
+        """Its row label in tables, without target, sparsity and seed: ``fr``, ``fr shuffled``, ``random``."""
         if self.found is None or self.variant == "random":
             return self.variant if self.kind == "transfer" else f"{self.language} {self.variant}"
         p = self.found.provenance
@@ -122,7 +122,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """One line for a person: ``fr → ur · sparsity 0.50 · seed 57``."""
+        """A description for the progress display: ``fr → ur · sparsity 0.50 · seed 57``."""
         arrow = "⇢" if self.kind == "zero_shot" else "→"
         sparsity = f" · sparsity {self.sparsity:.2f}" if self.found else ""
         return f"{self.row} {arrow} {','.join(self.targets)}{sparsity} · seed {self.seed}"
@@ -139,38 +139,38 @@ def plan(
 ) -> list[Cell]:
     """Lists the cells.
 
-    A transfer trains each ticket on each language; a zero-shot transfer trains it on its own language only and measures
-    it on each. A baseline that does not depend on the ticket is one cell for all tickets. ``oneshot`` brings the dense
-    cells that its masks are made of.
+    A transfer trains each ticket on each language; a zero-shot transfer trains it only on its own language and
+    evaluates it on each. A baseline that does not depend on the ticket is one cell for all tickets. ``oneshot`` adds
+    the dense cells that its masks are made from.
 
     Args:
         tickets: see :func:`~lnsub.tickets.finding.find_tickets`.
         task: the task to train on.
         languages: the targets.
-        seeds: each cell once for each.
-        baselines: some of :data:`~lnsub.transfer.baselines.BASELINES`.
-        zero_shot: list the cells of the zero-shot transfer.
+        seeds: seeds of each cell.
+        baselines: keys of :data:`~lnsub.transfer.baselines.BASELINES`.
+        zero_shot: plan a zero-shot transfer.
 
     Returns:
-        The cells, in an order that depends on the set of them alone.
+        The cells, in an order that depends only on the set of cells.
 
     Raises:
-        UserError: there is no such baseline; ``zero_shot`` and a ticket was not found on one language; ``oneshot`` and
-            no ticket was found on one language of this task.
+        UserError: a baseline is unknown; ``zero_shot`` with a ticket of several languages; ``oneshot`` without a
+            ticket of a single language and this task.
     """
     baselines = list(baselines)
     for name in baselines:
         lookup("baseline", name, BASELINES)
-    if zero_shot and (homeless := next((t for t in tickets if not t.has_one_source), None)):
+    if zero_shot and (unsourced := next((t for t in tickets if not t.has_one_source), None)):
         raise UserError(
-            f"Ticket {homeless.path} was not found on one language but on {homeless.provenance.language}, so there is "
-            "no source to fine-tune it on: leave it out, or --zero-shot."
+            f"Ticket {unsourced.path} has no single source language to fine-tune it on, but "
+            f"{unsourced.provenance.language}: remove it, or --zero-shot."
         )
     at_once = [ticket for ticket in tickets if ticket.has_one_source and ticket.provenance.task == task]
     if "oneshot" in baselines and not at_once:
         raise UserError(
-            "--baselines oneshot prunes after one dense fine-tuning, of this task and on a ticket's own language: "
-            f"none of the tickets was found on one language of {task}."
+            "--baselines oneshot prunes a dense model fine-tuned on a ticket's task and language, so it needs a ticket "
+            f"found on a single language of {task}: there is none."
         )
     prunes: dict[str, set[OneShot]] = {}
     for p in (ticket.provenance for ticket in at_once if "oneshot" in baselines):
@@ -200,6 +200,6 @@ def plan(
 
 
 def _cell_key(cell: Cell) -> tuple[object, ...]:
-    # Of cells that stand for several tickets, which of them it was must not tell.
+    # The order of a cell shared by several tickets must not depend on which of them it holds.
     ticket = cell.found.key if cell.found and cell.variant in {"ticket", "reinit", "shuffled"} else ()
     return (_ORDER[cell.variant], ticket, cell.sparsity, cell.language, cell.seed, cell.id)

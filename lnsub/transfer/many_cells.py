@@ -1,4 +1,4 @@
-"""What one process that runs many cells, one after another, does to keep them quiet and quick."""
+"""Logging and garbage collection for a process that runs many cells."""
 
 import gc
 import logging
@@ -8,24 +8,24 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def few_words() -> Iterator[None]:
-    """Keeps what is said for each cell off the screen, W&B's summary included: a cell has one line of its own."""
-    remarks = logging.getLogger("lnsub.training.module")
-    level = remarks.level
-    remarks.setLevel(logging.WARNING)
+def quiet_logging() -> Iterator[None]:
+    """Hides per-cell log messages and W&B's summary: each cell has one line of progress."""
+    logger = logging.getLogger("lnsub.training.module")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
     before = os.environ.get("WANDB_SILENT")
     os.environ.setdefault("WANDB_SILENT", "true")
     try:
         yield
     finally:
-        remarks.setLevel(level)
+        logger.setLevel(level)
         if before is None:
             del os.environ["WANDB_SILENT"]
 
 
 @contextmanager
-def cheap_collections() -> Iterator[None]:
-    """Lets the garbage collection after each cell skip all that was imported before, which takes it a second."""
+def frozen_heap() -> Iterator[None]:
+    """Excludes existing objects, such as imported modules, from garbage collection, saving a second per cell."""
     gc.collect()
     gc.freeze()
     try:

@@ -1,9 +1,8 @@
-"""Transfers: every ticket fine-tuned on every language, each cell once, whatever happens in between.
+"""Transfers: every ticket fine-tuned on every language, each cell exactly once despite interruptions.
 
-Cells do not depend on one another, except for the one-shot masks, which are made of dense cells. So they can run in one
-process, one after another, or each in a process of its own: every cell has its own folder, and what several share is
-written by one at a time, whole or not at all. A cell's records are written together at its end; an
-interrupted cell is resumed from its last checkpoint.
+Cells are independent, except for one-shot masks, which are made from dense cells. They can run in one process, one
+after another, or in several: every cell has its own folder, and shared files are written atomically under a lock. A
+cell's records are written together at its end; an interrupted cell is resumed from its last checkpoint.
 """
 
 import gc
@@ -16,7 +15,7 @@ import torch
 from lightning.pytorch import Trainer
 from rich.console import Console
 
-from lnsub.common.error_messages import one_line
+from lnsub.common.error_messages import user_message
 from lnsub.common.errors import RunError, UserError
 from lnsub.common.launcher import is_first_process
 from lnsub.common.locks import claimed
@@ -27,46 +26,45 @@ from lnsub.tickets.finding import FoundTicket
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.config import RunConfig
-from lnsub.training.preemption import leave
+from lnsub.training.preemption import requeue_job
 from lnsub.training.ranks import claimed_by_run, detecting_lost_ranks
 from lnsub.transfer.baseline_masks import random_ticket
 from lnsub.transfer.cell_fit import CellFit, left_out
 from lnsub.transfer.cell_folder import CellFolder
 from lnsub.transfer.cell_progress import CellProgress
 from lnsub.transfer.cells import Cell, plan
-from lnsub.transfer.many_cells import cheap_collections, few_words
+from lnsub.transfer.many_cells import frozen_heap, quiet_logging
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run over cells.
+    """The result of running cells.
 
     Attributes:
-        failed: the numbers of the cells that failed.
-        elsewhere: the numbers of the cells that another process was running.
+        failed: numbers of the cells that failed.
+        in_use: numbers of the cells that another process was running.
     """
 
     failed: tuple[int, ...]
-    elsewhere: tuple[int, ...]
+    in_use: tuple[int, ...]
 
 
 class Transfer:
     """The cells of one `lnsub transfer`.
 
     Args:
-        output: the folder for all of it; see :mod:`lnsub.transfer.cell_folder`.
-        config: the settings of all cells; what differs from cell to cell is replaced, and IMP left out.
+        output: the output folder; see :mod:`lnsub.transfer.cell_folder`.
+        config: the settings of all cells; those that differ between cells are replaced, and IMP is removed.
         tickets: from :func:`lnsub.tickets.finding.find_tickets`.
         languages: the targets.
-        seeds: of the fine-tunings; None: the configuration's.
-        baselines: some of :data:`lnsub.transfer.baselines.BASELINES`.
-        zero_shot: fine-tune on each ticket's own language only and measure on all targets.
-        test: measure on the test split too, where there is one.
+        seeds: seeds of each cell; None: the configuration's.
+        baselines: keys of :data:`lnsub.transfer.baselines.BASELINES`.
+        zero_shot: fine-tune only on each ticket's own language, and evaluate on all targets.
+        test: also evaluate on test splits where they exist.
         keep_checkpoints: keep each cell's trained weights in ``checkpoints/last.ckpt``.
 
     Raises:
-        UserError: another configuration was used in this folder; see also
-            :func:`lnsub.transfer.cells.plan`.
+        UserError: the folder was used with another configuration; see also :func:`lnsub.transfer.cells.plan`.
     """
 
     def __init__(
@@ -93,18 +91,18 @@ class Transfer:
         self._splits = ("validation", "test") if test else ("validation",)
         self._keep_checkpoints = keep_checkpoints
         self._failed_here: dict[str, str] = {}
-        self._trainer: Trainer | None = None  # of the cell at hand
+        self._trainer: Trainer | None = None  # of the current cell
         if self._settings_file.exists():
             keep_settings(self._settings_file, self.fit.shared_settings())
 
-    # What there is --------------------------------------------------------------------------------------------------
+    # State of the cells ---------------------------------------------------------------------------------------------
 
     def folder(self, cell: Cell) -> CellFolder:
         """A cell's folder."""
         return CellFolder(self.output / "cells" / cell.id)
 
     def state(self, cell: Cell) -> str:
-        """``done``, ``failed`` (last time; it is tried again) or ``missing``."""
+        """``done``, ``failed`` (and to be retried) or ``missing``."""
         if not self._to_measure(cell) and not self._to_prune(cell):
             return "done"
         return "failed" if self.folder(cell).reason() else "missing"
@@ -122,7 +120,7 @@ class Transfer:
         return self.output / f"{self.fit.task.name}.yaml"
 
     def _to_measure(self, cell: Cell) -> list[tuple[str, str]]:
-        """The targets and splits that a cell has no records of yet."""
+        """The targets and splits that a cell has no records for."""
         there = self.folder(cell).measured(cell.kind, self.fit.metrics)
         wanted = [(target, split) for target in cell.targets for split in self._splits]
         return [
@@ -140,14 +138,14 @@ class Transfer:
         return any(not (self._masks / name).exists() for name in names)
 
     def check(self, *, thoroughly: Sequence[Cell] = ()) -> None:
-        """Refuses what no cell could be run with, before any is.
+        """Validates languages, data and base model before any cell runs.
 
         Args:
-            thoroughly: cells that are to run now: their data is opened and the base model compared with their
-                tickets', which may fetch both from the Hub.
+            thoroughly: cells about to run: their data is opened and the base model compared with their tickets', which
+                may download both from the Hub.
 
         Raises:
-            UserError: there is no such language; the base model cannot be loaded or is not that of the tickets.
+            UserError: a language is unknown; the base model cannot be loaded or is not that of the tickets.
         """
         for language in self.languages:
             self.fit.data(language).open()
@@ -160,21 +158,21 @@ class Transfer:
     # Running --------------------------------------------------------------------------------------------------------
 
     def run(self, numbers: Sequence[int] | None = None, console: Console | None = None) -> Outcome:
-        """Runs the cells that are not done; one that fails is noted and does not stop the others.
+        """Runs the cells that are not done; a failed cell is recorded and does not stop the others.
 
-        Several processes may run the same cells at once: each takes what no other has. Where a cell itself runs on
-        several processes (DDP), let one such run at a time go over all cells, or name their numbers.
+        Several processes may run the same cells concurrently: each takes cells that are not in use. If each cell itself
+        runs on several processes (DDP), run only one such job over all cells at a time, or assign numbers.
 
         Args:
-            numbers: of the cells to run, from 1; None: all.
-            console: where the progress goes; standard error by default.
+            numbers: numbers of the cells to run, from 1; None: all.
+            console: for the progress display; default: standard error.
 
         Raises:
-            UserError: see :meth:`check`; there is no cell of such a number.
+            UserError: a number is out of range; see also :meth:`check`.
         """
         for number in numbers or ():
             if not 1 <= number <= len(self.cells):
-                raise UserError(f"There is no cell {number}: there are 1 to {len(self.cells)}; --list shows them.")
+                raise UserError(f"There is no cell {number}: cells are 1 to {len(self.cells)}; --list shows them.")
         chosen = list(dict.fromkeys(numbers)) if numbers is not None else range(1, len(self.cells) + 1)
         pending = [number for number in chosen if self.state(self.cells[number - 1]) != "done"]
         if not pending:
@@ -183,23 +181,23 @@ class Transfer:
         if is_first_process():
             keep_settings(self._settings_file, self.fit.shared_settings())
         self._failed_here = {}
-        elsewhere = []
+        in_use = []
         progress = CellProgress(len(pending), console, enabled=is_first_process())
-        with few_words(), cheap_collections():
+        with quiet_logging(), frozen_heap():
             try:
                 for number in pending:
                     if not self._take(self.cells[number - 1], progress):
-                        elsewhere.append(number)
+                        in_use.append(number)
             except Preempted as stop:
-                leave(self._trainer, stop)
+                requeue_job(self._trainer, stop)
                 raise
             finally:
                 progress.close()
         failed = [number for number in pending if self.cells[number - 1].id in self._failed_here]
-        return Outcome(tuple(failed), tuple(elsewhere))
+        return Outcome(tuple(failed), tuple(in_use))
 
     def _take(self, cell: Cell, progress: CellProgress) -> bool:
-        """Runs a cell if no other process has it or has done it meanwhile; tells whether it was free."""
+        """Runs a cell unless another process is running it or has finished it; returns False if it is in use."""
         progress.start(cell.title)
         folder = self.folder(cell)
         with claimed_by_run(folder.path) as ours:
@@ -212,18 +210,18 @@ class Transfer:
             return ours
 
     def _attempt(self, cell: Cell, folder: CellFolder, progress: CellProgress) -> str:
-        """Runs a cell and records it, or why it failed; returns what came of it in a few words."""
+        """Runs a cell and records its results, or why it failed; returns a short summary."""
         trace = None
         try:
-            reason, said = self._run(cell, folder, progress)
+            reason, summary = self._run(cell, folder, progress)
         except RunError:
             raise
         except Exception as error:
-            line = one_line(error)
+            line = user_message(error)
             trace = None if line else traceback.format_exc()
             reason = line or f"{type(error).__name__}: {' '.join(str(error).split())}"
-            said = f"failed: {reason}"
-        # Outside of the handler, whose exception keeps the cell's tensors alive.
+            summary = f"failed: {reason}"
+        # Outside the handler, whose exception keeps the cell's tensors alive.
         self._trainer = None
         gc.collect()
         if torch.cuda.is_available():
@@ -234,10 +232,10 @@ class Transfer:
                 folder.fail(reason, trace)
         elif is_first_process():
             folder.failure.unlink(missing_ok=True)
-        return said
+        return summary
 
     def _run(self, cell: Cell, folder: CellFolder, progress: CellProgress) -> tuple[str, str]:
-        """Runs a cell; returns why it failed in part, or nothing, and what came of it in a few words."""
+        """Runs a cell; returns the reason for a partial failure, or "", and a short summary."""
         ticket = self._ticket(cell, progress)
         if Checkpoints(folder).newest() is None and is_first_process():
             folder.clear()
@@ -258,7 +256,7 @@ class Transfer:
         return reason, " · ".join([*shown, *left_out(run.module), *([f"failed: {reason}"] if reason else [])])
 
     def _ticket(self, cell: Cell, progress: CellProgress) -> Path | None:
-        """The ticket file that a cell trains under, made first where it is a baseline's."""
+        """The ticket file that a cell trains under, which is made here for baselines."""
         if cell.found is None:
             return None
         if cell.mask_name is None:
@@ -273,7 +271,7 @@ class Transfer:
         return path
 
     def _prune_once(self, cell: Cell, path: Path, progress: CellProgress) -> None:
-        """Sees to it that a one-shot mask is there: runs its dense cell, or waits for the process that runs it."""
+        """Makes a one-shot mask: runs its dense cell, or waits for the process that is running it."""
         assert cell.found is not None
         language = cell.found.provenance.language
         dense = next(c for c in self.cells if c.prunes and c.language == language and c.seed == cell.seed)
@@ -284,4 +282,4 @@ class Transfer:
                     self._attempt(dense, self.folder(dense), progress)
                     progress.start(cell.title)
         if not path.exists():
-            raise UserError(f"its mask is made of cell {dense.id}, which failed: {self._failed_here.get(dense.id)}")
+            raise UserError(f"its mask is made from cell {dense.id}, which failed: {self._failed_here.get(dense.id)}")

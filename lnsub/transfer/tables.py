@@ -1,4 +1,4 @@
-"""The table at the end of a transfer: sources by targets, one table a sparsity."""
+"""The tables at the end of a transfer: sources by targets, one table per sparsity."""
 
 from collections.abc import Iterable, Sequence
 from statistics import mean
@@ -12,7 +12,7 @@ from lnsub.transfer.cells import Cell
 def transfer_tables(
     cells: Iterable[tuple[Cell, Sequence[Record]]], targets: Sequence[str], metric: str, split: str = "validation"
 ) -> list[Table]:
-    """Makes the tables of what is recorded.
+    """Builds the tables of recorded results.
 
     Args:
         cells: the cells with their records.
@@ -21,8 +21,8 @@ def transfer_tables(
         split: the split to show.
 
     Returns:
-        One table a sparsity, with a row for each source and baseline; values are means over seeds and tickets. The
-        dense model, which has no sparsity, is in each.
+        One table per sparsity, with a row for each source and baseline; values are means over seeds and tickets. The
+        dense model is in each table.
     """
     values: dict[float, dict[str, dict[str, list[float]]]] = {}
     seeds = set()

@@ -1,13 +1,13 @@
-"""docs/scaling.md says what the models' sizes and the rates that stand in it give."""
+"""The tables in docs/scaling.md follow from the models' sizes and the measured rates."""
 
 import math
+from pathlib import Path
 
 import pytest
 
 from benchmarks.scaling import MODELS, Size, rates_in, report, tables
-from tests.conftest import ROOT
 
-PAGE = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
 
 
 def test_the_tables_in_the_docs_follow_from_the_rates_in_them():

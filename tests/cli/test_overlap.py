@@ -110,18 +110,12 @@ def test_plain_overlap_needs_no_torch(tmp_path: Path, root: Path) -> None:
 def test_mistakes_are_said_in_one_sentence(tmp_path: Path) -> None:
     path, other = saved(tmp_path, {"fr0": random_masks(0.5, 0), "ur0": random_masks(0.5, 1)})
     for args, sentence in (
-        ([path], r"takes at least two"),
-        (
-            [path, "nowhere", "--by", "layr"],
-            r"^overlap cannot be taken by 'layr': choose from layer, kind, matrix, stack",
-        ),
-        (
-            [path, "--inherited", other],
-            rf"^--inherited takes a base model, and {other} is a file: put --inherited after",
-        ),
-        ([path, other, "--inherited-output", "x"], r"^--inherited-output keeps the masks that --inherited makes"),
-        ([path, other, "--inherited", "./nowhere"], r"^There is no folder './nowhere'"),
-        ([path, other, "--format", "xml"], r"invalid choice: 'xml'"),
+        ([path], "at least two"),
+        ([path, "nowhere", "--by", "layr"], "'layr'.* layer, kind, matrix, stack"),
+        ([path, "--inherited", other], f"^--inherited .*{other}"),
+        ([path, other, "--inherited-output", "x"], "^--inherited-output .* --inherited"),
+        ([path, other, "--inherited", "./nowhere"], r"'\./nowhere'"),
+        ([path, other, "--format", "xml"], "'xml'"),
     ):
         with pytest.raises(UserError, match=sentence):
             run("overlap", args)

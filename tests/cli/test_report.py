@@ -17,20 +17,21 @@ def test_the_command_writes_the_page_and_says_so(tmp_path: Path, capsys: pytest.
     output = tmp_path / "new" / "page.html"
     assert run("report", [str(tmp_path / "runs"), "-o", str(output), "--sparsities", "0.3"]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first == f"5 figures: {output} (data: 5 CSV files beside it)"
-    assert second.startswith("Left out, as there is no data: Transfer: source by target, ")
+    assert first.startswith(f"5 figures: {output} (data: 5 CSV files")
+    assert second.startswith("Left out")
+    assert "Transfer: source by target, " in second
     assert "NER, 30\u00a0% pruned: overlap, %" in output.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["nowhere"], "There is no folder nowhere"),
-        (["."], "holds no records"),
-        ([".", "--sparsities", "50,80"], "shares between 0 and 1"),
-        ([".", "--sparsities", "half"], "half"),
-        ([".", "--tolerance", "2"], "0.01 for one point"),
-        ([".", "-o", "report.pdf"], "ends in .html"),
+        (["nowhere"], "nowhere"),
+        (["."], "no records"),
+        ([".", "--sparsities", "50,80"], "--sparsities .*50,80"),
+        ([".", "--sparsities", "half"], "--sparsities .*half"),
+        ([".", "--tolerance", "2"], "--tolerance .*2"),
+        ([".", "-o", "report.pdf"], r"\.html.*report\.pdf"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lnsub.cli.main import OTHERS, TRAINING, main
-from lnsub.common.error_messages import one_line
+from lnsub.common.error_messages import user_message
 from lnsub.common.errors import UserError
 from lnsub.runs.records import read
 from lnsub.tasks import data_modules
@@ -185,7 +185,7 @@ def test_other_commands_refuse_bad_input_in_one_line_too(args, facts, capsys):
 def test_a_bug_keeps_its_traceback_and_debug_shows_one_for_bad_input():
     with pytest.raises(UserError, match="no-such"):
         main(["--debug", "ticket", "info", "no-such.safetensors"])
-    assert one_line(ZeroDivisionError("a bug")) is None
+    assert user_message(ZeroDivisionError("a bug")) is None
 
 
 def test_help_and_version_answer_without_torch():

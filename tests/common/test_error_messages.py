@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from lnsub.common.error_messages import one_line
+from lnsub.common.error_messages import user_message
 from lnsub.common.errors import UserError
 
 
 def test_an_error_of_the_system_names_its_file():
     with pytest.raises(OSError) as raised:
         Path("no-such-file").read_text()
-    assert (one_line(raised.value) or "").endswith("no-such-file")
+    assert (user_message(raised.value) or "").endswith("no-such-file")
 
 
 def test_a_users_error_is_found_below_what_wraps_it_and_a_bug_is_none_of_the_users():
     error = ValueError("wrapped")
     error.__cause__ = UserError("the\nreason")
-    assert one_line(error) == "the reason"
-    assert one_line(ZeroDivisionError("a bug")) is None
+    assert user_message(error) == "the reason"
+    assert user_message(ZeroDivisionError("a bug")) is None

@@ -7,7 +7,7 @@ import pytest
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 
 from lnsub.common.launcher import is_first_process
-from lnsub.training.remarks import show_remarks
+from lnsub.training.logging_setup import set_up_logging
 
 PLACES = [(node, local) for node in range(2) for local in range(2)]
 
@@ -65,7 +65,7 @@ def test_of_two_nodes_one_process_logs_and_it_is_the_one_that_lightning_ranks_fi
             with pytest.MonkeyPatch.context() as patch:
                 for name, value in launcher(*place).items():
                     patch.setenv(name, value)
-                show_remarks()
+                set_up_logging()
                 assert is_first_process() == own.isEnabledFor(logging.INFO)
                 logged[place], first[place] = own.isEnabledFor(logging.INFO), global_rank() == 0
                 assert own.isEnabledFor(logging.WARNING)

@@ -9,11 +9,11 @@ from torch.nn.attention.varlen import varlen_attn
 from lnsub.common.torch_internals import (
     copy_all,
     cpp_compilers,
+    disable_duck_shapes,
     exclude_from_ddp_broadcasts,
     flash_attention,
     has_triton,
     largest,
-    tell_equal_sizes_apart,
 )
 
 
@@ -47,7 +47,7 @@ def test_ddp_reads_the_names_that_it_is_to_leave_alone():
 
 def test_equal_sizes_stay_two_sizes():
     with _config.patch(use_duck_shape=True):
-        tell_equal_sizes_apart()
+        disable_duck_shapes()
         assert _config.use_duck_shape is False
 
 

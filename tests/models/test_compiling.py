@@ -191,28 +191,28 @@ def test_compiled_kernels_give_the_same_losses_to_rounding(bert, tmp_path, cache
 
 def test_what_cannot_be_compiled_is_refused_before_training(bert, tmp_path, cache):
     data = make_data("xnli", bert, tmp_path)
-    with pytest.raises(UserError, match="uses CUDA graphs, which cannot accumulate gradients: set"):
+    with pytest.raises(UserError, match=r"CUDA graphs.*accumulate"):
         run(data, tmp_path / "a", Watch(), compile="reduce-overhead", accumulate_grad_batches=2)
     without = torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")})
-    with without, pytest.raises(UserError, match=r"needs a C.. compiler .* there is no no-such-compiler here"):
+    with without, pytest.raises(UserError, match="no-such-compiler"):
         run(data, tmp_path / "b", Watch())
     assert not RunFolder(tmp_path / "b").results.exists()
 
 
 @pytest.mark.parametrize(
-    ("mode", "device", "sentence"),
+    ("mode", "device", "facts"),
     [
-        ("reduce-overhead", "cuda", "`model.attention: packed` cannot be used with `model.compile: reduce-overhead`"),
-        ("default", "cpu", "`model.attention: packed` cannot be used compiled on the CPU"),
+        ("reduce-overhead", "cuda", r"model\.attention: packed.*model\.compile: reduce-overhead"),
+        ("default", "cpu", r"model\.attention: packed.*CPU"),
     ],
 )
-def test_packed_batches_are_refused_where_each_would_compile(mode, device, sentence):
-    with pytest.raises(UserError, match=sentence):
+def test_packed_batches_are_refused_where_each_would_compile(mode, device, facts):
+    with pytest.raises(UserError, match=facts):
         check_can_compile(mode, torch.device(device), packed=True)
 
 
 def test_a_sharded_model_is_refused():
-    with pytest.raises(UserError, match=r"model.compile cannot be used with"):
+    with pytest.raises(UserError, match=r"model\.compile"):
         check_can_compile("default", torch.device("cpu"), sharded=True)
 
 

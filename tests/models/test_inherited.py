@@ -174,11 +174,11 @@ def test_what_cannot_have_an_inherited_mask_is_refused(base: Path) -> None:
     theta_0 = Theta0.load(str(base))
     shapes = shapes_of(theta_0)
     foreign = ticket({name: np.ones(shape, bool) for name, shape in shapes.items()})
-    with pytest.raises(UserError, match=r"was found in tiny-bert .* but the base model here is"):
+    with pytest.raises(UserError, match="tiny-bert"):
         inherited_masks(theta_0, [foreign])
-    with pytest.raises(UserError, match=r"encoder\.layer\.9\.x\.weight.*not in the checkpoint"):
+    with pytest.raises(UserError, match=r"encoder\.layer\.9\.x\.weight"):
         inherited_masks(theta_0, [ticket_of(theta_0, shapes | {"encoder.layer.9.x.weight": (2, 2)})])
-    with pytest.raises(UserError, match=r"Unknown scope 'mixed'"):
+    with pytest.raises(UserError, match="scope 'mixed'"):
         inherited_masks(theta_0, [ticket_of(theta_0, shapes, scope="mixed")])
     with pytest.raises(UserError, match="no folder"):
         Theta0.load("./nowhere")

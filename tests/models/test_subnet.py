@@ -69,14 +69,14 @@ def test_embeddings_norms_biases_and_heads_are_never_prunable():
 
 
 def test_a_model_without_blocks_is_refused():
-    with pytest.raises(UserError, match="no linear layer inside repeated blocks"):
+    with pytest.raises(UserError, match="no linear layer"):
         prunable(nn.Sequential(nn.Linear(2, 2)))
 
 
 def test_a_second_subnet_on_one_model_is_refused():
     model = bert_classifier()
     Subnet(model)
-    with pytest.raises(ValueError, match="carries a mask already"):
+    with pytest.raises(ValueError, match="mask already"):
         Subnet(model)
 
 
@@ -213,7 +213,7 @@ def test_the_fingerprint_is_the_base_models_whatever_the_head_and_the_seed_of_th
 
 def test_a_mask_of_other_names_is_refused():
     subnet = Subnet(bert_classifier())
-    with pytest.raises(ValueError, match="does not fit the model"):
+    with pytest.raises(ValueError, match="not fit"):
         subnet.set_mask(Mask({"encoder.layer.0.x.weight": torch.ones(2, 2, dtype=torch.bool)}))
 
 

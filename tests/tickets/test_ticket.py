@@ -285,7 +285,7 @@ def test_a_disk_that_fills_up_leaves_the_old_ticket(tmp_path: Path, saved: Path)
     # A limit on file size stops the write in the middle, as a full disk does.
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
     try:
-        with pytest.raises(UserError, match=rf"Cannot write {saved}: files may not grow so large here\. Make room"):
+        with pytest.raises(UserError, match=rf"{saved}.* size limit"):
             big.save(saved)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,23 +14,11 @@ import numpy as np
 import pytest
 
 from lnsub.runs.records import read
-from lnsub.tickets.ticket import Ticket
 from tests.support import ddp_cases
 from tests.support.data_makers import WORDS
+from tests.support.ddp_runs import command, folder, tickets, values
 from tests.support.processes import on_ranks
 
-SETTINGS: dict[str, Any] = {
-    "data": "lnsub.XNLI",
-    "data.init_args.language": "en",
-    "data.init_args.max_length": 32,
-    "model.learning_rate": 5e-3,
-    "trainer.max_epochs": 2,
-    "trainer.gradient_clip_val": 1.0,
-    "trainer.accelerator": "cpu",
-    "trainer.callbacks": "lnsub.IMPCallback",
-    "trainer.callbacks.sparsities": "[0.3,0.6]",
-    "trainer.enable_progress_bar": "false",
-}
 KINDS: dict[str, dict[str, Any]] = {
     "single": {},
     # The same sums up to the 16th digit: where a mask differs, more than rounding is the reason.
@@ -39,7 +28,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "mixed": {"trainer.precision": "bf16-mixed", "trainer.accumulate_grad_batches": 2},
 }
 PROCESSES = (1, 2, 4)
-GLOBAL_BATCH = 16
 
 
 def rows(path: Path, count: int, words: int) -> None:
@@ -53,37 +41,11 @@ def rows(path: Path, count: int, words: int) -> None:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data whose last batch is neither full nor shared out evenly: 58 rows are three batches of 16 and one of 10."""
+    """Data whose last batch is neither full nor evenly divisible: 58 rows are three batches of 16 and one of 10."""
     tree = tmp_path_factory.mktemp("ddp")
     rows(tree / "xnli" / "en" / "train.jsonl", 58, 5)
     rows(tree / "xnli" / "en" / "validation.jsonl", 15, 5)
     return tree
-
-
-def command(base: str, tree: Path, name: str, processes: int, **changes: Any) -> list[str]:
-    values = {
-        **SETTINGS,
-        "model.base_model": base,
-        "data.init_args.dataset": tree / "xnli",
-        "data.init_args.batch_size": GLOBAL_BATCH // processes,
-        "trainer.devices": processes,
-        "trainer.strategy": "ddp" if processes > 1 else "auto",
-        "output": tree / name,
-        **changes,
-    }
-    return ["fit", *(f"--{key}={value}" for key, value in values.items())]
-
-
-def folder(tree: Path, name: str) -> Path:
-    return tree / name / "xnli" / "en" / "seed57"
-
-
-def tickets(tree: Path, name: str) -> list[Ticket]:
-    return [Ticket.load(path) for path in sorted((folder(tree, name) / "tickets").iterdir())]
-
-
-def values(tree: Path, name: str) -> list[float]:
-    return [record.value for record in read(folder(tree, name) / "results.jsonl")]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +99,7 @@ def test_ranks_that_differ_are_named_and_what_is_on_the_disk_stays_good(bert, tr
     for status, lines in on_ranks(3, ddp_cases.spoilt, command(bert, tree, name, 3), tree / "cache", odd):
         assert status == 1
         assert len(lines) == 1
-        assert f"{who} selected another mask than the others" in lines[0]
+        assert who in lines[0]
     (ticket,) = tickets(tree, name)  # of the round before
     assert ticket.provenance.sparsity == 0.3
     assert [record.round for record in read(folder(tree, name) / "results.jsonl")] == [0]
@@ -148,15 +110,15 @@ def test_a_rank_that_hangs_is_waited_for_no_longer_than_it_may_be(bert, tree, tm
     args = command(bert, tree, tmp_path.name, 2, rank_timeout=0.25)
     found = on_ranks(2, ddp_cases.hanging, args, tree / "cache", tmp_path / "over")
     assert [status for status, _ in found] == [1, 1]
-    assert "Rank 0 waited for another rank in vain (0:00:15), so this run stops" in found[0][1][0]
+    assert re.search(r"Rank 0 .*\(0:00:15\)", found[0][1][0])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("rank", "sentence"),
-    [(1, "was killed by SIGKILL, so this run stops"), (0, "Rank 1 lost touch with another rank")],
+    ("rank", "facts"),
+    [(1, r"Rank 1 \(process \d+\) .*SIGKILL"), (0, "Rank 1 ")],
 )
-def test_a_rank_that_dies_takes_the_run_down_with_a_sentence(bert, tree, tmp_path, rank, sentence):
+def test_a_rank_that_dies_takes_the_run_down_with_one_line(bert, tree, tmp_path, rank, facts):
     args = command(bert, tree, tmp_path.name, 2, **{"trainer.max_epochs": 100_000, "trainer.log_every_n_steps": 1})
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(tree / "cache")}
     with (tmp_path / "said").open("w") as file:
@@ -177,7 +139,7 @@ def test_a_rank_that_dies_takes_the_run_down_with_a_sentence(bert, tree, tmp_pat
             os.kill(pid, signal.SIGKILL)
     text = (tmp_path / "said").read_text()
     (line,) = (line for line in text.splitlines() if line.startswith("lnsub: error: "))
-    assert sentence in line
+    assert re.search(facts, line)
     assert "Traceback" not in text
 
 

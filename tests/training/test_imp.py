@@ -237,7 +237,7 @@ def test_a_run_is_not_resumed_from_another_base_model(bert, data, tmp_path):
     other.save_pretrained(tmp_path / "other")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / "other" / name).write_bytes((Path(bert) / name).read_bytes())
-    with pytest.raises(UserError, match="is not the base model"):
+    with pytest.raises(UserError, match=f"base model .*{tmp_path}.*--output"):
         run(str(tmp_path / "other"), data, tmp_path / "run", IMPCallback(sparsities=LEVELS))
 
 
@@ -325,18 +325,18 @@ def test_the_callback_says_what_starts_it(bert, data):
 
 
 def test_settings_that_cannot_work_are_refused_before_training(bert, data, tmp_path):
-    with pytest.raises(UserError, match="give both or neither"):
+    with pytest.raises(UserError, match=r"rewind_step .*rewind: step"):
         IMPCallback(rewind="step")
-    with pytest.raises(UserError, match="goes with `rewind: none`"):
+    with pytest.raises(UserError, match=r"rewind_lr: false.*rewind: none"):
         IMPCallback(rewind_lr=False)
-    with pytest.raises(UserError, match="rewind_step is 99, but a round has only 10"):
+    with pytest.raises(UserError, match=r"rewind_step .*99.* 10 "):
         run(bert, data, tmp_path / "a", IMPCallback(rewind="step", rewind_step=99))
     with pytest.raises(UserError, match=r"max_epochs or trainer\.max_steps"):
         run(bert, data, tmp_path / "b", IMPCallback(), max_epochs=-1)
-    with pytest.raises(UserError, match="must not be 0"):
+    with pytest.raises(UserError, match=r"limit_val_batches .*0"):
         run(bert, data, tmp_path / "b", IMPCallback(), limit_val_batches=0)
     run(bert, data, tmp_path / "c", IMPCallback(sparsities=[0.5]))
-    with pytest.raises(UserError, match="exclude each other"):
+    with pytest.raises(UserError, match=r"model\.ticket and IMPCallback"):
         run(bert, data, tmp_path / "d", IMPCallback(), ticket=str(RunFolder(tmp_path / "c").ticket(0.5)))
 
 

@@ -23,7 +23,7 @@ class Watch(Callback):
         self.rows: list[object] = []
 
     def setup(self, trainer: Trainer, pl_module: BoringModel, stage: str) -> None:
-        internals.silence_signals(trainer)
+        internals.disable_signal_handlers(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: BoringModel, *_: object) -> None:
         pl_module.log("seen", float(trainer.global_step))
@@ -34,7 +34,7 @@ class Watch(Callback):
                 internals.validation_is_due(trainer),
             )
         )
-        self.rows.append(internals.row_to_come(trainer))
+        self.rows.append(internals.pending_log_row(trainer))
         if len(self.answers) == 5:
             trainer.save_checkpoint(self.path)
 
@@ -81,7 +81,7 @@ def test_a_checkpoint_s_progress_is_laid_out_as_settling_it_takes_for_granted(wa
     counts = {"ready": 5, "started": 5, "processed": 5, "completed": 4}  # amid its hook, the fifth is not complete yet
     assert batches["total"] == batches["current"] == counts
     assert validation.keys() == {"total", "current", "is_last_batch"}
-    internals.settle_progress(loops, validate=True)
+    internals.correct_progress(loops, validate=True)
     assert batches["current"]["completed"] == 5
     assert validation["current"] == {"ready": 1, "started": 1, "processed": 0, "completed": 0}
     assert validation["is_last_batch"] is False
@@ -97,7 +97,7 @@ def test_the_row_to_come_is_what_the_logger_then_gets(tmp_path):
 
     class Asking(Callback):
         def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
-            announced.append(internals.row_to_come(trainer))
+            announced.append(internals.pending_log_row(trainer))
 
     class Logging(BoringModel):
         def training_step(self, batch: torch.Tensor, batch_idx: int) -> dict[str, torch.Tensor]:

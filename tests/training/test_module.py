@@ -61,18 +61,18 @@ def test_what_a_ticket_has_and_a_model_has_not_is_left_out_and_said(bert, tmp_pa
     ticket_of(SubnetModule(XNLITask(bert), bert), tmp_path / "t.safetensors")
     with caplog.at_level("INFO", "lnsub"):
         SubnetModule(WikiANNTask(bert), bert, ticket=str(tmp_path / "t.safetensors"))
-    assert "applied to 12 matrices; 1 of the ticket left out" in caplog.text
+    assert "12 matrices; 1 of the ticket" in caplog.text
 
 
 def test_a_foreign_ticket_is_refused_in_a_sentence(bert, mt5, tmp_path):
     module = SubnetModule(XNLITask(bert), bert)
     ticket_of(module, tmp_path / "other.safetensors", base_fingerprint="0" * 64, base_model="other-bert")
-    with pytest.raises(UserError, match=r"was found in other-bert .* but the base model here is"):
+    with pytest.raises(UserError, match=f"other-bert .* {bert}"):
         SubnetModule(XNLITask(bert), bert, ticket=str(tmp_path / "other.safetensors"))
     ticket_of(module, tmp_path / "t.safetensors")
-    with pytest.raises(UserError, match="but the base model here is"):
+    with pytest.raises(UserError, match=mt5):
         SubnetModule(XNLITask(mt5), mt5, ticket=str(tmp_path / "t.safetensors"))
-    with pytest.raises(UserError, match="are not those of"):
+    with pytest.raises(UserError, match=r"t\.safetensors"):
         SubnetModule(XNLITask(mt5), mt5, ticket=str(tmp_path / "t.safetensors"), init="random")
 
 
@@ -150,15 +150,15 @@ def test_mt5_finds_tickets_in_both_of_its_stacks(mt5, tmp_path, cache):
 
 
 @pytest.mark.parametrize(
-    ("setting", "sentence"),
+    ("setting", "facts"),
     [
-        ({"learning_rate": 0.0}, "must be above 0"),
-        ({"warmup": 1.0}, r"must be in \[0, 1\)"),
-        ({"weight_decay": -1.0}, "must not be negative"),
+        ({"learning_rate": 0.0}, r"model\.learning_rate .*0\.0"),
+        ({"warmup": 1.0}, r"model\.warmup .*\[0, 1\).*1\.0"),
+        ({"weight_decay": -1.0}, r"model\.weight_decay .*-1\.0"),
     ],
 )
-def test_settings_out_of_range_are_refused(setting, sentence, bert):
-    with pytest.raises(UserError, match=sentence):
+def test_settings_out_of_range_are_refused(setting, facts, bert):
+    with pytest.raises(UserError, match=facts):
         SubnetModule(XNLITask(bert), bert, **setting)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,6 @@ import torch
 import yaml
 
 from lnsub.cli.main import main
-from lnsub.common.errors import UserError
 from lnsub.models.subnet import Subnet
 from lnsub.pruning.masks import Mask
 from lnsub.runs.folder import ticket_filename
@@ -25,11 +25,8 @@ from lnsub.runs.records import Record, read, read_tree
 from lnsub.tasks.task import Task
 from lnsub.tasks.wikiann import WikiANN, WikiANNTask
 from lnsub.tasks.xnli import XNLITask
-from lnsub.tickets.finding import find_tickets
 from lnsub.tickets.provenance import Provenance
 from lnsub.tickets.ticket import Ticket
-from lnsub.transfer.cells import plan
-from tests.support import ticket_factory
 from tests.support.models import save_checkpoint
 
 WORDS = [f"w{i}" for i in range(30)]
@@ -90,7 +87,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_ticket(root: Path, task: Task, name: str, language: str, sparsity: float) -> Path:
-    """A ticket that keeps weights drawn at random: what it keeps is of no account here, only that it is obeyed."""
+    """A ticket that keeps weights drawn at random: the choice does not matter, only that it is obeyed."""
     subnet = Subnet(task.build(str(root / "model"))[0])
     rng = np.random.default_rng(ord(language[0]))
     masks = {n: torch.from_numpy(rng.permutation(np.arange(w.numel()) >= round(sparsity * w.numel()))).view(w.shape)
@@ -201,7 +198,7 @@ def test_run_again_it_does_nothing(world, finished, capsys):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
     assert main([*arguments(world, finished), "--test"]) == 0
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()} == before
-    assert "f1 at sparsity 0.8" in capsys.readouterr().out
+    assert "sparsity 0.8" in capsys.readouterr().out
 
 
 def listed(capsys: pytest.CaptureFixture[str], args: list[str], settings: Sequence[str] = ()) -> list[list[str]]:
@@ -224,7 +221,7 @@ def test_one_cell_by_its_number_is_the_same_as_in_a_run_over_all(world, finished
     assert values(tmp_path / "out").items() <= values(finished).items()
 
 
-def test_a_share_is_every_so_manieth_cell_and_one_beyond_the_last_cell_is_empty(world, finished, tmp_path, capsys):
+def test_a_share_is_every_nth_cell_and_may_be_empty(world, finished, tmp_path, capsys):
     args = arguments(world, tmp_path / "out")
     assert main([*args, "--share", "1/3"]) == 0
     assert [state for _, state, _ in listed(capsys, args)] == ["done", "missing", "missing", "done"]
@@ -240,8 +237,8 @@ def test_a_failed_cell_is_recorded_tried_again_and_stops_no_other(world, tmp_pat
     setting = ["--", f"--data.init_args.dataset={data}"]
     assert main([*args, *setting]) == 1
     reason = json.loads((cell(output, "wikiann-cc-*") / "failed.json").read_text())["reason"]
-    assert "has no column ner_tags" in reason
-    assert "cells failed" in capsys.readouterr().err
+    assert "ner_tags" in reason
+    assert "1 of 2" in capsys.readouterr().err
     assert {r.target for r in read_tree(output)} == {"aa"}
     assert [state for _, state, _ in listed(capsys, args, setting)] == ["done", "failed"]
     write_rows(data / "cc" / "train.jsonl", 1, 16)
@@ -267,9 +264,9 @@ def test_killed_and_run_again_it_leaves_the_records_of_an_undisturbed_run(world,
     (first,) = (tmp_path / "out").rglob("results.jsonl")
     # As if the crash had come while the records were written.
     first.write_bytes(first.read_bytes()[:-100])
-    with pytest.warns(UserWarning, match="not a whole record"):
+    with pytest.warns(UserWarning, match=r"results\.jsonl"):
         assert main(args) == 0
-    with pytest.warns(UserWarning, match="not a whole record"):
+    with pytest.warns(UserWarning, match=r"results\.jsonl"):
         found = values(tmp_path / "out")
     assert found == values(finished)
 
@@ -322,7 +319,7 @@ def test_zero_shot_trains_on_the_source_and_only_measures_the_targets(world, fin
     args = arguments(world, finished, tickets="wikiann/aa", languages="aa,bb,cc")
     # cc's data cannot be used; that is no reason to lose the others.
     assert main([*args, "--zero-shot", "--keep-checkpoints"]) == 1
-    assert "has no column" in capsys.readouterr().err
+    assert "ner_tags" in capsys.readouterr().err
     folder = cell(finished, "wikiann-zero_shot-aa-*")
     records = {r.target: r for r in read(folder / "results.jsonl") if r.metric == "f1"}
     assert {(r.kind, r.source, r.target) for r in records.values()} == {
@@ -361,81 +358,35 @@ def test_a_cell_that_another_process_runs_is_left_to_it(world, tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "facts"),
     [
-        (["--tickets", "nowhere/*.safetensors"], "No ticket matches"),
-        (["--languages", "aa,zz"], "no language 'zz'"),
-        (["--sparsities", "0.7"], "No ticket has sparsity 0.7: there are 0.5, 0.8"),
-        (["--seeds", "a"], "--seeds takes"),
-        (["--baselines", "rnadom"], "did you mean random?"),
-        (["--cell", "9"], "There is no cell 9"),
-        (["--share", "3/2"], "--share takes one share of so many, such as 3/10"),
-        (["--share", "2"], "--share takes one share of so many, such as 3/10"),
-        (["--", "--model.learning_rat=1"], "did you mean learning_rate?"),
-        (["--", "--model.ticket=x"], "differs from cell to cell"),
+        (["--tickets", "nowhere/*.safetensors"], r"nowhere/\*\.safetensors"),
+        (["--languages", "aa,zz"], "'zz'"),
+        (["--sparsities", "0.7"], r"0\.7: .*0\.5, 0\.8"),
+        (["--seeds", "a"], "--seeds .*'a'"),
+        (["--baselines", "rnadom"], r"did you mean random\?"),
+        (["--cell", "9"], "cell 9: .*1 to 4"),
+        (["--share", "3/2"], "--share .*3/2"),
+        (["--share", "2"], "--share .*'2'"),
+        (["--", "--model.learning_rat=1"], r"did you mean learning_rate\?"),
+        (["--", "--model.ticket=x"], r"--model\.ticket"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_status_2_before_anything_runs(world, tmp_path, capsys, changes, message):
+def test_bad_input_is_one_line_and_exit_status_2_before_anything_runs(world, tmp_path, capsys, changes, facts):
     assert main([*arguments(world, tmp_path / "out"), *changes]) == 2
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("lnsub: error: "))
-    assert message in line
+    assert re.search(facts, line)
     assert not (tmp_path / "out").exists()
 
 
 def test_tickets_of_another_base_model_are_refused_before_anything_runs(world, tmp_path, capsys):
     save_checkpoint(tmp_path / "model", WORDS, seed=1)
     assert main([*arguments(world, tmp_path / "out"), "--", f"--model.base_model={tmp_path / 'model'}"]) == 2
-    assert "use the ticket with the model it was found in" in capsys.readouterr().err
+    assert str(tmp_path / "model") in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_cells_of_other_settings_do_not_mix(world, finished, capsys):
     # Though all these cells are done: their values are not those that these settings would give.
     assert main([*arguments(world, finished), "--", "--model.learning_rate=0.01"]) == 2
-    assert "model.learning_rate was 0.02, now it is 0.01" in capsys.readouterr().err
-
-
-# The plan, which needs no model
-
-
-@pytest.fixture
-def tickets(tmp_path: Path) -> str:
-    for language, seed, sparsity in (("fr", 0, 0.5), ("fr", 1, 0.5), ("fr", 0, 0.8), ("ur", 0, 0.5)):
-        ticket = ticket_factory.random_ticket(
-            1 - sparsity, seed + ord(language[0]), language=language, seed=seed, sparsity=sparsity
-        )
-        ticket.save(tmp_path / language / str(seed) / ticket_filename(sparsity))
-    return str(tmp_path / "**" / "*.safetensors")
-
-
-def test_cells_are_numbered_alike_whatever_the_order_of_the_arguments(tickets):
-    found = find_tickets([tickets])
-    cells = plan(found, "xnli", ["fr", "ur"], [0, 1], ["random", "dense"])
-    other = plan(find_tickets([tickets])[::-1], "xnli", ["ur", "fr"], [1, 0], ["dense", "random"])
-    assert [c.id for c in cells] == [c.id for c in other]
-    assert len({c.id for c in cells}) == len(cells)
-
-
-def test_a_baseline_that_does_not_depend_on_the_ticket_is_one_cell(tickets):
-    found = find_tickets([tickets])
-    cells = plan(found, "xnli", ["fr", "ur", "zh"], [0, 1], ["random", "shuffled", "reinit", "oneshot", "dense"])
-    counts = {variant: sum(c.variant == variant for c in cells) for variant in {c.variant for c in cells}}
-    # Per language and seed: 4 tickets; 2 sparsities; (fr, 0.5), (fr, 0.8), (ur, 0.5); once.
-    assert counts == {"ticket": 24, "shuffled": 24, "reinit": 24, "random": 12, "oneshot": 18, "dense": 6}
-    pruned = {(c.language, c.seed): [o.sparsity for o in c.prunes] for c in cells if c.variant == "dense" and c.prunes}
-    assert pruned == {(language, seed): s for language, s in (("fr", [0.5, 0.8]), ("ur", [0.5])) for seed in (0, 1)}
-
-
-def test_only_the_sparsities_asked_for_are_found(tickets):
-    assert [t.provenance.language for t in find_tickets([tickets], [0.8])] == ["fr"]
-
-
-def test_zero_shot_needs_a_source(tickets, tmp_path):
-    ticket_factory.random_ticket(0.5, 9, language="fr+ur").save(tmp_path / "core.safetensors")
-    with pytest.raises(UserError, match=r"core\.safetensors was not found on one language"):
-        plan(find_tickets([tickets]), "xnli", ["fr"], [0], zero_shot=True)
-
-
-def test_one_shot_needs_a_ticket_of_the_task(tickets):
-    with pytest.raises(UserError, match="found on one language of wikiann"):
-        plan(find_tickets([tickets]), "wikiann", ["fr"], [0], ["oneshot"])
+    assert re.search(r"model\.learning_rate .*0\.02.* 0\.01", capsys.readouterr().err)

@@ -1,4 +1,4 @@
-"""Joins the languages of an MLM data set into one, `multi`, that the embedded model is pre-trained on.
+"""Merges the languages of an MLM data set into one, `multi`, for pre-training the embedded model.
 
 ``python -m tools.demo.make_corpus --texts ../shared/data/mlm --output corpus`` writes ``corpus/multi/train.parquet``
 and ``validation.parquet``, rows of all languages in one seeded order.
@@ -11,7 +11,7 @@ import pandas as pd
 
 
 def join_languages(texts: Path, output: Path, seed: int = 0) -> dict[str, int]:
-    """Writes the joined splits.
+    """Writes the merged splits.
 
     Args:
         texts: a folder laid out as ``<language>/<split>.parquet`` with a column ``text``.

@@ -1,22 +1,22 @@
-"""Writes the embedded NER data: sentences in WikiANN's form in seven languages, from templates and Faker's names.
+"""Generates the embedded NER data: sentences in WikiANN's format in seven languages, from templates and Faker's names.
 
     python -m tools.demo.make_data --output lnsub/demo/data
 
-What is said in a language is in ``templates/<language>.yaml``:
+``templates/<language>.yaml`` defines a language:
 
-* ``atoms``: lists that names are made of. An item ``locale.method`` draws from Faker; one that starts with ``=`` is a
-  list of its own, parted by commas. Each value belongs to one split, so that no entity of ``validation`` or ``test``
-  is in ``train``. ``drop`` is a regular expression of values to leave out, ``replace`` pairs of a regular expression
-  and its replacement.
-* ``words``: lists of the same kind that all splits share: months, professions, legal forms of companies.
-* ``entities``: by tag and kind, the forms of an entity; ``mixed``: names for a choice among kinds, for places where
-  the context leaves it open what comes.
-* ``templates`` for all splits and ``heldout`` for ``validation`` and ``test`` alone. ``{slot}`` is an entity kind, a
+* ``atoms``: lists of name parts. An item ``locale.method`` draws from Faker; one that starts with ``=`` is a
+  comma-separated list. Each value belongs to one split, so that no entity of ``validation`` or ``test`` is in
+  ``train``. ``drop`` is a regular expression of values to omit, ``replace`` has pairs of a regular expression and its
+  replacement.
+* ``words``: such lists that all splits share: months, professions, legal forms of companies.
+* ``entities``: by tag and kind, the forms of an entity; ``mixed``: names for a choice among kinds, for slots whose
+  context fits several.
+* ``templates`` for all splits and ``heldout`` only for ``validation`` and ``test``. ``{slot}`` is an entity kind, a
   mixed one, a word, or a number: ``y`` a year, ``span`` two years, ``d`` a day, ``g`` goals, ``n`` and ``k`` any;
   ``(a|b)`` is one of a and b.
-* ``joins``: [before, after, new]: what matches ``before`` turns into ``new`` where a slot's text starts with
-  ``after`` (French *de* + *Amiens* = *d'Amiens*).
-* ``lower``: the share of sentences in small letters; ``digits``: the language's own; ``spaced: false``: one token a
+* ``joins``: [before, after, new]: text matching ``before`` becomes ``new`` if the slot's text starts with ``after``
+  (French *de* + *Amiens* = *d'Amiens*).
+* ``lower``: the share of lower-cased sentences; ``digits``: the language's digits; ``spaced: false``: one token per
   character.
 """
 
@@ -261,7 +261,7 @@ def _readme(counts: dict[str, list[str]]) -> str:
     table = "\n".join(f"| {language} | {' | '.join(row)} |" for language, row in counts.items())
     return f"""# Embedded NER data
 
-Made sentences for `lnsub demo`, in WikiANN's form: `tokens` (words and punctuation marks; in Chinese single
+Synthetic sentences for `lnsub demo`, in WikiANN's format: `tokens` (words and punctuation marks; in Chinese single
 characters) and `ner_tags` ({", ".join(f"{index} {tag}" for index, tag in enumerate(TAGS))}).
 
 | language | train | validation | test | entities PER / ORG / LOC | distinct | templates (held out) |
@@ -269,16 +269,14 @@ characters) and `ner_tags` ({", ".join(f"{index} {tag}" for index, tag in enumer
 {table}
 
 * Names of people, places and companies come from [Faker](https://github.com/joke2k/faker) {version("faker")} (MIT
-  licence) and from short lists of well-known names; the sentences are templates written for this purpose, in
-  `../templates`. Names are put together at random: that a sentence names a real person, company or place means
-  nothing.
-* No sentence and no entity (ignoring case) of one split is in another, and the templates that are held out are in
-  `validation` and `test` alone. Some contexts leave open what comes (a person, an organisation or a place), some
-  names can be more than one of these, some sentences have no entity, and in languages with capitals some are in
-  small letters.
-* It is easier than WikiANN and its scores say nothing about real text: it shows that the tool works.
+  licence) and from short lists of well-known names; the sentence templates are in `tools/demo/templates`. Names are
+  combined at random, so any resemblance to real people, companies or places is coincidental.
+* No sentence and no entity (ignoring case) of one split is in another, and held-out templates are only in `validation`
+  and `test`. Some contexts fit several kinds of entity, some names can be of several kinds, some sentences have no
+  entity, and in languages with capitals some sentences are lower-cased.
+* It is easier than WikiANN, and scores on it say nothing about real text: it only shows that the tool works.
 
-Rebuild with Faker {version("faker")} (another version draws other names):
+Rebuild with Faker {version("faker")} (other versions draw other names):
 `python -m tools.demo.make_data --output lnsub/demo/data`
 """
 

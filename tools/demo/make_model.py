@@ -1,4 +1,4 @@
-"""Turns a pre-training checkpoint into the embedded model: float16 safetensors, small enough to ship.
+"""Converts a pre-training checkpoint to the embedded model, in float16 safetensors.
 
 ``python -m tools.demo.make_model --checkpoint RUN/checkpoints/last.ckpt --output lnsub/demo/model``
 """

@@ -1,12 +1,12 @@
-"""Trains the tokenizer of the embedded model and writes it with the model's configuration.
+"""Trains the tokenizer of the embedded model, and writes it with the model's configuration.
 
     python -m tools.demo.make_tokenizer --texts DIR --output lnsub/demo/model
 
-``DIR`` holds one folder a language with ``train.parquet`` (column ``text``) and ``validation.parquet`` for the report.
+``DIR`` has one folder per language with ``train.parquet`` (column ``text``) and ``validation.parquet`` for the report.
 
 The tokenizer is a cased WordPiece (Schuster & Nakajima, "Japanese and Korean voice search", 2012; as in BERT) after
-NFKC normalisation. Unigram was tried on the same texts: it cut a word into 8 to 14 % more pieces in each of the ten
-languages that are written with spaces.
+NFKC normalisation. On the same texts, Unigram yields 8 to 14 % more pieces per word in each of the ten languages that
+are written with spaces.
 """
 
 import argparse
@@ -36,11 +36,11 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Fertility:
-    """How finely a tokenizer cuts one language's texts.
+    """How finely a tokenizer splits one language's texts.
 
     Attributes:
         language: the language's code.
-        per_word: pieces per word between white space (of no meaning where a language writes no spaces, as Chinese).
+        per_word: pieces per whitespace-separated word (meaningless for languages without spaces, such as Chinese).
         per_character: pieces per character.
         unknown: share of pieces that are [UNK], 0 to 1.
     """
@@ -55,7 +55,7 @@ def read_texts(folder: Path, language: str, split: str) -> list[str]:
     """Reads the passages of one language.
 
     Args:
-        folder: the folder that holds one folder a language.
+        folder: the folder with one folder per language.
         language: the language's code.
         split: ``train`` or ``validation``.
 
@@ -77,7 +77,7 @@ def read_texts(folder: Path, language: str, split: str) -> list[str]:
 
 
 def sample(texts: Sequence[str], characters: int, seed: int = SEED) -> Iterator[str]:
-    """Yields passages in a shuffled order until `characters` characters are out; the last one is cut to fit."""
+    """Yields shuffled passages up to `characters` characters in total; the last one is truncated."""
     shuffled = list(texts)
     random.Random(seed).shuffle(shuffled)
     left = characters
@@ -117,8 +117,8 @@ def train_tokenizer(
         The tokenizer, [PAD] being id 0; a pair is encoded as ``[CLS] A [SEP] B [SEP]`` with token types 0 and 1. The
         same texts give the same tokenizer.
     """
-    # Chinese characters become words of their own: WikiANN labels them one by one, and a piece of several would
-    # be seen in pre-training but never in fine-tuning.
+    # Chinese characters become words: WikiANN labels them individually, so longer pieces would occur in pre-training
+    # but never in fine-tuning.
     normalizer = normalizers.Sequence(
         [
             normalizers.NFKC(),
@@ -186,7 +186,7 @@ def model_config(vocabulary: int = VOCABULARY) -> BertConfig:
 
 
 def fertility(tokenizer: PreTrainedTokenizerFast, language: str, texts: Sequence[str]) -> Fertility:
-    """Measures how finely `tokenizer` cuts `texts` of one language; see :class:`Fertility`."""
+    """Measures how finely `tokenizer` splits `texts` of one language; see :class:`Fertility`."""
     encoded = tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
     pieces = sum(len(text.ids) for text in encoded)
     unknown = sum(text.ids.count(tokenizer.unk_token_id) for text in encoded)
@@ -211,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tokenizer = train_tokenizer(passages)
         options.output.mkdir(parents=True, exist_ok=True)
         tokenizer.save_pretrained(options.output)
-        # Without indentation: a vocabulary with one piece a line is a third larger.
+        # Without indentation: a vocabulary with one piece per line is a third larger.
         tokenizer.backend_tokenizer.save(str(options.output / "tokenizer.json"), pretty=False)
         model_config(len(tokenizer)).save_pretrained(options.output)
         sys.stdout.write("language  pieces/word  pieces/character  unknown\n")

@@ -1,4 +1,4 @@
-"""lnsub's own remarks on the screen, and the libraries' routine ones off it."""
+"""Logging of the training commands."""
 
 import logging
 import warnings
@@ -9,8 +9,8 @@ from rich.logging import RichHandler
 from lnsub.common.launcher import is_first_process
 
 
-def show_remarks() -> None:
-    """Shows lnsub's own remarks, on the first process only, and keeps the libraries' routine ones off the screen."""
+def set_up_logging() -> None:
+    """Shows lnsub's log messages, on the first process only, and hides routine messages of libraries."""
     own = logging.getLogger("lnsub")
     own.setLevel(logging.INFO if is_first_process() else logging.WARNING)
     if not own.handlers:
@@ -21,7 +21,7 @@ def show_remarks() -> None:
         logging.getLogger(name).setLevel(logging.ERROR if name == "transformers" else logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-    # Metrics are summed over ranks by torchmetrics before they are logged.
+    # torchmetrics reduces metrics over ranks before they are logged.
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     warnings.filterwarnings("ignore", message=".*is deprecated, use `isinstance.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
