@@ -14,6 +14,7 @@ In a run's folder::
 import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,24 @@ from lnsub.common.errors import RunError, UserError
 from lnsub.common.files import sync_folder
 from lnsub.common.signals import Preempted
 from lnsub.runs.folder import RunFolder
-from lnsub.training.checkpoint_files import DamagedError, DurableIO, is_resumable
+from lnsub.training.checkpoint_files import (
+    DamagedError,
+    DurableIO,
+    is_resumable,
+    misfit,
+    read_checkpoint,
+    refuse_others,
+)
 from lnsub.training.csv_logger import RunCSVLogger
 from lnsub.training.fit_state import random_states, set_random_states, settle_buckets, started_from, train_loader
 from lnsub.training.lightning_internals import (
     epoch_is_over,
     is_between_steps,
+    missing_progress,
     row_to_come,
     settle_progress,
     silence_signals,
+    start_new_epoch,
     validation_is_due,
 )
 from lnsub.training.preemption import Ballot
@@ -66,6 +76,8 @@ class Checkpoints(Callback):
         self._started = time.perf_counter()  # this fit, in this process
         self._seconds_before = 0.0  # of this fit, in processes that were interrupted
         self._saving = False
+        self._restoring = False  # whether the state of a checkpoint is being put back
+        self._between = False  # whether the fit to come is resumed from between two fits
         self._resumed: dict[str, Any] | None = None  # what is yet to be put back
         self._rows: int | None = 0  # of metrics.csv that a checkpoint vouches for; None: all that are there
 
@@ -165,6 +177,36 @@ class Checkpoints(Callback):
             )
         return None
 
+    @contextlib.contextmanager
+    def resuming(self, path: Path, module: LightningModule) -> Iterator[None]:
+        """Explains what keeps a checkpoint that is whole from being used by the fit inside.
+
+        Args:
+            path: what :meth:`newest` found.
+            module: the model, before its trainer has it.
+
+        Raises:
+            UserError: it is another model's, or its state is not that of such a fit.
+        """
+        if why := misfit(read_checkpoint(path, thoroughly=False)["state_dict"], module):
+            raise UserError(
+                f"{path} is of a run with another model: {why}. Use the same base model again, or another --output."
+            )
+        self._restoring = True
+        try:
+            yield
+        except UserError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            if not self._restoring:
+                raise
+            raise UserError(
+                f"{path} cannot be resumed from ({type(error).__name__}: {error}): move it away to resume from the one "
+                f"before it, or delete {path.parent} to start this run again."
+            ) from error
+        finally:
+            self._restoring = False
+
     # What Lightning calls -------------------------------------------------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -172,9 +214,7 @@ class Checkpoints(Callback):
         if stage != "fit":
             return
         silence_signals(trainer)
-        other = next(Path(trainer.default_root_dir).glob("hpc_ckpt_*.ckpt"), None)
-        if other is not None:
-            raise UserError(f"{other} is not lnsub's, and under SLURM it would be loaded instead: move it away.")
+        refuse_others(self.folder)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock, and takes rows that no checkpoint vouches for off ``metrics.csv``."""
@@ -188,9 +228,13 @@ class Checkpoints(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Puts back, last of all, what a resumed fit needs and Lightning does not keep; stops if a signal has come."""
         state, self._resumed = self._resumed, None
+        between, self._between = self._between, False
         self._step = self._saved_at = trainer.global_step
+        if between:
+            start_new_epoch(trainer)
         if state is not None:
             self._put_back(state, trainer, pl_module)
+        self._restoring = False
         self._ballot.open(trainer)
         self._ballot.cast()
         if signum := self._ballot.count():
@@ -261,7 +305,10 @@ class Checkpoints(Callback):
                 f"The newest checkpoint in {self.folder.checkpoint.parent} is damaged, and not all ranks passed it "
                 "over. It is out of the way now: start the same command again."
             )
+        if lacking := missing_progress(trainer, checkpoint["loops"]):
+            raise KeyError(f"no {min(lacking)} in the state of its loops")
         state = checkpoint.get("lnsub")
+        self._between = state is None or state["position"] is None
         if state is None:  # of a version that saved between rounds only
             self._rows = None
             return
