@@ -3,16 +3,17 @@
 import json
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from jsonargparse import Namespace
 
 from lnsub.common.files import replacing
 from lnsub.tracking.run import set_up
+from lnsub.training.checkpoint_files import load_weights, refuse_others
 from lnsub.training.config import RunConfig, run_parser
 from lnsub.training.logging_setup import set_up_logging
 from lnsub.training.parse_errors import user_errors
 from lnsub.training.ranks import gathered
+from lnsub.training.setup import Run
 from lnsub.training.summary import print_rounds
 
 log = logging.getLogger(__name__)
@@ -40,8 +41,8 @@ def run(command: str, args: Sequence[str]) -> int:
     elif command == "predict":
         _predict(config, parsed)
     else:
-        run = set_up(config, fitting=False)
-        getattr(run.trainer, command)(run.module, datamodule=run.data, **_options(parsed))
+        run = _measurable(config, parsed)
+        getattr(run.trainer, command)(run.module, datamodule=run.data, verbose=parsed.verbose)
     return 0
 
 
@@ -54,8 +55,8 @@ def _fit(config: RunConfig) -> None:
 
 def _predict(config: RunConfig, parsed: Namespace) -> None:
     """Writes one JSON line per example, in the order of the split, to the run's folder."""
-    run = set_up(config, fitting=False)
-    batches = run.trainer.predict(run.module, datamodule=run.data, return_predictions=True, **_options(parsed))
+    run = _measurable(config, parsed)
+    batches = run.trainer.predict(run.module, datamodule=run.data, return_predictions=True)
     mine = [row for batch in batches or [] for row in batch]
     rows = sorted((row for part in gathered(run.trainer, mine) for row in part), key=lambda row: row["index"])
     if run.trainer.is_global_zero:
@@ -65,6 +66,10 @@ def _predict(config: RunConfig, parsed: Namespace) -> None:
         log.info(f"{len(rows):,} predictions: {path}")
 
 
-def _options(parsed: Namespace) -> dict[str, Any]:
-    """The options of the trainer's method itself."""
-    return {name: value for name, value in parsed.as_dict().items() if name in {"ckpt_path", "verbose", "weights_only"}}
+def _measurable(config: RunConfig, parsed: Namespace) -> Run:
+    """Makes a run that is not fitted, with the weights that ``--ckpt_path`` names."""
+    run = set_up(config, fitting=False)
+    refuse_others(run.folder)
+    if parsed.ckpt_path is not None:
+        load_weights(parsed.ckpt_path, run.module)
+    return run

@@ -86,15 +86,35 @@ def _note(number: int, _: FrameType | None) -> None:
             os.write(2, f"lnsub: {_pending.name}: stopping at the end of a step{again}.\n".encode())
 
 
+@contextmanager
+def held_signals() -> Iterator[None]:
+    """Holds the signals of :data:`SIGNALS` back from this thread, and from the processes that it starts meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def shield_data_worker(_: int) -> None:
     """Keeps a data loader's worker alive when a batch system signals every process of a job.
 
-    The main process decides when to stop and then ends its workers, with SIGTERM if necessary, so only the first
-    SIGTERM is ignored. Pass this function to the loader as ``worker_init_fn``.
+    The main process decides when to stop and then ends its workers, with SIGTERM if necessary: so a SIGTERM counts only
+    where that process has sent it. Pass this function to the loader as ``worker_init_fn``, and start the workers inside
+    :func:`held_signals`, so that no signal comes before.
     """
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL) and None)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # in threads that do not hold it back
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process once its parent asks for that by SIGTERM; a handler in Python is not told who sent a signal."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def requeue() -> str | None:

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from lnsub.common.signals import held_signals
+
 IGNORED = -100
 """The label of positions that neither the loss nor a metric counts."""
 
@@ -201,7 +203,18 @@ class BatchedRows(Dataset[dict[str, Tensor]]):
         return tensors
 
 
-class ResumableLoader(DataLoader[Any]):
+class ShieldedLoader(DataLoader[Any]):
+    """A ``DataLoader`` whose workers no signal reaches before their ``worker_init_fn`` has seen to that.
+
+    It goes with :func:`lnsub.common.signals.shield_data_worker`: a run is stopped by signals, its workers by the run.
+    """
+
+    def __iter__(self) -> Any:
+        with held_signals():
+            return super().__iter__()
+
+
+class ResumableLoader(ShieldedLoader):
     """A ``DataLoader`` over :class:`LengthGroupedBatches` that can resume in the middle of an epoch.
 
     Lightning finds ``state_dict`` and ``load_state_dict`` and keeps the position in its checkpoints.

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from lnsub.common.errors import UserError
 from lnsub.common.signals import shield_data_worker
-from lnsub.data.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches, ResumableLoader
+from lnsub.data.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches, ResumableLoader, ShieldedLoader
 from lnsub.data.cache import Encoder, cache_file, fill
 from lnsub.data.rows import RowSource, at_most, open_rows
 from lnsub.models.pretrained import load_tokenizer, tokenizer_fingerprint
@@ -246,18 +245,18 @@ class LanguageRows(LightningDataModule, ABC):
         """Returns shuffled batches of the train split."""
         return ResumableLoader(**self._loader_arguments("train", training=True))
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> ShieldedLoader:
         """Returns the validation split, each row once over all processes."""
-        return DataLoader(**self._loader_arguments("validation", training=False))
+        return ShieldedLoader(**self._loader_arguments("validation", training=False))
 
-    def test_dataloader(self) -> DataLoader[Any]:
+    def test_dataloader(self) -> ShieldedLoader:
         """Returns the test split, each row once over all processes."""
-        return DataLoader(**self._loader_arguments("test", training=False))
+        return ShieldedLoader(**self._loader_arguments("test", training=False))
 
-    def predict_dataloader(self) -> DataLoader[Any]:
+    def predict_dataloader(self) -> ShieldedLoader:
         """Returns the test split, or the validation split where there is none."""
         (split,) = self._splits("predict")
-        return DataLoader(**self._loader_arguments(split, training=False))
+        return ShieldedLoader(**self._loader_arguments(split, training=False))
 
     def _loader_arguments(self, split: str, *, training: bool) -> dict[str, Any]:
         table = self.table(split)

@@ -1,14 +1,34 @@
-"""Checkpoint files: written in place and synced to disk, and verified before a run is resumed from one."""
+"""Checkpoint files: written in place and synced to disk, and read without running anything they may hold.
+
+No file is trusted. One is read by ``torch.load`` with ``weights_only=True``, which makes tensors and plain values and
+calls no code, and only from this machine: Lightning would fetch one from a URL, and unpickle it.
+"""
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor
+from torch.nn import Module
 
+from lnsub.common.errors import UserError
 from lnsub.common.files import writing
+from lnsub.runs.folder import RunFolder
 from lnsub.training.lightning_internals import is_launched_rank
+
+_ALWAYS = {
+    "state_dict": dict,
+    "loops": dict,
+    "epoch": int,
+    "global_step": int,
+    "pytorch-lightning_version": str,
+}
+_TO_RESUME = {"callbacks": dict, "optimizer_states": list, "lr_schedulers": list}
+_OWN = "lnsub"
+_OWN_KEYS = {"random", "rows", "seconds", "begun_with", "position", "row"}
 
 
 class DurableIO(TorchCheckpointIO):
@@ -25,15 +45,105 @@ class DamagedError(Exception):
 
 
 def is_resumable(path: Path) -> bool:
-    """Whether a run can be resumed from a checkpoint; False for a weights-only one. Raises DamagedError."""
+    """Whether a run can be resumed from a checkpoint; False for a weights-only one.
+
+    Every rank reads all of the file and compares its checksums, except for those that the first rank starts after it
+    has done so.
+
+    Raises:
+        DamagedError: it is damaged.
+    """
+    return "callbacks" in read_checkpoint(path, thoroughly=not is_launched_rank())
+
+
+def read_checkpoint(path: Path, *, thoroughly: bool = True) -> dict[str, Any]:
+    """Reads a checkpoint; its tensors stay on the disk until they are used.
+
+    Args:
+        path: the file.
+        thoroughly: compare the checksums of all of it.
+
+    Raises:
+        DamagedError: it is damaged, lacks something, or is no checkpoint at all.
+    """
     try:
-        if not is_launched_rank():
-            with zipfile.ZipFile(path) as file:
-                part = file.testzip()
-            if part is not None:
-                raise DamagedError(f"the checksum of {part} is wrong")
-        return "callbacks" in torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        if thoroughly:
+            _compare_checksums(path)
+        contents = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except DamagedError:
         raise
-    except Exception as error:
-        raise DamagedError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
+    except Exception as error:  # what a parser trips over is of any kind: zlib's, struct's, pickle's errors
+        first = " ".join((str(error).splitlines() or [""])[0].split())[:100]
+        raise DamagedError(f"{type(error).__name__}: {first}" if first else type(error).__name__) from error
+    _check(contents)
+    return contents  # type: ignore[no-any-return]
+
+
+def _compare_checksums(path: Path) -> None:
+    with zipfile.ZipFile(path) as file:
+        if odd := next((part.filename for part in file.infolist() if part.compress_type != zipfile.ZIP_STORED), None):
+            raise DamagedError(f"{odd} is compressed")  # by no version of torch; unpacking it might never end
+        if (part := file.testzip()) is not None:
+            raise DamagedError(f"the checksum of {part} is wrong")
+
+
+def _check(contents: Any) -> None:
+    """Raises DamagedError where a part is missing or is not of its type."""
+    if not isinstance(contents, dict):
+        raise DamagedError("it is no checkpoint")
+    full = _ALWAYS | (_TO_RESUME if _TO_RESUME.keys() & contents.keys() else {})
+    for name, kind in full.items():
+        if name not in contents:
+            raise DamagedError(f"it has no {name}")
+        if not isinstance(contents[name], kind):
+            raise DamagedError(f"its {name} is no {kind.__name__}")
+    if not all(isinstance(name, str) and isinstance(x, Tensor) for name, x in contents["state_dict"].items()):
+        raise DamagedError("its state_dict holds other things than tensors")
+    if not isinstance(contents["loops"].get("fit_loop"), dict):
+        raise DamagedError("its loops have no fit_loop")
+    own = contents.get(_OWN)  # not in those of a version that saved between rounds only, nor in one of weights alone
+    if own is not None and not (isinstance(own, dict) and own.keys() >= _OWN_KEYS):
+        raise DamagedError(f"its part {_OWN} is incomplete")
+
+
+def misfit(weights: Mapping[str, Tensor], module: Module) -> str | None:
+    """What keeps a checkpoint's weights from being a model's; None where they have its names and shapes."""
+    here = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    there = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if missing := sorted(here.keys() - there.keys()):
+        return f"it lacks {len(missing)} of the model's {len(here)} tensors, for example {missing[0]}"
+    if more := sorted(there.keys() - here.keys()):
+        return f"it has {len(more)} tensors that the model has not, for example {more[0]}"
+    if odd := next((name for name, shape in here.items() if there[name] != shape), None):
+        return f"its {odd} has the shape {there[odd]}, the model's {here[odd]}"
+    return None
+
+
+def refuse_others(folder: RunFolder) -> None:
+    """Raises UserError where a run's folder holds a checkpoint that Lightning would load by itself, under SLURM."""
+    other = next(folder.path.glob("hpc_ckpt_*.ckpt"), None)
+    if other is not None:
+        raise UserError(f"{other} is not lnsub's, and under SLURM it would be loaded instead: move it away.")
+
+
+def load_weights(path: str, module: Module) -> None:
+    """Puts the weights and masks of a checkpoint file into a model; nothing else of it is used.
+
+    Args:
+        path: a file on this machine, of a run or of weights alone.
+        module: what was trained, as it is before a trainer has it.
+
+    Raises:
+        UserError: there is no such file, it is no whole checkpoint, or it is another model's.
+    """
+    if "://" in path:
+        raise UserError(f"--ckpt_path takes a file on this machine, not {path}: download it first.")
+    if not Path(path).is_file():
+        raise UserError(f"--ckpt_path: there is no file {path!r}; a run's is <run folder>/checkpoints/last.ckpt.")
+    try:
+        weights = read_checkpoint(Path(path))["state_dict"]
+    except DamagedError as error:
+        raise UserError(f"--ckpt_path: {path} is no whole checkpoint of lnsub: {error}.") from error
+    if why := misfit(weights, module):
+        raise UserError(f"--ckpt_path: {path} is not of this model: {why}. Give the --config of its run.")
+    module.load_state_dict(weights)

@@ -14,6 +14,7 @@ In a run's folder::
 import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,14 @@ from lnsub.common.files import sync_folder
 from lnsub.common.signals import Preempted
 from lnsub.runs.folder import RunFolder
 from lnsub.training.callbacks import log_row
-from lnsub.training.checkpoint_files import DamagedError, DurableIO, is_resumable
+from lnsub.training.checkpoint_files import (
+    DamagedError,
+    DurableIO,
+    is_resumable,
+    misfit,
+    read_checkpoint,
+    refuse_others,
+)
 from lnsub.training.csv_logger import RunCSVLogger
 from lnsub.training.fit_state import random_states, rebuild_ddp_buckets, set_random_states, started_from, train_loader
 from lnsub.training.lightning_internals import (
@@ -34,7 +42,9 @@ from lnsub.training.lightning_internals import (
     disable_signal_handlers,
     epoch_is_over,
     is_between_steps,
+    missing_progress,
     pending_log_row,
+    start_new_epoch,
     validation_is_due,
 )
 from lnsub.training.preemption import StopVote
@@ -67,6 +77,8 @@ class Checkpoints(Callback):
         self._started = time.perf_counter()  # this fit, in this process
         self._seconds_before = 0.0  # of this fit, in earlier, interrupted processes
         self._saving = False
+        self._restoring = False  # whether the state of a checkpoint is being restored
+        self._between = False  # whether the next fit is resumed from between two fits
         self._resumed: dict[str, Any] | None = None  # state still to be restored
         self._rows: int | None = 0  # rows of metrics.csv covered by a checkpoint; None: all rows
 
@@ -166,6 +178,36 @@ class Checkpoints(Callback):
             )
         return None
 
+    @contextlib.contextmanager
+    def resuming(self, path: Path, module: LightningModule) -> Iterator[None]:
+        """Explains what keeps a checkpoint that is whole from being used by the fit inside.
+
+        Args:
+            path: what :meth:`newest` found.
+            module: the model, before its trainer has it.
+
+        Raises:
+            UserError: it is another model's, or its state is not that of such a fit.
+        """
+        if why := misfit(read_checkpoint(path, thoroughly=False)["state_dict"], module):
+            raise UserError(
+                f"{path} is of a run with another model: {why}. Use the same base model again, or another --output."
+            )
+        self._restoring = True
+        try:
+            yield
+        except UserError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            if not self._restoring:
+                raise
+            raise UserError(
+                f"{path} cannot be resumed from ({type(error).__name__}: {error}): move it away to resume from the one "
+                f"before it, or delete {path.parent} to start this run again."
+            ) from error
+        finally:
+            self._restoring = False
+
     # What Lightning calls -------------------------------------------------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -173,9 +215,7 @@ class Checkpoints(Callback):
         if stage != "fit":
             return
         disable_signal_handlers(trainer)
-        other = next(Path(trainer.default_root_dir).glob("hpc_ckpt_*.ckpt"), None)
-        if other is not None:
-            raise UserError(f"{other} was not written by lnsub, but Lightning would load it under SLURM: move it away.")
+        refuse_others(self.folder)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock, and removes rows from ``metrics.csv`` that are newer than the checkpoint."""
@@ -189,9 +229,13 @@ class Checkpoints(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restores the state that Lightning does not save; stops if a signal has arrived."""
         state, self._resumed = self._resumed, None
+        between, self._between = self._between, False
         self._step = self._saved_at = trainer.global_step
+        if between:
+            start_new_epoch(trainer)
         if state is not None:
             self._restore(state, trainer, pl_module)
+        self._restoring = False
         self._stop_vote.open(trainer)
         self._stop_vote.cast()
         if signum := self._stop_vote.count():
@@ -254,7 +298,10 @@ class Checkpoints(Callback):
             UserError: the run was started from another base model or ticket, or another number of processes would
                 resume it in the middle of an epoch.
         """
+        if lacking := missing_progress(trainer, checkpoint["loops"]):
+            raise KeyError(f"no {min(lacking)} in the state of its loops")
         state = checkpoint.get("lnsub")
+        self._between = state is None or state["position"] is None
         if state is None:  # written by a version that saved only between rounds
             self._rows = None
             return

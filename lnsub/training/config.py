@@ -200,7 +200,14 @@ def run_parser(command: str) -> ArgumentParser:
         help="Minutes that a process of a distributed run waits for the others before the run stops.",
     )
     if command != "fit":
-        own = {"model", "dataloaders", "datamodule", "return_predictions"}
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="A checkpoint file on this machine with the weights to use. Null: those of the base model, and a new "
+            "task head.",
+        )
+        own = {"model", "dataloaders", "datamodule", "return_predictions", "ckpt_path", "weights_only"}
         parser.add_method_arguments(Trainer, command, skip=own)
     return parser
 

@@ -10,6 +10,7 @@ from subprocess import Popen
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.loops import _Loop
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch.distributed.constants import default_pg_timeout
@@ -59,6 +60,20 @@ def correct_progress(loops: dict[str, Any], validate: bool) -> None:
             batches[part]["completed"] = batches[part]["processed"]
         validation[part] = {"ready": int(validate), "started": int(validate), "processed": 0, "completed": 0}
     validation["is_last_batch"] = False
+
+
+def start_new_epoch(trainer: Trainer) -> None:
+    """Has a fit that resumes from between two fits start with a new epoch; call it in ``on_train_start``.
+
+    By itself a trainer with ``max_steps`` takes every resume for one in mid-epoch, and starts at the batch at which the
+    fit before ended. Missing: a public setter that holds for such a trainer too.
+    """
+    _Loop.restarting.fset(trainer.fit_loop, False)  # that of the fit loop itself overrides what it is given
+
+
+def missing_progress(trainer: Trainer, loops: dict[str, Any]) -> set[str]:
+    """What a checkpoint's loops lack of the fit loop's state: Lightning would take it for zero. Missing: a check."""
+    return trainer.fit_loop.state_dict().keys() - loops["fit_loop"].keys()
 
 
 def pending_log_row(trainer: Trainer) -> tuple[dict[str, float], int] | None:

@@ -8,7 +8,6 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from lightning.pytorch import Trainer
 
 from lnsub.common.errors import UserError
@@ -16,6 +15,7 @@ from lnsub.tasks.task import LanguageDataModule
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.budget import Budget
 from lnsub.training.callbacks import log_row
+from lnsub.training.checkpoint_files import read_checkpoint
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
@@ -65,7 +65,7 @@ def _resume(imp: IMPCallback, module: SubnetModule, checkpoints: Checkpoints) ->
         )
     checkpoint = checkpoints.newest()
     if checkpoint is not None:
-        contents = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
+        contents = read_checkpoint(checkpoint, thoroughly=False)
         if imp.state_key not in contents["callbacks"]:
             raise UserError(f"{checkpoint} belongs to a run without IMPCallback; choose another --output.")
         imp.load_state_dict(contents["callbacks"][imp.state_key])
