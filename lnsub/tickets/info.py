@@ -9,7 +9,7 @@ from typing import Any
 from lnsub.common.errors import UserError
 from lnsub.common.tables import to_table
 from lnsub.tickets.density import density_by
-from lnsub.tickets.ticket import Ticket
+from lnsub.tickets.ticket import Ticket, load_with_header
 
 
 def ticket_info(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
@@ -93,13 +93,14 @@ def verify(paths: Sequence[str | Path]) -> tuple[list[str], bool]:
         paths: files.
 
     Returns:
-        One line a file, ``ok PATH`` or the sentence that says what is wrong; and whether all of them are whole.
+        One line a file: ``ok PATH``, with a remark where no checksum covers the metadata, or the sentence that says
+        what is wrong; and whether all of them are whole.
     """
     lines, good = [], True
     for path in paths:
         try:
-            Ticket.load(path)
-            lines.append(f"ok {path}")
+            _, header = load_with_header(Path(path))
+            lines.append(f"ok {path}" if header.covered else f"ok {path} (metadata not covered by a checksum)")
         except UserError as error:
             lines.append(str(error))
             good = False
