@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from lnsub.analysis.main_metric import MainMetric, main_metrics, of_main_metric, task_title
@@ -24,6 +23,9 @@ from lnsub.tickets.provenance import INHERITED, Provenance
 
 STUDY = ("model", "task", "score", "scope")
 """The columns that tell studies apart."""
+
+LARGEST = 1e12
+"""Values from here on are not drawn: of a fit that diverged, and too large to compute means and axes of."""
 
 StudyKey = tuple[str, str, str, str]
 
@@ -96,9 +98,11 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
     if frame.empty and not ticket_index.tickets:
         raise UserError(f"{root} holds no records (results.jsonl) and no tickets: run `lnsub fit` there first.")
     known = ticket_index.by_checksum
-    unmeasured = ~np.isfinite(frame["value"].astype(float))
+    unmeasured = ~(frame["value"].astype(float).abs() < LARGEST)
     if unmeasured.any():
-        notes.append(f"{int(unmeasured.sum())} values that are infinite or no number are not drawn.")
+        notes.append(
+            f"{int(unmeasured.sum())} values that are no number, infinite or beyond {LARGEST:g} are not drawn."
+        )
         frame = frame[~unmeasured]
     measured = frame[(frame["kind"] != "retrieval") & (frame["split"] == split)]
     records = _annotated(of_main_metric(measured), known)

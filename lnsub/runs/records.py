@@ -18,6 +18,8 @@ from lnsub.common.plain_data import UnreadableError, parse_json
 from lnsub.version import __version__
 
 FILE_NAME = "results.jsonl"
+MOST_LAYERS = 10_000
+"""The largest number of a layer that a record may have; figures have a place for every layer up to it."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,17 @@ def _record(line: bytes) -> Record | None:
     known = {name: value for name, value in row.items() if name in _FIELDS}
     if not all(_fits(name, value) for name, value in known.items()):
         return None
-    return Record(**known) if 0 <= known["sparsity"] <= 1 and known["n"] >= 0 else None
+    record = Record(**known)
+    return record if _in_range(record) else None
+
+
+def _in_range(record: Record) -> bool:
+    """Whether numbers are in their ranges; retrieval has a layer and a pair at least, and a ticket's has its source."""
+    if record.layer is not None and not 0 <= record.layer <= MOST_LAYERS:
+        return False
+    if record.kind == "retrieval" and (record.layer is None or record.n < 1 or (record.ticket and not record.source)):
+        return False
+    return 0 <= record.sparsity <= 1 and record.n >= 0
 
 
 def _fits(name: str, value: Any) -> bool:

@@ -162,7 +162,7 @@ def load_with_header(path: Path) -> tuple[Ticket, Header]:
     masks, shapes, header = read_file(path)
     ticket = Ticket(masks, shapes, header.provenance, path)
     if ticket.checksum != header.checksum:
-        raise damaged(path, f"its checksum says {header.checksum[:12]!r}, its masks give {ticket.checksum[:12]!r}")
+        raise damaged(path, f"its checksum says {header.checksum[:12]}, its masks give {ticket.checksum[:12]}")
     return ticket, header
 
 
