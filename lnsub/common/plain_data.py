@@ -68,7 +68,7 @@ def parse_yaml(text: str) -> Any:
         UnreadableError: it is not YAML, or goes beyond the bounds above.
     """
     try:
-        _check_yaml(text)
+        check_yaml(text)
         return _plain(yaml.load(text, Loader=_LOADER))
     except UnreadableError:
         raise
@@ -76,8 +76,13 @@ def parse_yaml(text: str) -> Any:
         raise UnreadableError(f"it is not YAML: {' '.join(str(error).split())[:200]}") from error
 
 
-def _check_yaml(text: str) -> None:
-    """Bounds depth, and the size with all aliases written out, from the events alone: nothing is composed yet."""
+def check_yaml(text: str) -> None:
+    """Refuses YAML beyond the bounds above, for another reader; from its events alone, before anything is composed.
+
+    Raises:
+        UnreadableError: it is nested too deeply, or too large with all aliases written out.
+        yaml.YAMLError: it is not YAML.
+    """
     size = 0
     inside: list[tuple[str | None, int]] = []  # collections that are open: their anchor, and the size before them
     sizes: dict[str, int] = {}
