@@ -19,16 +19,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("how", choices=list(HOW), metavar="|".join(HOW))
     parser.add_argument("tickets", nargs="+", type=Path, metavar="TICKET")
     parser.add_argument("--output", type=Path, required=True, metavar="F", help="the ticket file to write")
+    parser.add_argument("--force", action="store_true", help="replace F where it is a ticket already")
     parser.set_defaults(call=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
     from lnsub.common.errors import UserError
+    from lnsub.common.files import check_output
     from lnsub.tickets.combining import combine
+    from lnsub.tickets.file_format import is_ticket
     from lnsub.tickets.ticket import Ticket
 
     if any(options.output.resolve() == path.resolve() for path in options.tickets):
         raise UserError(f"--output {options.output} is one of the tickets to combine: choose another file")
+    check_output(options.output, "a ticket", is_ticket)
+    if options.output.exists() and not options.force:
+        raise UserError(f"{options.output} exists: name another file, or give --force to replace it")
     tickets = [Ticket.load(path) for path in options.tickets]
     made = combine(tickets, options.how)
     made.save(options.output)

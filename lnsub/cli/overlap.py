@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lnsub.cli.options import comma_list
-from lnsub.cli.output import emit
+from lnsub.cli.output import check_table, emit
 
 if TYPE_CHECKING:
     from lnsub.models.inherited import Theta0
@@ -70,6 +70,7 @@ def _run(options: argparse.Namespace) -> int:
     for by in groupings:
         group_columns((), by)  # rejects a mistyped word before any file is read
     _check_inherited(options)
+    check_table(options.output, ["chance"])
     tickets, inherited = split_inherited(load_all(options.tickets))
     theta_0 = None
     if options.inherited is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lnsub.cli.options import comma_list
-from lnsub.cli.output import emit
+from lnsub.cli.output import check_table, emit
 
 if TYPE_CHECKING:
     from lnsub.analysis.retrieval.measure import Retrieval, Retrieved
@@ -62,9 +62,13 @@ def _run(options: argparse.Namespace) -> int:
     languages = None if options.languages is None else comma_list("--languages", options.languages)
 
     from lnsub.analysis.retrieval.sentence_pairs import find_files, read_pairs
+    from lnsub.runs.records import check_records
     from lnsub.tickets.ticket import Ticket
 
     # Files first, so that a bad one is reported before the model is loaded.
+    check_table(options.output, ["en_to_other"])
+    if options.record:
+        check_records(options.record)
     tickets = [Ticket.load(path) for path in options.tickets]
     files = find_files(options.pairs, languages)
     pairs = [read_pairs(path, options.max_pairs) for path in files.values()]

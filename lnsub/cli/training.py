@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jsonargparse import Namespace
 
-from lnsub.common.files import replacing
+from lnsub.common.files import check_output, replacing, starts_with
 from lnsub.tracking.run import set_up
 from lnsub.training.checkpoint_files import load_weights, refuse_others
 from lnsub.training.config import RunConfig, run_parser
@@ -56,11 +56,12 @@ def _fit(config: RunConfig) -> None:
 def _predict(config: RunConfig, parsed: Namespace) -> None:
     """Writes one JSON line per example, in the order of the split, to the run's folder."""
     run = _measurable(config, parsed)
+    path = run.folder.path / "predictions.jsonl"
+    check_output(path, "a file of predictions", lambda path: b'"index": ' in starts_with(path))
     batches = run.trainer.predict(run.module, datamodule=run.data, return_predictions=True)
     mine = [row for batch in batches or [] for row in batch]
     rows = sorted((row for part in gathered(run.trainer, mine) for row in part), key=lambda row: row["index"])
     if run.trainer.is_global_zero:
-        path = run.folder.path / "predictions.jsonl"
         with replacing(path) as file:
             file.writelines(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
         log.info(f"{len(rows):,} predictions: {path}")

@@ -6,7 +6,7 @@ A write interrupted by a full disk or a crash leaves the earlier file unchanged 
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +18,35 @@ _FULL = {
     errno.EDQUOT: "the disk quota is exceeded",
     errno.EFBIG: "the file would exceed the size limit",
 }
+
+
+def check_output(path: Path, what: str, is_own: Callable[[Path], bool]) -> None:
+    """Refuses to write where anything else is than an earlier output of the same kind; call it before the work.
+
+    Args:
+        path: the file that is to be written. There need not be one yet, and an empty one holds nothing to lose.
+        what: what is written, as the message should call it: ``"a report"``.
+        is_own: whether an existing file is of that kind.
+
+    Raises:
+        UserError: it is a folder, a device, a FIFO or a socket, or a file of another kind.
+    """
+    check_regular(path)
+    if path.exists() and path.stat().st_size and not is_own(path):
+        raise UserError(f"{path} exists and is not {what}, so it is not replaced: name another file, or remove it.")
+
+
+def check_regular(path: Path) -> None:
+    """Refuses a path that something else than a regular file is at; raises UserError."""
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device, a FIFO or a socket"
+        raise UserError(f"Cannot write {path}: it is {kind}. Name a file.")
+
+
+def starts_with(path: Path, count: int = 4096) -> bytes:
+    """Returns the first bytes of a file, of which its kind can be told."""
+    with path.open("rb") as file:
+        return file.read(count)
 
 
 @contextmanager
@@ -38,8 +67,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     A missing folder is created. A killed process leaves behind a file named ``.<name>.<...>.partial``.
 
     Raises:
-        UserError: it cannot be written. The file at ``path`` is unchanged.
+        UserError: it cannot be written, or a folder, a device or a FIFO is there. The file at ``path`` is unchanged.
     """
+    check_regular(path)
     # The name is unique, because another process may write the same file. `tempfile` would create a file that only its
     # owner may read, ignoring the user's umask.
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
@@ -87,8 +117,9 @@ def append_lines(path: Path, lines: bytes, *, sync: bool = True) -> None:
         sync: sync to disk. Otherwise the lines survive the process, but not a failure of the machine.
 
     Raises:
-        UserError: they cannot be written. The file is unchanged.
+        UserError: they cannot be written, or it is a folder, a device or a FIFO. The file is unchanged.
     """
+    check_regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_errors(path), path.open("ab+", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)

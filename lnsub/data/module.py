@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from lnsub.common.errors import UserError
+from lnsub.common.names import plain_name
 from lnsub.common.signals import shield_data_worker
 from lnsub.data.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches, ResumableLoader, ShieldedLoader
-from lnsub.data.cache import Encoder, cache_file, fill
+from lnsub.data.cache import Encoder, cache_file, fill, is_whole
 from lnsub.data.rows import RowSource, at_most, open_rows
 from lnsub.models.pretrained import load_tokenizer, tokenizer_fingerprint
 
@@ -88,7 +89,7 @@ class LanguageRows(LightningDataModule, ABC):
         ):
             if value is not None and value < least:
                 raise UserError(f"{name} is {value}: it must be at least {least}.")
-        self.language = language
+        self.language = plain_name("language", language)
         self.tokenizer = tokenizer
         self.dataset = self.default_dataset if dataset is None else dataset
         self.max_length = max_length
@@ -204,7 +205,7 @@ class LanguageRows(LightningDataModule, ABC):
             "settings": self.settings(),
         }
         path = cache_file(f"{self.name}-{self.language}-{split}", facts)
-        if not path.exists():
+        if not is_whole(path):
             rows, where = self.source.read(origin), self.source.where(origin)
             numbers = at_most(limit, np.arange(len(rows)) if choice is None else choice(len(rows)))
             left_out: Counter[str] = Counter()

@@ -13,12 +13,14 @@ from torch import Tensor
 from transformers import AutoModel
 
 from lnsub.common.errors import UserError
+from lnsub.common.files import check_output
 from lnsub.models.pretrained import load_model
 from lnsub.models.subnet import Subnet
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.scores import ScoreInputs, score
 from lnsub.pruning.selection import select
 from lnsub.runs.folder import ticket_filename
+from lnsub.tickets.file_format import is_ticket
 from lnsub.tickets.inherited import served_by
 from lnsub.tickets.provenance import INHERITED, Provenance
 from lnsub.tickets.ticket import Ticket
@@ -116,13 +118,16 @@ def save_inherited(masks: Sequence[Ticket], folder: str | Path) -> list[Path]:
         The files.
 
     Raises:
-        UserError: one cannot be written.
+        UserError: one cannot be written, or another file has its name.
     """
     names = [
         f"inherited-{m.provenance.scope}-{len(served_by(m))}matrices-{ticket_filename(m.provenance.sparsity)}"
         for m in masks
     ]
-    return [mask.save(Path(folder) / name) for mask, name in zip(masks, names, strict=True)]
+    paths = [Path(folder) / name for name in names]
+    for path in paths:
+        check_output(path, "a ticket", is_ticket)
+    return [mask.save(path) for mask, path in zip(masks, paths, strict=True)]
 
 
 def _key(provenance: Provenance, names: Iterable[str]) -> tuple[float, str, frozenset[str]]:

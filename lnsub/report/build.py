@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lnsub.common.files import replacing
+from lnsub.common.files import check_output, replacing, starts_with
 from lnsub.report.collect import Material, collect
 from lnsub.report.figure import Figure, Missing, Options
 from lnsub.report.figures.baselines import baseline_figure
@@ -17,7 +17,7 @@ from lnsub.report.figures.overlap import overlap_figure
 from lnsub.report.figures.pruned import neutrality_figure, pruned_where
 from lnsub.report.figures.retrieval import retrieval_figure
 from lnsub.report.figures.transfer import drop_figure, transfer_figure, zero_shot_figure
-from lnsub.report.page import page
+from lnsub.report.page import TITLE, page
 
 FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (
     metric_by_sparsity,
@@ -88,8 +88,11 @@ def report(
         What was written.
 
     Raises:
-        UserError: see :func:`lnsub.report.collect.collect`; or a file cannot be written.
+        UserError: see :func:`lnsub.report.collect.collect`; a file cannot be written, or it is there already and not
+            of an earlier report.
     """
+    check_output(output, "the page of a report", _is_page)
+    replaces = _is_page(output)
     options = options or Options()
     material = collect(root, split, inherited_from)
     figures = [draw(material, options) for draw in FIGURES]
@@ -99,14 +102,28 @@ def report(
         if isinstance(figure, Figure):
             tables |= {figure.name: figure.data, **figure.more}
     paths = {name: output.with_name(f"{prefix}{name}.csv") for name in TABLES | tables.keys()}
-    for name, table in tables.items():
-        _write(paths[name], table.to_csv(index=False))
+    texts = {name: table.to_csv(index=False) for name, table in tables.items()}
+    for name, path in paths.items():
+        # Without a page beside it, a table of the same columns is one of a report that did not get to its end.
+        columns = texts[name].partition("\n")[0].encode() if name in texts else None
+        check_output(path, "a table of this report", lambda path, of=columns: replaces or _columns(path) == of)
+    for name, text in texts.items():
+        _write(paths[name], text)
     _write(output, page(material, figures, prefix))
-    for name in TABLES - tables.keys():
+    for name in TABLES - tables.keys() if replaces else ():
         paths[name].unlink(missing_ok=True)
     drawn = tuple(figure.title for figure in figures if isinstance(figure, Figure))
     left_out = tuple(figure.title for figure in figures if isinstance(figure, Missing))
     return Made(output, tuple(paths[name] for name in tables), drawn, left_out, tables)
+
+
+def _is_page(path: Path) -> bool:
+    return path.is_file() and f"<title>{TITLE}".encode() in starts_with(path)
+
+
+def _columns(path: Path) -> bytes:
+    """The first line of a CSV file."""
+    return starts_with(path).partition(b"\n")[0]
 
 
 def _write(path: Path, text: str) -> None:

@@ -17,12 +17,15 @@ from lnsub.common.errors import UserError
 from lnsub.report.language_pairs import language_pairs
 from lnsub.report.settings import Run, run_settings
 from lnsub.report.ticket_index import TicketIndex, model_name
-from lnsub.runs.tree import read_runs
+from lnsub.runs.tree import read_runs_noting
 from lnsub.tickets.combining import HOW
 from lnsub.tickets.provenance import INHERITED, Provenance
 
 STUDY = ("model", "task", "score", "scope")
 """The columns that tell studies apart."""
+
+LARGEST = 1e12
+"""Values from here on are not drawn: of a fit that diverged, and too large to compute means and axes of."""
 
 StudyKey = tuple[str, str, str, str]
 
@@ -90,16 +93,23 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
     """
     if not root.is_dir():
         raise UserError(f"There is no folder {root}: name a tree of runs that `lnsub fit` and `lnsub transfer` wrote.")
-    frame = read_runs(root)
-    ticket_index, notes = TicketIndex.read(root)
+    frame, notes = read_runs_noting(root)
+    ticket_index, problems = TicketIndex.read(root)
     if frame.empty and not ticket_index.tickets:
         raise UserError(f"{root} holds no records (results.jsonl) and no tickets: run `lnsub fit` there first.")
     known = ticket_index.by_checksum
+    unmeasured = ~(frame["value"].astype(float).abs() < LARGEST)
+    if unmeasured.any():
+        notes.append(
+            f"{int(unmeasured.sum())} values that are no number, infinite or beyond {LARGEST:g} are not drawn."
+        )
+        frame = frame[~unmeasured]
     measured = frame[(frame["kind"] != "retrieval") & (frame["split"] == split)]
     records = _annotated(of_main_metric(measured), known)
     retrieval = frame[(frame["kind"] == "retrieval") & frame["metric"].str.startswith("accuracy")]
     retrieval = _annotated(retrieval, known)
-    tables = {name: pd.DataFrame(rows) for name, rows in ticket_index.compare(inherited_from).items()}
+    compared, unfit = ticket_index.compare(inherited_from)
+    tables = {name: pd.DataFrame(rows) for name, rows in compared.items()}
     names = study_labels(
         {
             *records.loc[records["variant"] == "ticket", list(STUDY)].itertuples(index=False, name=None),
@@ -124,7 +134,7 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
             # Retrieval on the dense model is not random, so the seed of its records is not one of the study's.
             "seeds": frame.loc[frame["kind"] != "retrieval", "seed"].nunique(),
         },
-        notes=notes + _oddities(records, frame, split),
+        notes=notes + problems + unfit + _oddities(records, frame, split),
         **tables,
     )
 

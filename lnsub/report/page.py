@@ -13,6 +13,9 @@ from lnsub.report.languages import html_label
 from lnsub.report.settings import split_settings
 from lnsub.version import __version__
 
+TITLE = "How language-neutral"
+"""How the title of every page begins, which tells it from other HTML: a report replaces none but its own."""
+
 SOURCES = (
     (
         "Foroutan et al. (2022), Discovering Language-neutral Sub-networks",
@@ -37,7 +40,7 @@ def page(material: Material, figures: Sequence[Figure | Missing], csv_prefix: st
     drawn = [figure for figure in figures if isinstance(figure, Figure)]
     missing = [figure for figure in figures if isinstance(figure, Missing)]
     models = sorted({*material.records["model"], *material.retrieval["model"], *_ticket_models(material)})
-    title = f"How language-neutral is {models[0]}?" if len(models) == 1 else "How language-neutral are these models?"
+    title = f"{TITLE} {f'is {models[0]}' if len(models) == 1 else 'are these models'}?"
     body = tag(
         "main",
         tag("header", tag("h1", escape(title)), tag("p", escape(_scope(material, models)), class_="sub")),

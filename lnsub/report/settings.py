@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
-import yaml
+
+from lnsub.common.plain_data import UnreadableError, parse_yaml, read_text
 
 # What a run is about has columns of its own in the table, and where it lies does not matter.
 _ASIDE = frozenset({"output", "language", "seed_everything", "ticket", "default_root_dir", "wandb"})
@@ -94,10 +95,9 @@ def _facts(records: pd.DataFrame) -> dict[str, str]:
 
 
 def _settings(path: Path) -> dict[str, str]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
     try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        config = parse_yaml(read_text(path))
+    except (OSError, UnreadableError):
         return {}
     flat: dict[str, str] = {}
     _flatten(config, "", flat)
@@ -114,11 +114,12 @@ def _flatten(value: Any, name: str, flat: dict[str, str]) -> None:
         if name == "data":
             flat["data"] = head
         # The options of the data module and of the optimizer are unique below their names.
-        for key, inner in (value.get("init_args") or {}).items():
-            _flatten(inner, str(key) if name == "data" else f"{head}.{key}", flat)
+        arguments = value.get("init_args")
+        for key, inner in arguments.items() if isinstance(arguments, dict) else ():
+            _flatten(inner, key if name == "data" else f"{head}.{key}", flat)
     elif isinstance(value, dict):
         for key, inner in value.items():
-            _flatten(inner, str(key) if name in {"", "trainer", "model"} else f"{name}.{key}", flat)
+            _flatten(inner, key if name in {"", "trainer", "model"} else f"{name}.{key}", flat)
     elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
         for place, item in enumerate(value):
             _flatten(item, f"{name}.{place + 1}", flat)

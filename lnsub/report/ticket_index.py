@@ -83,41 +83,61 @@ class TicketIndex:
                 found.setdefault(key, {})[ticket.checksum, p.language, p.seed] = ticket
         return {key: list(found[key].values()) for key in sorted(found)}
 
-    def inherited_of(self, key: SetKey) -> list[Ticket]:
-        """Loads the inherited masks that serve a set."""
+    def inherited_of(self, key: SetKey) -> list[FoundTicket]:
+        """The inherited masks that serve a set."""
         return [
-            Ticket.load(ticket.path)
+            ticket
             for ticket in self.tickets
             if (p := ticket.provenance).task == INHERITED
             and (p.scope, round(p.sparsity, 6), p.base_fingerprint) == key[3:]
         ]
 
-    def compare(self, inherited_from: str | None) -> dict[str, Rows]:
+    def compare(self, inherited_from: str | None) -> tuple[dict[str, Rows], list[str]]:
         """Compares the tickets of each set, one set at a time.
 
         Args:
             inherited_from: see :func:`lnsub.report.collect.collect`.
 
         Returns:
-            Rows by table, see :data:`TABLES`, each with ``model``, ``task``, ``score``, ``scope`` and ``sparsity``.
+            Rows by table, see :data:`TABLES`, each with ``model``, ``task``, ``score``, ``scope`` and ``sparsity``;
+            and a sentence on each ticket that is damaged, or set of them that cannot be compared, and is left out.
 
         Raises:
-            UserError: a ticket is damaged, the base model cannot be read, or it is not that of the tickets.
+            UserError: the base model cannot be read, or it is not that of the tickets.
         """
+        problems: list[str] = []
         tables: dict[str, Rows] = {name: [] for name in TABLES}
         theta_0, loaded = None, ""
         for key, members in self.sets().items():
-            tickets = [Ticket.load(member.path) for member in members]
-            masks = self.inherited_of(key)
+            tickets = _whole(members, problems)
+            masks = _whole(self.inherited_of(key), problems)
+            if not tickets:
+                continue
             if inherited_from is not None:
                 name = inherited_from or tickets[0].provenance.base_model
                 if theta_0 is None or name != loaded:
                     theta_0, loaded = _theta_0(name, named_by_tickets=not inherited_from), name
                 masks = inherited_masks(theta_0, tickets, masks)
             about = dict(zip(("model", "task", "score", "scope", "sparsity"), key, strict=False))
-            for name, rows in compare_set(tickets, masks, theta_0).items():
+            try:
+                compared = compare_set(tickets, masks, theta_0)
+            except UserError as error:
+                problems.append(f"Left out: {error}.")
+                continue
+            for name, rows in compared.items():
                 tables[name] += [row | about for row in rows]
-        return tables
+        return tables, list(dict.fromkeys(problems))
+
+
+def _whole(found: list[FoundTicket], problems: list[str]) -> list[Ticket]:
+    """Loads tickets; adds a sentence on each that is damaged to ``problems``."""
+    tickets = []
+    for one in found:
+        try:
+            tickets.append(Ticket.load(one.path))
+        except UserError as error:
+            problems.append(f"Left out: {error}.")
+    return tickets
 
 
 def _theta_0(base_model: str, named_by_tickets: bool) -> Theta0:

@@ -13,6 +13,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from lnsub.common.names import plain_name
 from lnsub.runs.records import FILE_NAME, Record, append, read
 
 
@@ -28,8 +29,12 @@ class RunFolder:
 
     @classmethod
     def of(cls, output: str | Path, task: str, language: str, seed: int) -> "RunFolder":
-        """The folder of one (task, language, seed) in the tree of runs ``output``."""
-        return cls(Path(output) / task / language / f"seed{seed}")
+        """The folder of one (task, language, seed) in the tree of runs ``output``.
+
+        Raises:
+            UserError: the task or language is not one plain path component, and might lead out of ``output``.
+        """
+        return cls(Path(output) / plain_name("task", task) / plain_name("language", language) / f"seed{seed}")
 
     @property
     def config(self) -> Path:

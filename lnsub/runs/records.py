@@ -4,17 +4,22 @@ A run's folder (see :mod:`lnsub.runs.folder`) holds them in ``results.jsonl``; :
 """
 
 import json
+import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lnsub.common.files import append_lines
+from lnsub.common.errors import UserError
+from lnsub.common.files import append_lines, check_output
+from lnsub.common.plain_data import UnreadableError, parse_json
 from lnsub.version import __version__
 
 FILE_NAME = "results.jsonl"
+MOST_LAYERS = 10_000
+"""The largest number of a layer that a record may have; figures have a place for every layer up to it."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +95,62 @@ def append(path: Path, records: list[Record]) -> None:
     append_lines(path, b"".join(json.dumps(asdict(record), ensure_ascii=False).encode() + b"\n" for record in records))
 
 
+def check_records(folder: Path) -> None:
+    """Refuses a folder that records cannot be added to; call it before the work.
+
+    Raises:
+        UserError: it is a file, or its ``results.jsonl`` holds something else than records.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: records are added to results.jsonl in a folder.")
+    path = folder / FILE_NAME
+    check_output(path, "a file of records", lambda path: bool(read_counted(path)[0]))
+
+
 def read(path: Path) -> list[Record]:
     """Reads a file of records; none where there is no file.
 
-    Tolerant, as a run may be writing: a line that is not a whole record is skipped with a warning. Fields that a newer
-    version added are dropped, those that an older one lacked have their default.
+    Tolerant, as a run may be writing and anything may have happened to the file: lines that are not whole records,
+    with values of the right types, are skipped with a warning that counts them. Fields that a newer version added are
+    dropped, those that an older one lacked have their default.
     """
-    known = {f.name for f in fields(Record)}
-    needed = {f.name for f in fields(Record) if f.default is MISSING and f.default_factory is MISSING}
-    return [Record(**{k: v for k, v in row.items() if k in known}) for row in _rows(path, needed)]
+    records, skipped = read_counted(path)
+    if skipped:
+        warnings.warn(skipped_lines(path, skipped), stacklevel=2)
+    return records
+
+
+def read_counted(path: Path) -> tuple[list[Record], list[int]]:
+    """Reads a file of records as :func:`read` does, but without the warning.
+
+    Returns:
+        The records, and the numbers of the lines that are not whole records.
+
+    Raises:
+        UserError: it is a folder, a device or a FIFO.
+    """
+    if not path.exists():
+        return [], []
+    if not path.is_file():
+        raise UserError(f"{path} is not a regular file, so it holds no records: move it away.")
+    records, skipped = [], []
+    # Bytes, and only at line breaks: str.splitlines() would also split at U+2028 or U+0085 within a name.
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if line.strip():
+            record = _record(line)
+            if record is None:
+                skipped.append(number)
+            else:
+                records.append(record)
+    return records, skipped
+
+
+def skipped_lines(path: Path, skipped: list[int]) -> str:
+    """Says which lines of a file are skipped."""
+    shown = ", ".join(map(str, skipped[:5])) + (", ..." if len(skipped) > 5 else "")
+    if len(skipped) == 1:
+        return f"{path}, line {shown} is not a whole record and is skipped."
+    return f"{path}: {len(skipped):,} lines are not whole records and are skipped: {shown}."
 
 
 def read_tree(root: Path) -> list[Record]:
@@ -106,17 +158,40 @@ def read_tree(root: Path) -> list[Record]:
     return [record for path in sorted(root.rglob(FILE_NAME)) for record in read(path)]
 
 
-def _rows(path: Path, needed: set[str]) -> Iterator[dict[str, Any]]:
-    if not path.exists():
-        return
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            row = None
-        if isinstance(row, dict) and needed <= row.keys():
-            yield row
-        else:
-            warnings.warn(f"{path}, line {number} is not a whole record and is skipped.", stacklevel=3)
+_FIELDS = {f.name: f for f in fields(Record)}
+_NEEDED = {f.name for f in fields(Record) if f.default is MISSING and f.default_factory is MISSING}
+
+
+def _record(line: bytes) -> Record | None:
+    """The record that a line holds; None where it holds none."""
+    try:
+        row = parse_json(line.decode(errors="replace"))
+    except UnreadableError:
+        return None
+    if not isinstance(row, dict) or not row.keys() >= _NEEDED:
+        return None
+    known = {name: value for name, value in row.items() if name in _FIELDS}
+    if not all(_fits(name, value) for name, value in known.items()):
+        return None
+    record = Record(**known)
+    return record if _in_range(record) else None
+
+
+def _in_range(record: Record) -> bool:
+    """Whether numbers are in their ranges; retrieval has a layer and a pair at least, and a ticket's has its source."""
+    if record.layer is not None and not 0 <= record.layer <= MOST_LAYERS:
+        return False
+    if record.kind == "retrieval" and (record.layer is None or record.n < 1 or (record.ticket and not record.source)):
+        return False
+    return 0 <= record.sparsity <= 1 and record.n >= 0
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a field may have a value; a whole number is a float too, a boolean is no number."""
+    kind: Any = _FIELDS[name].type
+    if isinstance(value, bool):
+        return False
+    # A metric of a fit that diverged is a measurement all the same.
+    if isinstance(value, float) and not math.isfinite(value) and name != "value":
+        return False
+    return isinstance(value, kind) or (kind is float and isinstance(value, int))

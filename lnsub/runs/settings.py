@@ -8,6 +8,7 @@ import yaml
 
 from lnsub.common.errors import UserError
 from lnsub.common.files import replacing
+from lnsub.common.plain_data import UnreadableError, parse_yaml, read_text
 
 HARMLESS = frozenset(
     {
@@ -35,9 +36,9 @@ def keep_settings(path: Path, config: dict[str, Any]) -> None:
             file.write(yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
         return
     try:
-        there = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as YAML: mend it, or choose another --output.") from error
+        there = parse_yaml(read_text(path))
+    except UnreadableError as error:
+        raise UserError(f"{path} cannot be read, as {error}: mend it, or choose another --output.") from error
     before, now = _by_dotted_key(there), _by_dotted_key(config)
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if differing:

@@ -1,12 +1,14 @@
 """A tree of runs as one table."""
 
+import warnings
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lnsub.runs.records import FILE_NAME, Record, read
+from lnsub.common.errors import UserError
+from lnsub.runs.records import FILE_NAME, Record, read_counted, skipped_lines
 
 
 def read_runs(root: str | Path) -> pd.DataFrame:
@@ -20,11 +22,30 @@ def read_runs(root: str | Path) -> pd.DataFrame:
         that holds the record, relative to ``root``. Sparsities are rounded to six decimals, so that equal ones compare
         equal. A tree without records gives no rows, but all columns.
     """
-    root = Path(root)
+    frame, problems = read_runs_noting(Path(root))
+    for problem in problems:
+        warnings.warn(problem, stacklevel=2)
+    return frame
+
+
+def read_runs_noting(root: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Reads the records of all runs below a folder as :func:`read_runs` does, but without its warnings.
+
+    Returns:
+        The table, and a sentence on each file of which something had to be left out.
+    """
     rows: list[dict[str, Any]] = []
+    problems = []
     for path in sorted(root.rglob(FILE_NAME)):
+        try:
+            records, skipped = read_counted(path)
+        except (OSError, UserError) as error:
+            problems.append(f"{path} cannot be read and is left out: {error}")
+            continue
+        if skipped:
+            problems.append(skipped_lines(path, skipped))
         run = path.parent.relative_to(root).as_posix()
-        rows += [{"run": run, **vars(record)} for record in read(path)]
+        rows += [{"run": run, **vars(record)} for record in records]
     frame = pd.DataFrame(rows, columns=["run", *(field.name for field in fields(Record))])
     frame["sparsity"] = frame["sparsity"].astype(float).round(6)
-    return frame
+    return frame, problems

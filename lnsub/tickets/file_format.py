@@ -2,10 +2,12 @@
 
 A ticket file is a ``.safetensors`` file. Each prunable parameter has one uint8 tensor under its name in the bare base
 model: its mask, packed as :mod:`lnsub.tickets.packed` says. The metadata (all strings) holds ``format``, ``shapes``
-(JSON), ``checksum`` and the fields of :class:`Provenance`. There is no pickle in it, and a file that is incomplete or
-was changed is refused.
+(JSON), ``checksum`` (of the masks), ``metadata_checksum`` (of all other metadata) and the fields of
+:class:`Provenance`. There is no pickle in it, and a file that is incomplete or was changed is refused. Tickets of
+earlier versions have no ``metadata_checksum``; they are read all the same.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,11 +20,16 @@ from safetensors import SafetensorError, safe_open
 
 from lnsub.common.errors import UserError
 from lnsub.common.files import replacing
+from lnsub.common.plain_data import UnreadableError, parse_json
 from lnsub.tickets.packed import mask_problem
 from lnsub.tickets.provenance import Provenance
 
 FORMAT = "lnsub-ticket/1"
 """What the metadata key ``format`` of a ticket file says."""
+
+_COVER = "metadata_checksum"
+_LARGEST = 2**40  # weights along one dimension
+_MOST_DIMENSIONS = 8
 
 
 @dataclass(frozen=True)
@@ -33,11 +40,13 @@ class Header:
         provenance: where the ticket comes from.
         checksum: SHA-256 (hex) of its masks.
         shapes: its parameters' shapes, as JSON.
+        covered: whether the metadata has a checksum of its own, without which a change of it goes unnoticed.
     """
 
     provenance: Provenance
     checksum: str
     shapes: str
+    covered: bool = True
 
 
 def write_file(path: Path, masks: Mapping[str, np.ndarray], header: Header) -> None:
@@ -56,6 +65,7 @@ def write_file(path: Path, masks: Mapping[str, np.ndarray], header: Header) -> N
         "shapes": header.shapes,
         "checksum": header.checksum,
     }
+    metadata[_COVER] = _metadata_checksum(metadata)
     # safetensors' own writer puts metadata in a random order, so that bytes would differ.
     entries: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     start = 0
@@ -106,6 +116,15 @@ def read_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[int, .
     return masks, shapes, header
 
 
+def is_ticket(path: Path) -> bool:
+    """Whether a file is a ticket, as far as its header tells."""
+    try:
+        read_header(path)
+    except UserError:
+        return False
+    return True
+
+
 def damaged(path: Path, what: str) -> UserError:
     """Makes the error for a ticket file that is not as it was written."""
     return UserError(f"ticket {path} has been changed or damaged: {what}; make it again, or fetch another copy")
@@ -119,22 +138,41 @@ def _header(path: Path, metadata: Mapping[str, str]) -> Header:
     for key in ("shapes", "checksum"):
         if key not in metadata:
             raise damaged(path, f"its metadata has no {key!r}")
-    return Header(provenance, metadata["checksum"], metadata["shapes"])
+    if _COVER in metadata and metadata[_COVER] != _metadata_checksum(metadata):
+        raise damaged(path, "its metadata does not fit the checksum over it")
+    return Header(provenance, metadata["checksum"], metadata["shapes"], covered=_COVER in metadata)
+
+
+def _metadata_checksum(metadata: Mapping[str, str]) -> str:
+    """SHA-256 (hex) over all metadata but itself, keys that this version does not know included."""
+    others = sorted((key, value) for key, value in metadata.items() if key != _COVER)
+    return hashlib.sha256(json.dumps(others).encode()).hexdigest()
 
 
 def _shapes(text: str) -> dict[str, tuple[int, ...]] | None:
     """Reads the metadata's ``shapes``; None where it is not a JSON object of lists of positive whole numbers."""
     try:
-        shapes = json.loads(text)
-        good = all(isinstance(n, int) and n > 0 for shape in shapes.values() for n in shape)
-        return {name: tuple(shape) for name, shape in shapes.items()} if good else None
-    except (ValueError, AttributeError, TypeError):
+        shapes = parse_json(text)
+    except UnreadableError:
         return None
+    if not isinstance(shapes, dict) or not all(map(_is_shape, shapes.values())):
+        return None
+    return {name: tuple(shape) for name, shape in shapes.items()}
+
+
+def _is_shape(shape: Any) -> bool:
+    return (
+        isinstance(shape, list)
+        and len(shape) <= _MOST_DIMENSIONS
+        and all(type(n) is int and 0 < n <= _LARGEST for n in shape)
+    )
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
     """Opens a ticket file with its metadata, or says why it is not one that can be read here."""
+    if path.exists() and not path.is_file() and not path.is_dir():  # a FIFO would be waited for
+        raise UserError(f"{path} is not a regular file, so it is no ticket")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

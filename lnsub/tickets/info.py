@@ -9,7 +9,7 @@ from typing import Any
 from lnsub.common.errors import UserError
 from lnsub.common.tables import to_table
 from lnsub.tickets.density import density_by
-from lnsub.tickets.ticket import Ticket
+from lnsub.tickets.ticket import Ticket, load_with_header
 
 
 def ticket_info(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
@@ -92,13 +92,14 @@ def verify(paths: Sequence[str | Path]) -> tuple[list[str], bool]:
         paths: the files.
 
     Returns:
-        One line per file, ``ok PATH`` or the error message; and whether all of them are intact.
+        One line per file: ``ok PATH``, with a remark if no checksum covers the metadata, or the error message; and whether
+        all of them are intact.
     """
     lines, good = [], True
     for path in paths:
         try:
-            Ticket.load(path)
-            lines.append(f"ok {path}")
+            _, header = load_with_header(Path(path))
+            lines.append(f"ok {path}" if header.covered else f"ok {path} (metadata not covered by a checksum)")
         except UserError as error:
             lines.append(str(error))
             good = False

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from lnsub.common.names import name_problem
 from lnsub.version import __version__
 
 INHERITED = "inherited"
@@ -18,7 +19,7 @@ def _now() -> str:
 
 @dataclass(frozen=True)
 class Provenance:
-    """The metadata of a ticket file except for ``format``, ``shapes`` and ``checksum``."""
+    """The metadata of a ticket file except for ``format``, ``shapes`` and the checksums."""
 
     base_model: str
     """Name or path of the base model, as the configuration gave it."""
@@ -62,7 +63,8 @@ class Provenance:
         """Reads the fields from a ticket file's metadata, ignoring unknown keys.
 
         Raises:
-            ValueError: a field is missing or not a number; the message names it.
+            ValueError: a field is missing or not a number, or the task or language cannot name a folder; the message names
+                it.
         """
         values: dict[str, Any] = {}
         for f in dataclasses.fields(cls):
@@ -72,7 +74,13 @@ class Provenance:
             try:
                 values[f.name] = f.type(text) if f.type in (int, float) else text
             except ValueError:
-                raise ValueError(f"its {f.name!r} is {text!r}, which is not a number") from None
+                raise ValueError(f"its {f.name!r} is {text[:40]!r}, which is not a number") from None
+        for name in ("seed", "round"):
+            if not -1 <= values[name] < 2**63:
+                raise ValueError(f"its {name!r} is {metadata[name][:40]!r}, which is out of range")
+        for name in ("task", "language"):
+            if problem := name_problem(values[name]):
+                raise ValueError(f"its {name!r} is {values[name][:40]!r}, which is not a plain name: {problem}")
         if not 0 <= values["sparsity"] <= 1:
             raise ValueError(f"its 'sparsity' is {metadata['sparsity']!r}, which is not between 0 and 1")
         return cls(**values)

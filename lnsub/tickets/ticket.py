@@ -152,14 +152,18 @@ class Ticket:
 
         Raises:
             UserError: there is no such file, it is not a ticket, a newer lnsub wrote it, or it is damaged: the masks
-                do not fit the shapes or the checksum.
+                do not fit the shapes or the checksum, or the metadata does not fit its own.
         """
-        path = Path(path)
-        masks, shapes, header = read_file(path)
-        ticket = cls(masks, shapes, header.provenance, path)
-        if ticket.checksum != header.checksum:
-            raise damaged(path, f"its checksum says {header.checksum[:12]}, its masks give {ticket.checksum[:12]}")
-        return ticket
+        return load_with_header(Path(path))[0]
+
+
+def load_with_header(path: Path) -> tuple[Ticket, Header]:
+    """Reads a ticket file as :meth:`Ticket.load` does; returns what it says of itself too."""
+    masks, shapes, header = read_file(path)
+    ticket = Ticket(masks, shapes, header.provenance, path)
+    if ticket.checksum != header.checksum:
+        raise damaged(path, f"its checksum says {header.checksum[:12]}, its masks give {ticket.checksum[:12]}")
+    return ticket, header
 
 
 def load_all(paths: Iterable[str | Path]) -> list[Ticket]:

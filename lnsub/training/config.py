@@ -12,10 +12,11 @@ from functools import cache
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from lightning.pytorch import Trainer
 
+from lnsub.common.plain_data import UnreadableError, check_yaml
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.checkpoints import EVERY_N_STEPS
 from lnsub.training.module import SubnetModule
@@ -148,6 +149,18 @@ class RunConfig:
         parser = run_parser("fit")
         with user_errors(parser):
             return vars(parser.instantiate_classes(parser.parse_object(self.settings())).trainer)
+
+
+_load_yaml = get_loader("yaml")
+
+
+def _bounded_yaml(text: str) -> Any:
+    """Reads YAML as jsonargparse does, but no aliases or levels without end."""
+    check_yaml(text)
+    return _load_yaml(text)
+
+
+set_loader("yaml", _bounded_yaml, exceptions=(yaml.YAMLError, UnreadableError))
 
 
 @cache

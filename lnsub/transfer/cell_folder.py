@@ -20,6 +20,7 @@ from pathlib import Path
 
 from lnsub.common.files import replacing
 from lnsub.common.locks import LOCK_NAME
+from lnsub.common.plain_data import UnreadableError, parse_json, read_text
 from lnsub.runs.folder import RunFolder
 from lnsub.runs.records import read
 
@@ -36,10 +37,10 @@ class CellFolder(RunFolder):
     def reason(self) -> str | None:
         """The reason for the last failure, or None."""
         try:
-            return str(json.loads(self.failure.read_text(encoding="utf-8"))["reason"])
+            return str(parse_json(read_text(self.failure))["reason"])
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError):
+        except (OSError, UnreadableError, KeyError, TypeError):
             return f"{self.failure} cannot be read"
 
     def fail(self, reason: str, traceback: str | None = None) -> None:

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from lnsub.common.errors import UserError
 from lnsub.common.lookup import lookup
+from lnsub.common.names import plain_name
 from lnsub.tickets.finding import FoundTicket, at, slug
 from lnsub.transfer.baselines import BASELINES
 
@@ -155,8 +156,8 @@ def plan(
         The cells, in an order that depends only on the set of cells.
 
     Raises:
-        UserError: a baseline is unknown; ``zero_shot`` with a ticket of several languages; ``oneshot`` without a
-            ticket of a single language and this task.
+        UserError: a language is not a plain name; a baseline is unknown; ``zero_shot`` with a ticket of several
+            languages; ``oneshot`` without a ticket of a single language and this task.
     """
     baselines = list(baselines)
     for name in baselines:
@@ -176,7 +177,7 @@ def plan(
     for p in (ticket.provenance for ticket in at_once if "oneshot" in baselines):
         prunes.setdefault(p.language, set()).add(OneShot(p.sparsity, p.scope))
     kind = "zero_shot" if zero_shot else "transfer"
-    targets = tuple(dict.fromkeys(languages))
+    targets = tuple(plain_name("language", language) for language in dict.fromkeys(languages))
     cells: dict[str, Cell] = {}
 
     def add(variant: str, language: str, seed: int, **of: object) -> None:

@@ -157,7 +157,7 @@ def ticket_bytes(change: Callable[[bytes], bytes], *command: str) -> Break:
 def ticket_metadata(**changes: str | None) -> Break:
     def break_it(world: Path) -> list[str]:
         with safe_open(world / TICKET, "np") as file:
-            metadata = {**file.metadata(), **changes}
+            metadata = {**file.metadata(), "metadata_checksum": None, **changes}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         save_file(tensors, world / TICKET, {key: value for key, value in metadata.items() if value is not None})
         return ["ticket", "info", str(TICKET)]

@@ -24,12 +24,16 @@ def saved(tmp_path: Path) -> Path:
 
 
 def rewritten(path: Path, change) -> Path:
-    """Writes the ticket again with the safetensors library after `change(tensors, metadata)`."""
+    """Writes the ticket again with the safetensors library after `change(tensors, metadata)`.
+
+    Without the checksum over the metadata, which would be what refuses any change.
+    """
     from safetensors import safe_open
 
     tensors = load_file(path)
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
+    del metadata["metadata_checksum"]
     change(tensors, metadata)
     save_file(tensors, path, metadata)
     return path
@@ -55,7 +59,9 @@ def test_the_file_is_what_the_format_says(saved: Path) -> None:
     with safe_open(saved, framework="numpy") as file:
         metadata = file.metadata()
     digest = hashlib.sha256(b"".join(tensors[name].tobytes() for name in sorted(tensors))).hexdigest()
+    others = sorted((key, value) for key, value in metadata.items() if key != "metadata_checksum")
     assert metadata == {
+        "metadata_checksum": hashlib.sha256(json.dumps(others).encode()).hexdigest(),
         "format": "lnsub-ticket/1",
         "shapes": json.dumps({name: list(SHAPES[name]) for name in sorted(SHAPES)}),
         "checksum": digest,

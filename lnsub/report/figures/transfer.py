@@ -67,6 +67,8 @@ def _matrices(
     if (cells["source"] == cells["target"]).all():
         return Missing(title, f"there are no records of tickets on other languages (kind {kind}); {makes}")
     parts = by_panel(cells, material.studies, options)
+    if not parts:
+        return Missing(title, "the tickets with such records prune nothing, or are of no study")
     # Values of different tasks are not comparable, changes of one unit are.
     absolute, changes = {}, dict[str, list[float]]()
     for study, rows in by_study(pd.concat([rows for _, _, rows in parts]), material.studies):
