@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -106,7 +107,8 @@ def report(
     for name, path in paths.items():
         # Without a page beside it, a table of the same columns is one of a report that did not get to its end.
         columns = texts[name].partition("\n")[0].encode() if name in texts else None
-        check_output(path, "a table of this report", lambda path, of=columns: replaces or _columns(path) == of)
+        own = partial(_is_own_table, columns=columns) if not replaces else Path.is_file
+        check_output(path, "a table of this report", own)
     for name, text in texts.items():
         _write(paths[name], text)
     _write(output, page(material, figures, prefix))
@@ -119,6 +121,10 @@ def report(
 
 def _is_page(path: Path) -> bool:
     return path.is_file() and f"<title>{TITLE}".encode() in starts_with(path)
+
+
+def _is_own_table(path: Path, columns: bytes | None) -> bool:
+    return _columns(path) == columns
 
 
 def _columns(path: Path) -> bytes:

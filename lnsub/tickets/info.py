@@ -92,8 +92,8 @@ def verify(paths: Sequence[str | Path]) -> tuple[list[str], bool]:
         paths: the files.
 
     Returns:
-        One line per file: ``ok PATH``, with a remark if no checksum covers the metadata, or the error message; and whether
-        all of them are intact.
+        One line per file: ``ok PATH``, with a remark if no checksum covers the metadata, or the error message; and
+        whether all of them are intact.
     """
     lines, good = [], True
     for path in paths:

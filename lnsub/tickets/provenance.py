@@ -63,8 +63,8 @@ class Provenance:
         """Reads the fields from a ticket file's metadata, ignoring unknown keys.
 
         Raises:
-            ValueError: a field is missing or not a number, or the task or language cannot name a folder; the message names
-                it.
+            ValueError: a field is missing or not a number, or the task or language cannot name a folder; the message
+                names it.
         """
         values: dict[str, Any] = {}
         for f in dataclasses.fields(cls):
