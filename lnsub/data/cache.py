@@ -77,11 +77,6 @@ _checked: set[tuple[object, ...]] = set()
 """The tables that this process has read through."""
 
 
-def forget() -> None:
-    """Forgets which tables this process has read through, so that the next run reads them again."""
-    _checked.clear()
-
-
 def _identity(path: Path) -> tuple[object, ...]:
     found = path.stat()
     return (str(path), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
