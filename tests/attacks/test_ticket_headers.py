@@ -8,6 +8,7 @@ from lnsub.cli.main import main
 from lnsub.common.errors import UserError
 from lnsub.tickets.finding import FoundTicket
 from lnsub.tickets.info import verify
+from lnsub.tickets.inherited import served_by
 from lnsub.tickets.ticket import Ticket
 from tests.support.ticket_factory import random_ticket
 
@@ -121,3 +122,10 @@ def test_one_absurd_ticket_does_not_keep_others_from_being_verified(
     assert (lines[0], lines[2]) == (f"ok {others[0]}", f"ok {others[1]}")
     assert str(saved) in lines[1]
     assert len(lines[1]) < 600
+
+
+@pytest.mark.parametrize("sources", ["[" * 100_000, "{}", "[1]", "7", '{"left_out": 7}', '{"left_out": NaN}', "{"])
+def test_absurd_sources_of_an_inherited_mask_are_a_sentence(sources: str) -> None:
+    mask = random_ticket(0.5, 1, SHAPES, sources=sources)
+    with pytest.raises(UserError, match=mask.where):
+        served_by(mask)

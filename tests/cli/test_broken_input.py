@@ -220,6 +220,22 @@ def base_of_other_weights(world: Path) -> list[str]:
     return [*AGAIN, "--model.base_model=other-base", f"--model.ticket={TICKET}", "--trainer.callbacks=null"]
 
 
+def transfer_file(name: str, content: bytes) -> Break:
+    """Puts ``content`` in the place of a transfer's file."""
+
+    def break_it(world: Path) -> list[str]:
+        (world / "t").mkdir()
+        (world / "t" / name).write_bytes(content)
+        return ["transfer", "--config=config.yaml", f"--tickets={TICKET}", "--languages=en", "--output=t"]
+
+    return break_it
+
+
+BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n".encode() for level in range(1, 12)
+)
+LEVELS_WITHOUT_END = b"model: " + b"[" * 100_000 + b"\n"
+
 BROKEN: dict[str, Break] = {
     # configurations
     "config is no YAML": raw_config(b"model: [unclosed\n"),
@@ -246,6 +262,20 @@ BROKEN: dict[str, Break] = {
     "task is a class of another kind": setting("data", "class_path", to="lnsub.tickets.ticket.Ticket"),
     "language that the data lacks": in_data("language", "xx"),
     "language is a path": in_data("language", "../ner"),
+    "language leads out of the runs": in_data("language", "../../x"),
+    "language leads to other data": in_data("language", "en/../../esc/data"),
+    "language is absolute": in_data("language", "/tmp/x"),
+    "language is hidden": in_data("language", ".git"),
+    "part of a mixture is a path": in_data("language", "en+../x"),
+    "part of a mixture is empty": in_data("language", "en++fr"),
+    "language has a line break": in_data("language", "en\nfr"),
+    "language is too long": in_data("language", "x" * 300),
+    "language to transfer to is a path": command(
+        *("transfer", "--config=config.yaml", f"--tickets={TICKET}", "--languages=en,../../x", "--output=t")
+    ),
+    "config is a bomb": raw_config(BOMB),
+    "config has 100,000 levels": raw_config(LEVELS_WITHOUT_END),
+    "config is part of itself": raw_config(b"model: &a {base_model: *a}\n"),
     "batch size is 0": in_data("batch_size", 0),
     "batch size is a word": in_data("batch_size", "many"),
     "length is 0": in_data("max_length", 0),
@@ -294,6 +324,10 @@ BROKEN: dict[str, Break] = {
     "ticket whose shapes are no JSON": ticket_metadata(shapes="{"),
     "ticket whose seed is a word": ticket_metadata(seed="many"),
     "ticket with another checksum": ticket_metadata(checksum="0" * 64),
+    "ticket of another language than its checksum": ticket_metadata(language="de", metadata_checksum="0" * 64),
+    "ticket whose language is a path": ticket_metadata(language="../../x"),
+    "ticket whose task is a path": ticket_metadata(task="/etc"),
+    "ticket whose shapes have no end": ticket_metadata(shapes="[" * 100_000),
     "ticket is not there": command("ticket", "info", "nowhere.safetensors"),
     "ticket is a folder": command("ticket", "info", "runs"),
     "overlap with a damaged ticket": ticket_bytes(
@@ -325,6 +359,11 @@ BROKEN: dict[str, Break] = {
     "settings of the run are no YAML": run_file("config.yaml", b"model: [\n"),
     "settings of the run are a list": run_file("config.yaml", b"- 1\n"),
     "settings of the run are binary": run_file("config.yaml", bytes(range(256))),
+    "settings of the run are a bomb": run_file("config.yaml", BOMB),
+    "settings of the run have 100,000 levels": run_file("config.yaml", LEVELS_WITHOUT_END),
+    "settings of the run are part of themselves": run_file("config.yaml", b"model: &a [*a]\n"),
+    "settings of a transfer are a bomb": transfer_file("wikiann.yaml", BOMB),
+    "settings of a transfer have 100,000 levels": transfer_file("wikiann.yaml", LEVELS_WITHOUT_END),
     "settings of the run are others": lambda world: [*FIT, "--model.learning_rate=1e-3"],
     "settings of the run are a folder": run_file("config.yaml", None),
     "records are a folder": run_file("results.jsonl", None),
@@ -333,6 +372,12 @@ BROKEN: dict[str, Break] = {
     "report of no folder": command("report", "nowhere"),
     "report of a file": command("report", "config.yaml"),
     "report where a folder is": command("report", "runs", "-o", "ner"),
+    "predictions where something else is": run_file(
+        "predictions.jsonl", b"mine\n", "predict", "--config=config.yaml", f"--ckpt_path={CHECKPOINT}"
+    ),
+    "predictions where a folder is": run_file(
+        "predictions.jsonl", None, "predict", "--config=config.yaml", f"--ckpt_path={CHECKPOINT}"
+    ),
 }
 STEP_TOO_FAR = ["--trainer.callbacks.rewind_step=999"]
 
@@ -358,7 +403,9 @@ def test_broken_input_is_one_sentence_and_nothing_is_written_over(what, world, c
     assert 20 < len(errors[0]) < 600
     after = contents(world)
     assert {path: after.get(path) for path in before} == before
-    assert not [path for path in after if path not in before and path.endswith((".safetensors", ".partial"))]
+    new = [path for path in after if path not in before]
+    assert not [path for path in new if path.endswith((".safetensors", ".partial"))]
+    assert {Path(path).parts[0] for path in new} <= {"other", "runs", "t"}, new
 
 
 def test_the_whole_is_whole(world):

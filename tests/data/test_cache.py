@@ -2,13 +2,16 @@
 
 import logging
 import os
+import random
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lnsub.common.errors import UserError
+from lnsub.data import cache as cache_module
 from lnsub.models.pretrained import load_tokenizer
 from lnsub.tasks.xnli import XNLI
 from tests.support.data_makers import pairs, write_rows
@@ -86,3 +89,68 @@ def test_rows_without_text_are_skipped_and_counted(data, bert, caplog):
     write_rows(data / "fr" / "train.parquet", {"premise": [""], "hypothesis": [" "], "label": [0]})
     with pytest.raises(UserError, match=r"train\.parquet' has no row from which the tokenizer .* makes any token"):
         XNLI("fr", bert, str(data)).table("train")
+
+
+def rows_of(bert: str, data: Path) -> list[dict[str, object]]:
+    """The train split as a new run of another process sees it."""
+    cache_module._checked.clear()
+    return XNLI("fr", bert, str(data)).table("train").to_list()
+
+
+@pytest.fixture
+def table(data: Path, cache: Path, bert: str) -> Path:
+    """The tokenised train split in the cache."""
+    rows_of(bert, data)
+    (path,) = cache.glob("*.arrow")
+    return path
+
+
+def test_every_flipped_bit_is_tokenised_away(data, bert, table, caplog):
+    whole, rows = table.read_bytes(), rows_of(bert, data)
+    draw = random.Random(11)
+    for bit in [draw.randrange(8 * len(whole)) for _ in range(30)]:
+        with table.open("r+b") as file:
+            file.seek(bit // 8)
+            file.write(bytes([whole[bit // 8] ^ 1 << bit % 8]))
+        caplog.clear()
+        assert rows_of(bert, data) == rows
+        assert table.name in caplog.text
+        # The same bytes again, so that processes that tokenise at once do not contradict each other.
+        assert table.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda table: table.write_bytes(b""),
+        lambda table: table.write_bytes(table.read_bytes()[:-1]),
+        lambda table: table.write_bytes(b"not a table"),
+        lambda table: table.with_name(f"{table.name}.sha256").unlink(),
+        lambda table: table.with_name(f"{table.name}.sha256").write_text("0" * 64),
+        lambda table: table.with_name(f"{table.name}.sha256").write_bytes(b"\xff"),
+    ],
+    ids=["empty", "cut off", "text", "no checksum", "another checksum", "a binary checksum"],
+)
+def test_a_table_without_its_checksum_is_tokenised_again(damage, data, bert, table, caplog):
+    whole, rows = table.read_bytes(), rows_of(bert, data)
+    damage(table)
+    assert rows_of(bert, data) == rows
+    assert table.name in caplog.text
+    assert table.read_bytes() == whole
+    caplog.clear()
+    assert rows_of(bert, data) == rows
+    assert not caplog.text
+    assert {path.suffix for path in table.parent.iterdir()} == {".arrow", ".sha256"}
+
+
+def test_a_table_is_read_through_once_while_it_stays_as_it_is(data, bert, table, monkeypatch):
+    read = []
+    checksum = cache_module._checksum
+    monkeypatch.setattr(cache_module, "_checksum", lambda path: read.append(path) or checksum(path))
+    rows_of(bert, data)
+    for _ in range(2):
+        XNLI("fr", bert, str(data)).table("train")
+    assert read == [table]
+    os.utime(table)
+    XNLI("fr", bert, str(data)).table("train")
+    assert read == [table, table]

@@ -28,9 +28,10 @@ def retrieval_figure(material: Material, options: Options) -> Figure | Missing:
             leads.append(_best("the dense model", dense))
         shown = nearest(rows["sparsity"], options.sparsities)
         for task, of_task in rows[rows["system"] != "dense"].groupby("system"):
-            levels = of_task[of_task["sparsity"].isin(shown)].assign(line=of_task["sparsity"])
+            levels = of_task[of_task["sparsity"].isin(shown)]
             if levels.empty:  # tickets that prune nothing
                 continue
+            levels = levels.assign(line=levels["sparsity"])
             both = joined([dense.assign(line=0.0), levels])
             name = task_title(str(task))
             styles = sorted(set(both["line"]))
