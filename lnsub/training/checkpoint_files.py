@@ -4,8 +4,10 @@ No file is trusted. One is read by ``torch.load`` with ``weights_only=True``, wh
 calls no code, and only from this machine: Lightning would fetch one from a URL, and unpickle it.
 """
 
+import logging
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from torch.nn import Module
 from lnsub.common.errors import UserError
 from lnsub.common.files import writing
 from lnsub.runs.folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 _ALWAYS = {
     "state_dict": dict,
@@ -53,6 +57,36 @@ def is_resumable(path: Path) -> bool:
         DamagedError: it is damaged.
     """
     return "callbacks" in read_checkpoint(path, thoroughly=rank_zero_only.rank == 0)
+
+
+def newest_of(folder: RunFolder) -> Path | None:
+    """The newest whole checkpoint of a run to resume from; None where there is none.
+
+    Damaged ones are passed over with a warning, and kept under another name. The first rank alone reads all of a
+    file; that the others take the same one shows when it is loaded.
+
+    Raises:
+        UserError: there are checkpoints, and all are damaged.
+    """
+    damaged: dict[Path, str] = {}
+    for path in (folder.checkpoint, folder.previous_checkpoint):
+        try:
+            if not path.exists() or not is_resumable(path):
+                continue
+        except DamagedError as error:
+            damaged[path] = str(error)
+            continue
+        for other, reason in damaged.items():
+            if rank_zero_only.rank == 0:
+                log.warning(f"{other} is damaged ({reason}); resuming from the one before it, {path.name}.")
+                other.replace(other.with_name(f"{other.name}.damaged"))
+        return path
+    if damaged:
+        raise UserError(
+            f"{next(iter(damaged))} cannot be read ({next(iter(damaged.values()))}), and there is no good one "
+            f"before it; delete {folder.checkpoint.parent} to start this run again."
+        )
+    return None
 
 
 def read_checkpoint(path: Path, *, thoroughly: bool = True) -> dict[str, Any]:
@@ -101,8 +135,34 @@ def _check(contents: Any) -> None:
     if not isinstance(contents["loops"].get("fit_loop"), dict):
         raise DamagedError("its loops have no fit_loop")
     own = contents.get(_OWN)  # not in those of a version that saved between rounds only, nor in one of weights alone
-    if own is not None and not (isinstance(own, dict) and own.keys() >= _OWN_KEYS):
+    if own is None:
+        return
+    if not (isinstance(own, dict) and own.keys() >= _OWN_KEYS and own["random"] and isinstance(own["random"], list)):
         raise DamagedError(f"its part {_OWN} is incomplete")
+    amid = own["position"] is not None
+    if empty := next((name for name in ("optimizer_states", "lr_schedulers") if amid and not contents.get(name)), None):
+        raise DamagedError(f"its {empty} are empty")
+
+
+@contextmanager
+def explaining(path: Path, applies: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Turns what a whole checkpoint with unusable contents leads to into a :class:`UserError` that names the file.
+
+    Args:
+        path: the checkpoint whose contents are used inside.
+        applies: whether an error is of that, asked when there is one.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        if not applies():
+            raise
+        raise UserError(
+            f"{path} cannot be resumed from ({type(error).__name__}: {error}): move it away to resume from the one "
+            f"before it, or delete {path.parent} to start this run again."
+        ) from error
 
 
 def misfit(weights: Mapping[str, Tensor], module: Module) -> str | None:

@@ -31,7 +31,7 @@ MEASURING = ["validate", "test", "predict"]
 KEYS = ["state_dict", "loops", "epoch", "global_step", "pytorch-lightning_version"]
 KEYS_TO_RESUME = [*KEYS, "callbacks", "optimizer_states", "lr_schedulers"]
 RUN = Path("wikiann", "en", "seed57")
-FLIPS = 300
+FLIPS = 200
 
 Contents = dict[str, Any]
 
@@ -187,7 +187,7 @@ def test_a_hostile_last_checkpoint_is_passed_over_and_runs_nothing(hostile, worl
     assert made(tmp_path / "runs") == made(world / "whole")
 
 
-# No checkpoint, or none of this model ----------------------------------------------------------------------------------
+# No checkpoint, or none of this model ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -253,8 +253,6 @@ def test_where_the_last_checkpoint_lacks_a_part_the_one_before_is_used(key, worl
     folder = RunFolder(tmp_path / "runs" / RUN)
     lacking = without("lnsub", "random") if key == "lnsub" else without(key)
     changed(folder.checkpoint, folder.checkpoint, lacking)
-    if key == "callbacks":  # lacks all three of what a resume needs: what a fine-tuning leaves at its end
-        assert Checkpoints(folder).newest() == folder.previous_checkpoint
     assert main(fit(world, tmp_path / "runs")) == 0
     assert made(tmp_path / "runs") == made(world / "whole")
 
@@ -270,11 +268,13 @@ UNUSABLE: dict[str, Callable[[Contents], Any]] = {
     "half a progress": without("loops", "fit_loop", "epoch_progress", "current"),
     "no version": with_value("none", "pytorch-lightning_version"),
     "random numbers of another kind": with_value([{"torch": torch.zeros(3)}], "lnsub", "random"),
+    "random numbers cut short": with_value([{"torch": torch.zeros(3, dtype=torch.uint8)}], "lnsub", "random"),
     "random numbers of nobody": with_value([], "lnsub", "random"),
     "no position": with_value({}, "lnsub", "position"),
     "a start with nothing": with_value({}, "lnsub", "begun_with"),
     "rows of text": with_value("many", "lnsub", "rows"),
     "callbacks of other runs": with_value({}, "callbacks"),
+    "rounds of text": with_value("two", "callbacks", "IMPCallback", "round"),
     "a callback without its parts": with_value({"IMPCallback": {}}, "callbacks"),
 }
 
@@ -324,10 +324,12 @@ def test_every_flipped_bit_is_found_or_changes_nothing(world, tmp_path):
         newest = Checkpoints(folder).newest()
         if newest == folder.previous_checkpoint:
             found += 1
+            assert not folder.checkpoint.exists()
         else:
-            assert newest == folder.checkpoint, bit
+            assert newest == folder.checkpoint
+            assert bit not in methods
             assert comparable(torch.load(newest, weights_only=True)) == expected, bit
-    assert FLIPS < found < len(bits)
+    assert len(bits) > found > FLIPS // 2
 
 
 def comparable(value: Any) -> Any:
