@@ -306,14 +306,14 @@ def test_every_flipped_bit_is_found_or_changes_nothing(world, tmp_path):
         directory, names = file.start_dir, [part.filename for part in file.infolist()]
     expected = comparable(torch.load(folder.checkpoint, weights_only=True))
     rng = random.Random(11)
-    methods = []  # of compression, of every part: two bytes in its entry of the directory, which precedes its name
+    marks = []  # that a part is compressed, or is a folder: bits of its entry in the directory, which precede its name
     at = directory
     for name in names:
         at = whole.index(b"PK\x01\x02", at)
         assert whole[at + 46 : at + 46 + len(name)] == name.encode()
-        methods.append((at + 10) * 8 + 3)
+        marks += [(at + 10) * 8 + 3, (at + 38) * 8 + 4]
         at += 46
-    bits = rng.sample(methods, min(40, len(methods)))
+    bits = rng.sample(marks, 40)
     bits += [rng.randrange(directory * 8, len(whole) * 8) for _ in range(FLIPS)]
     bits += [rng.randrange(directory * 8) for _ in range(FLIPS)]
     found = 0
@@ -327,7 +327,7 @@ def test_every_flipped_bit_is_found_or_changes_nothing(world, tmp_path):
             assert not folder.checkpoint.exists()
         else:
             assert newest == folder.checkpoint
-            assert bit not in methods
+            assert bit not in marks
             assert comparable(torch.load(newest, weights_only=True)) == expected, bit
     assert len(bits) > found > FLIPS // 2
 
