@@ -22,7 +22,10 @@ from lnsub.common.signals import EXIT_STATUS
 from lnsub.runs.folder import RunFolder
 from lnsub.runs.records import read
 from lnsub.tickets.ticket import Ticket
+from lnsub.training.checkpoint_files import load_weights
 from lnsub.training.checkpoints import Checkpoints
+from lnsub.training.config import RunConfig
+from lnsub.training.setup import set_up
 from tests.support.command import arguments, said
 from tests.support.data_makers import WORDS
 from tests.support.models import save_checkpoint
@@ -230,13 +233,14 @@ def test_a_file_of_another_kind_is_refused_in_a_line(content, world, tmp_path, c
     assert str(tmp_path / "x.ckpt") in said(capsys, measuring("test", world, tmp_path / "x.ckpt"))
 
 
-def test_a_checkpoint_of_a_run_is_what_is_measured(world, capsys):
+def test_the_weights_and_the_mask_of_a_file_are_taken_whole(world):
     path = world / "cut" / RUN / "checkpoints" / "last.ckpt"
-    assert main(measuring("validate", world, path)) == 0
-    tuned = capsys.readouterr().out
-    assert main([arg for arg in measuring("validate", world, path) if "ckpt_path" not in arg]) == 0
-    assert "val_f1" in tuned
-    assert capsys.readouterr().out != tuned
+    expected = torch.load(path, weights_only=True)["state_dict"]
+    module = set_up(RunConfig.parse(fit(world, world / "cut")[1:]), fitting=False).module
+    load_weights(str(path), module)
+    assert comparable(dict(module.state_dict())) == comparable(dict(expected))
+    kept = sum(int(mask.sum()) for mask in module.subnet.mask.values())
+    assert kept * 2 == sum(mask.numel() for mask in module.subnet.mask.values())
 
 
 @pytest.mark.parametrize("command", MEASURING)
