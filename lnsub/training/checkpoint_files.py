@@ -109,7 +109,7 @@ def read_checkpoint(path: Path, *, thoroughly: bool = True) -> dict[str, Any]:
         first = " ".join((str(error).splitlines() or [""])[0].split())[:100]
         raise DamagedError(f"{type(error).__name__}: {first}" if first else type(error).__name__) from error
     _check(contents)
-    return contents  # type: ignore[no-any-return]
+    return contents
 
 
 def _compare_checksums(path: Path) -> None:
