@@ -5,6 +5,7 @@ calls no code, and only from this machine: Lightning would fetch one from a URL,
 """
 
 import logging
+import pickle
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -105,6 +106,8 @@ def read_checkpoint(path: Path, *, thoroughly: bool = True) -> dict[str, Any]:
         contents = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except DamagedError:
         raise
+    except pickle.UnpicklingError as error:
+        raise DamagedError("it holds other things than tensors and plain values") from error
     except Exception as error:  # what a parser trips over is of any kind: zlib's, struct's, pickle's errors
         first = " ".join((str(error).splitlines() or [""])[0].split())[:100]
         raise DamagedError(f"{type(error).__name__}: {first}" if first else type(error).__name__) from error
