@@ -4,8 +4,11 @@ No file is trusted. One is read by ``torch.load`` with ``weights_only=True``, wh
 calls no code, and only from this machine: Lightning would fetch one from a URL, and unpickle it.
 """
 
+import logging
+import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,11 @@ from torch.nn import Module
 
 from lnsub.common.errors import UserError
 from lnsub.common.files import writing
+from lnsub.common.launcher import is_first_process
 from lnsub.runs.folder import RunFolder
 from lnsub.training.lightning_internals import is_launched_rank
+
+log = logging.getLogger(__name__)
 
 _ALWAYS = {
     "state_dict": dict,
@@ -56,6 +62,36 @@ def is_resumable(path: Path) -> bool:
     return "callbacks" in read_checkpoint(path, thoroughly=not is_launched_rank())
 
 
+def newest_of(folder: RunFolder) -> Path | None:
+    """The newest intact checkpoint of a run to resume from, or None.
+
+    Damaged ones are skipped with a warning and renamed. All ranks find the same: each reads all of a file, except for
+    those that the first rank starts after it has done so.
+
+    Raises:
+        UserError: there are checkpoints, but all are damaged.
+    """
+    damaged: dict[Path, str] = {}
+    for path in (folder.checkpoint, folder.previous_checkpoint):
+        try:
+            if not path.exists() or not is_resumable(path):
+                continue
+        except DamagedError as error:
+            damaged[path] = str(error)
+            continue
+        for other, reason in damaged.items():
+            if is_first_process():
+                log.warning(f"{other} is damaged ({reason}); resuming from the one before it, {path.name}.")
+                other.replace(other.with_name(f"{other.name}.damaged"))
+        return path
+    if damaged:
+        raise UserError(
+            f"{next(iter(damaged))} cannot be read ({next(iter(damaged.values()))}), and there is no good one "
+            f"before it; delete {folder.checkpoint.parent} to start this run again."
+        )
+    return None
+
+
 def read_checkpoint(path: Path, *, thoroughly: bool = True) -> dict[str, Any]:
     """Reads a checkpoint; its tensors stay on the disk until they are used.
 
@@ -72,6 +108,8 @@ def read_checkpoint(path: Path, *, thoroughly: bool = True) -> dict[str, Any]:
         contents = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except DamagedError:
         raise
+    except pickle.UnpicklingError as error:
+        raise DamagedError("it holds other things than tensors and plain values") from error
     except Exception as error:  # what a parser trips over is of any kind: zlib's, struct's, pickle's errors
         first = " ".join((str(error).splitlines() or [""])[0].split())[:100]
         raise DamagedError(f"{type(error).__name__}: {first}" if first else type(error).__name__) from error
@@ -81,10 +119,12 @@ def read_checkpoint(path: Path, *, thoroughly: bool = True) -> dict[str, Any]:
 
 def _compare_checksums(path: Path) -> None:
     with zipfile.ZipFile(path) as file:
-        if odd := next((part.filename for part in file.infolist() if part.compress_type != zipfile.ZIP_STORED), None):
-            raise DamagedError(f"{odd} is compressed")  # by no version of torch; unpacking it might never end
-        if (part := file.testzip()) is not None:
-            raise DamagedError(f"the checksum of {part} is wrong")
+        for part in file.infolist():
+            # torch writes neither. Unpacking might never end, and what is marked as a folder it reads as any values.
+            if part.compress_type != zipfile.ZIP_STORED or part.external_attr:
+                raise DamagedError(f"the entry of {part.filename} in its directory is wrong")
+        if (odd := file.testzip()) is not None:
+            raise DamagedError(f"the checksum of {odd} is wrong")
 
 
 def _check(contents: Any) -> None:
@@ -102,8 +142,34 @@ def _check(contents: Any) -> None:
     if not isinstance(contents["loops"].get("fit_loop"), dict):
         raise DamagedError("its loops have no fit_loop")
     own = contents.get(_OWN)  # not in those of a version that saved between rounds only, nor in one of weights alone
-    if own is not None and not (isinstance(own, dict) and own.keys() >= _OWN_KEYS):
+    if own is None:
+        return
+    if not (isinstance(own, dict) and own.keys() >= _OWN_KEYS and own["random"] and isinstance(own["random"], list)):
         raise DamagedError(f"its part {_OWN} is incomplete")
+    amid = own["position"] is not None
+    if empty := next((name for name in ("optimizer_states", "lr_schedulers") if amid and not contents.get(name)), None):
+        raise DamagedError(f"its {empty} are empty")
+
+
+@contextmanager
+def explaining(path: Path, applies: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Turns what a whole checkpoint with unusable contents leads to into a :class:`UserError` that names the file.
+
+    Args:
+        path: the checkpoint whose contents are used inside.
+        applies: whether an error is of that, asked when there is one.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        if not applies():
+            raise
+        raise UserError(
+            f"{path} cannot be resumed from ({type(error).__name__}: {error}): move it away to resume from the one "
+            f"before it, or delete {path.parent} to start this run again."
+        ) from error
 
 
 def misfit(weights: Mapping[str, Tensor], module: Module) -> str | None:

@@ -12,14 +12,12 @@ In a run's folder::
 """
 
 import contextlib
-import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lnsub.common.errors import UserError
@@ -28,10 +26,10 @@ from lnsub.common.signals import Preempted
 from lnsub.runs.folder import RunFolder
 from lnsub.training.callbacks import log_row
 from lnsub.training.checkpoint_files import (
-    DamagedError,
     DurableIO,
-    is_resumable,
+    explaining,
     misfit,
+    newest_of,
     read_checkpoint,
     refuse_others,
 )
@@ -49,8 +47,6 @@ from lnsub.training.lightning_internals import (
 )
 from lnsub.training.preemption import StopVote
 from lnsub.training.ranks import gathered
-
-log = logging.getLogger(__name__)
 
 EVERY_N_STEPS = 1000
 """Default number of optimizer steps between checkpoints."""
@@ -150,33 +146,8 @@ class Checkpoints(Callback):
     # Finding --------------------------------------------------------------------------------------------------------
 
     def newest(self) -> Path | None:
-        """The newest intact checkpoint to resume from, or None.
-
-        Damaged ones are passed over with a warning, and kept under another name. All ranks find the same: each reads
-        all of a file, except for those that the first rank starts after it has done so.
-
-        Raises:
-            UserError: there are checkpoints, but all are damaged.
-        """
-        damaged: dict[Path, str] = {}
-        for path in (self.folder.checkpoint, self.folder.previous_checkpoint):
-            try:
-                if not path.exists() or not is_resumable(path):
-                    continue
-            except DamagedError as error:
-                damaged[path] = str(error)
-                continue
-            for other, reason in damaged.items():
-                if rank_zero_only.rank == 0:
-                    log.warning(f"{other} is damaged ({reason}); resuming from the one before it, {path.name}.")
-                    other.replace(other.with_name(f"{other.name}.damaged"))
-            return path
-        if damaged:
-            raise UserError(
-                f"{next(iter(damaged))} cannot be read ({next(iter(damaged.values()))}), and no earlier one is intact; "
-                f"delete {self.folder.checkpoint.parent} to restart this run."
-            )
-        return None
+        """The newest whole checkpoint to resume from; see :func:`~lnsub.training.checkpoint_files.newest_of`."""
+        return newest_of(self.folder)
 
     @contextlib.contextmanager
     def resuming(self, path: Path, module: LightningModule) -> Iterator[None]:
@@ -195,16 +166,8 @@ class Checkpoints(Callback):
             )
         self._restoring = True
         try:
-            yield
-        except UserError:
-            raise
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            if not self._restoring:
-                raise
-            raise UserError(
-                f"{path} cannot be resumed from ({type(error).__name__}: {error}): move it away to resume from the one "
-                f"before it, or delete {path.parent} to start this run again."
-            ) from error
+            with explaining(path, lambda: self._restoring):
+                yield
         finally:
             self._restoring = False
 

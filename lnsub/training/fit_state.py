@@ -58,8 +58,11 @@ def random_states(trainer: Trainer) -> dict[str, Any]:
 
 
 def set_random_states(trainer: Trainer, states: dict[str, Any]) -> None:
-    """Restores the states of :func:`random_states`."""
-    torch.set_rng_state(states["torch"])
+    """Restores the states of :func:`random_states`; raises ValueError for states of another kind."""
+    try:
+        torch.set_rng_state(states["torch"])
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
     device = trainer.strategy.root_device
     if states["cuda"] is not None and device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)

@@ -131,9 +131,9 @@ class IMPCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the state of :meth:`state_dict`."""
-        self.round = state_dict["round"]
-        self.first_epoch = state_dict["first_epoch"]
-        self.first_step = state_dict["first_step"]
+        self.round = int(state_dict["round"])
+        self.first_epoch = int(state_dict["first_epoch"])
+        self.first_step = int(state_dict["first_step"])
         self.fingerprint = state_dict["fingerprint"]
         self.checksum = state_dict["checksum"]
         if state_dict["rewind_weights"] is not None:

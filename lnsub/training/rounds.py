@@ -15,7 +15,7 @@ from lnsub.tasks.task import LanguageDataModule
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.budget import Budget
 from lnsub.training.callbacks import log_row
-from lnsub.training.checkpoint_files import read_checkpoint
+from lnsub.training.checkpoint_files import explaining, read_checkpoint
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
@@ -68,7 +68,8 @@ def _resume(imp: IMPCallback, module: SubnetModule, checkpoints: Checkpoints) ->
         contents = read_checkpoint(checkpoint, thoroughly=False)
         if imp.state_key not in contents["callbacks"]:
             raise UserError(f"{checkpoint} belongs to a run without IMPCallback; choose another --output.")
-        imp.load_state_dict(contents["callbacks"][imp.state_key])
+        with explaining(checkpoint):
+            imp.load_state_dict(contents["callbacks"][imp.state_key])
         if imp.fingerprint != module.fingerprint:
             raise UserError(
                 f"{module.base_model} is not the base model that {folder.path} was started from: its weights differ. "

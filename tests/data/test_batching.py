@@ -1,5 +1,7 @@
 """Batches: which rows, in which order, padded how."""
 
+import multiprocessing
+import subprocess
 from collections import Counter
 
 import datasets
@@ -11,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
+from lnsub.common.signals import shield_data_worker
 from lnsub.data.batching import (
     IGNORED,
     BatchedRows,
@@ -18,6 +21,7 @@ from lnsub.data.batching import (
     Collator,
     LengthGroupedBatches,
     ResumableLoader,
+    ShieldedLoader,
     pad,
     ragged,
 )
@@ -319,3 +323,27 @@ def test_a_batch_holds_its_rows_in_the_order_asked_for(lists):
     assert batch["token_type_ids"].tolist() == [[0, 0], [0, 1]]
     assert batch["labels"].tolist() == ([[2, IGNORED], [4, 4]] if lists else [2, 4])
     assert batch["index"].tolist() == [12, 10]
+
+
+def test_workers_end_when_their_parent_says_so_and_at_no_other_signal():
+    others = set(multiprocessing.active_children())
+    loader = ShieldedLoader(
+        range(40),  # type: ignore[arg-type]
+        batch_size=None,
+        num_workers=2,
+        persistent_workers=True,
+        worker_init_fn=shield_data_worker,
+    )
+    batches = iter(loader)
+    assert next(batches) == 0
+    workers = set(multiprocessing.active_children()) - others
+    assert len(workers) == 2
+    for _ in range(3):
+        for name in ("TERM", "USR1", "INT"):
+            subprocess.run(["kill", f"-{name}", *(str(worker.pid) for worker in workers)], check=True)
+    assert list(batches) == list(range(1, 40))
+    assert list(loader) == list(range(40))
+    for worker in workers:
+        worker.terminate()
+        worker.join(20)
+        assert worker.exitcode == 0

@@ -87,6 +87,55 @@ def test_a_checkpoint_s_progress_is_laid_out_as_settling_it_takes_for_granted(wa
     assert validation["is_last_batch"] is False
 
 
+class Places(Callback):
+    """Keeps, for each batch, the epoch and the place in it; on demand it starts a new epoch."""
+
+    def __init__(self, *, anew: bool = False) -> None:
+        self.anew = anew
+        self.seen: list[tuple[int, int]] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: BoringModel) -> None:
+        if self.anew:
+            internals.start_new_epoch(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: BoringModel, batch: object, index: int) -> None:
+        self.seen.append((trainer.current_epoch, index))
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_fit_bounded_by_steps_resumes_with_a_new_epoch_where_it_is_told_to(anew, tmp_path):
+    def trainer(steps: int, places: Places) -> Trainer:
+        return Trainer(
+            default_root_dir=tmp_path,
+            max_steps=steps,
+            limit_train_batches=5,
+            limit_val_batches=0,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[places],
+        )
+
+    first = trainer(2, Places())
+    first.fit(BoringModel(), datamodule=BoringDataModule())
+    first.save_checkpoint(tmp_path / "between.ckpt")
+    places = Places(anew=anew)
+    trainer(5, places).fit(BoringModel(), datamodule=BoringDataModule(), ckpt_path=tmp_path / "between.ckpt")
+    # Lightning's own way, the first of these, is what the function is for.
+    assert places.seen == ([(1, 0), (1, 1), (1, 2)] if anew else [(1, 2), (1, 3), (1, 4)])
+
+
+def test_what_a_loop_s_state_lacks_is_named(watch):
+    loops = torch.load(watch.path, weights_only=True)["loops"]
+    trainer = Trainer(accelerator="cpu", logger=False)
+    assert internals.missing_progress(trainer, loops) == set()
+    for name in ("epoch_progress", "epoch_loop.batch_progress"):
+        del loops["fit_loop"][name]
+    assert internals.missing_progress(trainer, loops) == {"epoch_progress", "epoch_loop.batch_progress"}
+
+
 def test_the_row_to_come_is_what_the_logger_then_gets(tmp_path):
     got: list[tuple[dict[str, float], int]] = []
     announced: list[object] = []

@@ -209,6 +209,30 @@ def test_a_signal_while_torch_is_imported_is_noted(world, tmp_path):
 
 
 @pytest.mark.slow
+def test_signals_to_all_processes_of_a_run_leave_its_workers_alive(world, undisturbed, tmp_path):
+    config = yaml.safe_load((world / "config.yaml").read_text())
+    hold = {"steps": [STEPS + 1], "mark": str(tmp_path / "mark")}
+    config["trainer"]["callbacks"].append({"class_path": "tests.support.interrupting.HoldAt", "init_args": hold})
+    config["data"]["init_args"]["num_workers"] = 2
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    args = ["fit", "--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lnsub", *args], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not (tmp_path / "mark").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    for _ in range(4):
+        os.killpg(process.pid, signal.SIGTERM)
+        time.sleep(0.005)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == EXIT_STATUS, said
+    assert f"saved at step {STEPS + 3}" in said
+    assert main(args) == 0
+    assert made(tmp_path) == undisturbed
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_two_processes_stop_at_the_same_step_whichever_gets_the_signal(world, tmp_path, cache, rank):
     two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.init_args.batch_size=2"]

@@ -24,6 +24,8 @@ from tests.support.resuming import IMP, STEPS, Plug, Unplugged, Watch, run
 
 LATE: dict[str, Any] = {"imp": {"rewind": "step", "rewind_step": 4}}
 IN_STEPS: dict[str, Any] = {"imp": {}, "max_epochs": -1, "max_steps": 7}
+BY_BATCHES: dict[str, Any] = {**IN_STEPS, "check_val_every_n_epoch": None, "val_check_interval": 3}
+WHICHEVER: dict[str, Any] = {"imp": {}, "max_epochs": 1, "max_steps": 7}
 HALVES: dict[str, Any] = {"imp": {}, "val_check_interval": 0.4}
 SELDOM: dict[str, Any] = {"imp": {}, "check_val_every_n_epoch": 2}
 PAIRS: dict[str, Any] = {"imp": {}, "accumulate_grad_batches": 2}
@@ -57,7 +59,13 @@ PLAIN: dict[str, Any] = {"imp": None}
         (IN_STEPS, 1, Plug("on_train_batch_start", 6), 6),
         (IN_STEPS, 1, Plug("on_train_end", 7), 6),
         (IN_STEPS, 1, Plug("on_train_batch_start", 13), 13),
-        # Validation within epochs, and not after each.
+        # Between two of them, before the first step and after.
+        (IN_STEPS, None, Plug("on_train_start", 7), 7),
+        (IN_STEPS, None, Plug("on_train_batch_start", 9), 7),
+        (IN_STEPS, None, Plug("on_train_batch_start", 16), 14),
+        (BY_BATCHES, None, Plug("on_train_batch_start", 9), 7),
+        (WHICHEVER, None, Plug("on_train_batch_start", 6), 5),
+        # Validation amid epochs, and not after each.
         (HALVES, 1, Plug("on_validation_start", 2), 2),
         (HALVES, 1, Plug("on_train_batch_start", 2), 2),
         (HALVES, 1, Plug("on_train_batch_start", 3), 3),
