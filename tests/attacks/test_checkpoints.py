@@ -22,10 +22,10 @@ from lnsub.common.signals import EXIT_STATUS
 from lnsub.runs.folder import RunFolder
 from lnsub.runs.records import read
 from lnsub.tickets.ticket import Ticket
+from lnsub.tracking.run import set_up
 from lnsub.training.checkpoint_files import load_weights
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.config import RunConfig
-from lnsub.training.setup import set_up
 from tests.support.command import arguments, said
 from tests.support.data_makers import WORDS
 from tests.support.models import save_checkpoint
