@@ -11,6 +11,7 @@ from rich.table import Table
 
 from lnsub.analysis.overlap.jaccard import overlap
 from lnsub.common.errors import UserError
+from lnsub.common.files import check_output, starts_with
 from lnsub.demo.figure import draw
 from lnsub.report import report
 from lnsub.runs.folder import RunFolder
@@ -46,7 +47,7 @@ def demo(output: Path, languages: Sequence[str], console: Console | None = None)
         The figure's path.
 
     Raises:
-        UserError: fewer than two languages, or a language that is not embedded.
+        UserError: fewer than two languages, or one that is not embedded; or the figure's name is another file's.
     """
     set_up_logging()
     console = console or Console()
@@ -56,6 +57,7 @@ def demo(output: Path, languages: Sequence[str], console: Console | None = None)
     if unknown or len(set(languages)) < 2:
         what = f"there is no embedded data for {unknown[0]}" if unknown else "the demo compares languages"
         raise UserError(f"{what}; name at least two of {', '.join(embedded)}.")
+    check_output(output / "demo.png", "a figure of the demo", lambda path: b"Matplotlib" in starts_with(path))
     start = time.perf_counter()
     for language in languages:
         _find_tickets(home, output, language)
