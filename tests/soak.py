@@ -1,13 +1,13 @@
-"""The soak: real runs, killed with SIGKILL at random moments and started again until done, against undisturbed ones.
+"""Soak test: real runs, killed with SIGKILL at random moments and restarted until done, against uninterrupted ones.
 
 ::
 
     python -m tests.soak --runs 40 --seed 1
 
-Each run is `lnsub fit` on a tiny model with dropout: three rounds, or one plain fine-tuning, on one to three processes
-(gloo). Its whole process group is killed at a random moment; then the same command is started again, and killed again
-with some probability, until it ends. Then tickets, results, the last weights and metrics.csv must be those of the run
-that nothing disturbed, to the bit.
+Each run is `lnsub fit` on a tiny model with dropout: three rounds, or one fine-tuning run, on one to three processes
+(gloo). Its process group is killed at a random moment; then the same command is restarted, and killed again with some
+probability, until it ends. Then tickets, results, final weights and metrics.csv must equal those of an uninterrupted
+run, bit for bit.
 """
 
 import argparse

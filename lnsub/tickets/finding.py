@@ -51,7 +51,7 @@ class FoundTicket:
     def name(self) -> str:
         """A unique name for files: ``xnli-fr-seed57-s0.50-1a2b3c4d``."""
         p = self.provenance
-        return f"{slug(p.task)}-{slug(p.language)}-seed{p.seed}-{at(p.sparsity)}-{self.checksum[:8]}"
+        return f"{slug(p.task)}-{slug(p.language)}-seed{p.seed}-{sparsity_label(p.sparsity)}-{self.checksum[:8]}"
 
     @property
     def shapes_name(self) -> str:
@@ -109,7 +109,7 @@ def _same(one: float, other: float) -> bool:
     return abs(one - other) < 1e-6
 
 
-def at(sparsity: float) -> str:
+def sparsity_label(sparsity: float) -> str:
     """Formats a sparsity for file names: ``s0.50``."""
     return ticket_filename(sparsity).removesuffix(".safetensors")
 

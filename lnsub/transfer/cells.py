@@ -12,7 +12,7 @@ from functools import cached_property
 from lnsub.common.errors import UserError
 from lnsub.common.lookup import lookup
 from lnsub.common.names import plain_name
-from lnsub.tickets.finding import FoundTicket, at, slug
+from lnsub.tickets.finding import FoundTicket, slug, sparsity_label
 from lnsub.transfer.baselines import BASELINES
 
 # Dense first: one-shot masks are made from it.
@@ -34,7 +34,7 @@ class OneShot:
     @property
     def name(self) -> str:
         """A name for files: ``s0.50``."""
-        return at(self.sparsity) + ("" if self.scope == "global" else f"-{slug(self.scope)}")
+        return sparsity_label(self.sparsity) + ("" if self.scope == "global" else f"-{slug(self.scope)}")
 
     def mask_name(self, task: str, language: str, seed: int) -> str:
         """The name of its ticket file."""
@@ -76,7 +76,7 @@ class Cell:
         if self.found is None:
             return "dense"
         if self.variant == "random":
-            return f"random-{at(self.sparsity)}-{self.found.shapes_name}"
+            return f"random-{sparsity_label(self.sparsity)}-{self.found.shapes_name}"
         if self.variant == "oneshot":
             return f"oneshot-from-{slug(self.found.provenance.language)}-{self.one_shot.name}"
         return f"{'' if self.variant == 'ticket' else f'{self.variant}-'}from-{self.found.name}"
@@ -108,7 +108,7 @@ class Cell:
             return f"shuffled-{self.found.name}-seed{self.seed}.safetensors"
         if self.variant == "oneshot":
             return self.one_shot.mask_name(self.task, self.found.provenance.language, self.seed)
-        return f"random-{at(self.sparsity)}-seed{self.seed}-{self.found.shapes_name}.safetensors"
+        return f"random-{sparsity_label(self.sparsity)}-seed{self.seed}-{self.found.shapes_name}.safetensors"
 
     @cached_property
     def row(self) -> str:

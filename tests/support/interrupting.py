@@ -1,4 +1,4 @@
-"""Callbacks for a test's configuration that bring signals to a run at a known step, so that no test depends on time."""
+"""Callbacks for test configurations that send signals to a run at a given step, independent of timing."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ class SignalAt(Callback):
     """Sends this process a signal in the middle of a step.
 
     Args:
-        step: after so many optimizer steps of the whole run.
+        step: the global step.
         name: the signal: ``SIGUSR1``.
         rank: the process that gets it.
     """
@@ -29,11 +29,11 @@ class SignalAt(Callback):
 
 
 class HoldAt(Callback):
-    """Waits in some steps until a signal comes, and says so in a file.
+    """Waits in some steps until a signal arrives, and records it in a file.
 
     Args:
-        steps: these, counted over the whole run.
-        mark: the file; it gets a line for each time the first process begins to wait.
+        steps: the global steps.
+        mark: the file; it gets a line each time the first process starts to wait.
     """
 
     def __init__(self, steps: list[int], mark: str) -> None:
@@ -49,11 +49,11 @@ class HoldAt(Callback):
 
 
 class FailAt(Callback):
-    """Raises an error in the middle of a step, the first time that a run comes there.
+    """Raises an error in the middle of a step, once.
 
     Args:
-        step: after so many optimizer steps of the whole run.
-        mark: a file that says that it has done so.
+        step: the global step.
+        mark: a file that is created when it happens.
     """
 
     def __init__(self, step: int, mark: str) -> None:
