@@ -24,14 +24,14 @@ def test_a_task_says_which_of_its_metrics_speaks_for_it(tmp_path: Path) -> None:
     assert main_metrics(frame)["mlm"].sign == -1
 
 
-def test_an_unknown_task_is_its_first_metric_higher_being_better(tmp_path: Path) -> None:
+def test_an_unknown_task_has_its_accuracy_or_its_first_metric_and_higher_is_better(tmp_path: Path) -> None:
     rows = [record("imp", "qa", "fr", "fr", v, metric=m) for m, v in (("exact", 0.5), ("accuracy", 0.6))]
     rows += [record("imp", "translation", "fr", "fr", 27.3, metric="bleu")]
     append(tmp_path / "results.jsonl", rows)
     frame = read_runs(tmp_path)
-    expected = {"qa": MainMetric("exact", "exact"), "translation": MainMetric("bleu", "bleu", is_share=False)}
+    expected = {"qa": MainMetric("accuracy", "accuracy"), "translation": MainMetric("bleu", "bleu", is_share=False)}
     assert main_metrics(frame) == expected
-    assert list(of_main_metric(frame)["metric"]) == ["exact", "bleu"]
+    assert list(of_main_metric(frame)["metric"]) == ["accuracy", "bleu"]
     assert task_title("qa") == "qa"
 
 
