@@ -1,7 +1,7 @@
 """The settings of a run, parsed from the command line and files and validated: :class:`RunConfig`.
 
 One parser reads the options of `lnsub fit`, the file in a run's folder, and the configurations of transfers and of the
-demo. It only parses: :func:`lnsub.training.setup.set_up` makes the run.
+demo. It only parses: :func:`lnsub.tracking.run.set_up` makes the run.
 """
 
 import copy
