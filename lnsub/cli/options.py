@@ -1,11 +1,23 @@
-"""Parsing of option values that several commands share."""
+"""Options that several commands share, and the parsing of their values."""
 
+import argparse
 from collections.abc import Callable
 from typing import Any
 
 from lnsub.common.errors import UserError
 
 _EXAMPLES: dict[Any, str] = {str: "fr,ur,zh", int: "57,58", float: "0.5,0.8"}
+
+
+def add_inherited(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--inherited [BASE_MODEL]``: None without the option, empty without a value."""
+    parser.add_argument(
+        "--inherited",
+        nargs="?",
+        const="",
+        metavar="BASE_MODEL",
+        help="make the inherited masks from the base model (default: the one named in the tickets)",
+    )
 
 
 def comma_list(option: str, text: str, kind: Callable[[str], Any] = str) -> list[Any]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lnsub.cli.options import comma_list
+from lnsub.cli.options import add_inherited, comma_list
 from lnsub.cli.output import check_table, emit
 
 if TYPE_CHECKING:
@@ -38,13 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="also by layer, kind (query, key, ...), matrix or stack, or a combination of them; may be repeated",
     )
     parser.add_argument("--summary", action="store_true", help="also the means over pairs, by task and sparsity")
-    parser.add_argument(
-        "--inherited",
-        nargs="?",
-        const="",
-        metavar="BASE_MODEL",
-        help="make the inherited masks from the base model (default: the one named in the tickets)",
-    )
+    add_inherited(parser)
     parser.add_argument("--inherited-output", type=Path, metavar="DIR", help="save the masks that --inherited makes")
     parser.add_argument(
         "--neutrality",

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lnsub.cli.options import comma_list
+from lnsub.cli.options import add_inherited, comma_list
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,13 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="largest drop from dense at which a ticket still matches it: 0.01 is one point of accuracy or F1, or 1 %% "
         "of perplexity (default: one standard error, or for perplexity one standard deviation over seeds)",
     )
-    parser.add_argument(
-        "--inherited",
-        nargs="?",
-        const="",
-        metavar="BASE_MODEL",
-        help="make the inherited masks from the base model (default: the one named in the tickets)",
-    )
+    add_inherited(parser)
     parser.add_argument(
         "--wandb", metavar="[E/]P", help="also log the tables to this W&B project; offline without an API key"
     )

@@ -100,8 +100,7 @@ class LengthGroupedBatches(DistributedSampler[BatchRows]):
         if (batch_size is None) == (tokens_per_batch is None):
             raise ValueError("give one of batch_size and tokens_per_batch")
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if num_replicas is None:
-            num_replicas = torch.distributed.get_world_size() if distributed else 1
+        num_replicas = num_replicas or (torch.distributed.get_world_size() if distributed else 1)
         if rank is None:
             rank = torch.distributed.get_rank() if distributed else 0
         self.lengths = np.asarray(lengths, dtype=np.int64)
@@ -244,8 +243,6 @@ class ResumableLoader(ShieldedLoader):
 def ragged(column: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Splits a column of lists into its concatenated values, [sum of lengths], and the lists' lengths, [rows]."""
     lists = column.combine_chunks()
-    if isinstance(lists, pa.ChunkedArray):  # pyarrow before 15 returns a chunked array for an empty column
-        lists = pa.concat_arrays(lists.chunks)
     return lists.flatten().to_numpy(), lists.value_lengths().to_numpy().astype(np.int64)
 
 

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from lnsub.common.errors import UserError
 from lnsub.common.lookup import lookup
@@ -17,6 +16,7 @@ from lnsub.runs.records import FILE_NAME, read
 from lnsub.tasks import tasks
 from lnsub.tasks.task import Task
 from lnsub.tickets.ticket import Ticket
+from lnsub.training.checkpoint_files import DamagedError, misfit, read_checkpoint
 from lnsub.training.module import SubnetModule
 
 TICKET_FILE = "ticket.safetensors"
@@ -107,21 +107,14 @@ def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}: a fit writes it as checkpoints/last.ckpt in its folder")
     try:
-        loaded = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        state: dict[str, Tensor] = loaded["state_dict"]
-        step = int(loaded["global_step"])
-    except Exception as error:
-        raise UserError(f"{path} is not a checkpoint of `lnsub fit`") from error
-    here = module.state_dict()
-    odd = sorted(
-        name
-        for name in here.keys() | state.keys()
-        if name not in here or name not in state or here[name].shape != state[name].shape
-    )
-    if odd:
+        checkpoint = read_checkpoint(path)
+    except DamagedError as error:
+        raise UserError(f"{path} is not a whole checkpoint of `lnsub fit`: {error}") from error
+    here, state = module.state_dict(), checkpoint["state_dict"]
+    if why := misfit(state, module):
         raise UserError(
-            f"{path} is a checkpoint of another model: {odd[0].removeprefix('model.')} differs; give one of a fit "
-            "of this base model and task, or choose the task with --task"
+            f"{path} is a checkpoint of another model: {why}; give one of a fit of this base model and task, or choose "
+            "the task with --task"
         )
     before = module.subnet.mask
     prunable = {id(weight) for weight in module.subnet.weights.values()}
@@ -139,7 +132,7 @@ def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:
             "finish, or export without --checkpoint"
         )
     records = [r for r in read(path.parent.parent / FILE_NAME) if r.ticket == ticket.checksum]
-    return Training(path.name, step, records)
+    return Training(path.name, checkpoint["global_step"], records)
 
 
 def _save_model(module: SubnetModule, folder: Path) -> None:

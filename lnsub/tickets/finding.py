@@ -75,7 +75,8 @@ def find_tickets(patterns: Sequence[str], sparsities: Sequence[float] | None = N
     """
     paths: set[str] = set()
     for pattern in patterns:
-        matched = [path for path in (*_globbed(pattern), pattern) if Path(path).is_file()]
+        # pathlib's glob takes no absolute pattern.
+        matched = [path for path in (*glob.glob(pattern, recursive=True), pattern) if Path(path).is_file()]  # noqa: PTH207
         if not matched:
             raise UserError(
                 f"No ticket matches --tickets '{pattern}': `lnsub fit` writes tickets to "
@@ -99,10 +100,6 @@ def find_tickets(patterns: Sequence[str], sparsities: Sequence[float] | None = N
             listed = ", ".join(f"{sparsity:g}" for sparsity in found_sparsities)
             raise UserError(f"No ticket has sparsity {wanted:g}: found {listed}.")
     return [t for t in tickets if any(_same(wanted, t.provenance.sparsity) for wanted in sparsities)]
-
-
-def _globbed(pattern: str) -> list[str]:
-    return glob.glob(pattern, recursive=True)  # noqa: PTH207 (pathlib's takes no absolute pattern)
 
 
 def _same(one: float, other: float) -> bool:

@@ -28,21 +28,25 @@ class Budget:
     @classmethod
     def of(cls, trainer: Trainer) -> "Budget":
         """The length that a trainer was given; see :meth:`of_settings`."""
-        return cls.of_settings(trainer.max_epochs, trainer.max_steps, trainer.limit_val_batches)
+        return cls.of_settings(trainer.max_epochs, trainer.max_steps)
 
     @classmethod
-    def of_settings(cls, max_epochs: int | None, max_steps: int, limit_val_batches: float | None) -> "Budget":
+    def of_settings(cls, max_epochs: int | None, max_steps: int) -> "Budget":
         """The length of a fit by the trainer's settings of these names.
 
         Raises:
-            UserError: it has none, or there is no validation to record.
+            UserError: it has none.
         """
         epochs = -1 if max_epochs is None else max_epochs
         if epochs < 1 and max_steps < 1:
             raise UserError("Say how long a fit is: set trainer.max_epochs or trainer.max_steps.")
-        if limit_val_batches == 0:
-            raise UserError("A fit records its validation metrics: trainer.limit_val_batches must not be 0.")
         return cls(epochs, max_steps)
+
+
+def check_validation(limit_val_batches: float | None) -> None:
+    """Refuses a run that would record nothing, by the trainer's setting of this name; raises UserError."""
+    if limit_val_batches == 0:
+        raise UserError("A fit records its validation metrics: trainer.limit_val_batches must not be 0.")
 
 
 def linear_schedule(step: int, total: int, warmup: int) -> float:

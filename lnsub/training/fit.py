@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 from lnsub.common.signals import deferred_signals
 from lnsub.runs.folder import RunFolder
 from lnsub.tasks.task import LanguageDataModule
-from lnsub.training.budget import Budget
+from lnsub.training.budget import Budget, check_validation
 from lnsub.training.callbacks import notifying_run_end
 from lnsub.training.checkpoints import EVERY_N_STEPS, Checkpoints
 from lnsub.training.imp import IMPCallback
@@ -43,6 +43,7 @@ def fit(
         Preempted: a signal asked the run to stop (:mod:`lnsub.common.signals`); everything is saved.
     """
     budget = Budget.of(trainer)
+    check_validation(trainer.limit_val_batches)
     Checkpoints(RunFolder(Path(trainer.default_root_dir)), checkpoint_every_n_steps).attach(trainer)
     imp = IMPCallback.of(trainer)
     with deferred_signals(), notifying_run_end(trainer):

@@ -1,6 +1,7 @@
 """Progress over rounds: a live line in a terminal, one line per epoch in a log file."""
 
 import time
+from datetime import timedelta
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -128,7 +129,4 @@ class _TimeLeft(ProgressColumn):
 
 
 def _clock(seconds: float | None) -> str:
-    if seconds is None:
-        return "-:--:--"
-    minutes, whole = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{whole:02d}"
+    return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))

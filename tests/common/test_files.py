@@ -1,27 +1,14 @@
 """Files that are whole or not there, on real full disks and through real failures."""
 
 import os
-import resource
-import signal
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lnsub.common.errors import UserError
 from lnsub.common.files import append_lines, replacing, sync_folder, writing
-
-
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """Lets no file of this process grow beyond 1,000 bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+from tests.support.file_limits import file_size_limit
 
 
 def test_a_file_is_replaced_once_it_is_whole(tmp_path):
@@ -38,26 +25,27 @@ def test_a_file_is_replaced_once_it_is_whole(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
 
 
-def test_a_failure_leaves_the_earlier_file_and_nothing_else(tmp_path, small_files):
+def test_a_failure_leaves_the_earlier_file_and_nothing_else(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"earlier")
     with pytest.raises(ZeroDivisionError), replacing(path) as file:
         file.write(bytes(1 // 0))
-    with pytest.raises(UserError, match=str(path)), replacing(path) as file:
-        file.write(bytes(2000))
-    with pytest.raises(UserError, match="other"), writing(tmp_path / "other") as file:
-        file.write(bytes(2000))
+    with file_size_limit(1000):
+        with pytest.raises(UserError, match=str(path)), replacing(path) as file:
+            file.write(bytes(2000))
+        with pytest.raises(UserError, match="other"), writing(tmp_path / "other") as file:
+            file.write(bytes(2000))
     assert path.read_bytes() == b"earlier"
     assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208
 
 
-def test_lines_are_appended_whole_or_not_at_all(tmp_path, small_files):
+def test_lines_are_appended_whole_or_not_at_all(tmp_path):
     path = tmp_path / "lines"
     append_lines(path, b"one\n")
     path.write_bytes(path.read_bytes() + b"unfin")
     append_lines(path, b"two\n", sync=False)
     assert path.read_bytes() == b"one\nunfin\ntwo\n"
-    with pytest.raises(UserError, match=str(path)):
+    with file_size_limit(1000), pytest.raises(UserError, match=str(path)):
         append_lines(path, bytes(2000) + b"\n")
     assert path.read_bytes() == b"one\nunfin\ntwo\n"
 

@@ -164,7 +164,7 @@ def test_checkpoints_that_are_not_of_this_ticket_are_refused(theta_0: Theta0, tm
     path, sparser = saved(tmp_path, theta_0, "mlm"), saved(tmp_path, theta_0, "mlm", density=0.2)
     args = [str(path), "--output", str(tmp_path / "out"), "--checkpoint"]
     refused(tmp_path, *args, str(tmp_path / "none.ckpt"), match=r"there is no checkpoint .*none\.ckpt")
-    refused(tmp_path, *args, str(path), match=r"mlm-0\.4\.ticket is not a checkpoint of `lnsub fit`")
+    refused(tmp_path, *args, str(path), match=r"mlm-0\.4\.ticket is not a whole checkpoint of `lnsub fit`: ")
     under_sparser, _ = trained(tmp_path / "sparser", sparser, theta_0, "mlm")
     under_none, _ = trained(tmp_path / "dense", None, theta_0, "mlm")
     for checkpoint in (under_sparser, under_none):
@@ -172,13 +172,14 @@ def test_checkpoints_that_are_not_of_this_ticket_are_refused(theta_0: Theta0, tm
             tmp_path, *args, str(checkpoint), match=r"is of a fit under another mask \(sparsity [01]\.\d+\) than that"
         )
     tagger, _ = trained(tmp_path / "tagger", saved(tmp_path, theta_0, "wikiann"), theta_0, "wikiann")
-    refused(tmp_path, *args, str(tagger), match=r"is a checkpoint of another model: classifier\.bias differs")
+    refused(tmp_path, *args, str(tagger), match=r"is a checkpoint of another model: it lacks \d+ of .* tensors")
 
 
 def test_a_checkpoint_between_two_rounds_is_refused(theta_0: Theta0, tmp_path: Path) -> None:
     path = saved(tmp_path, theta_0, "mlm")
     module = SubnetModule(tasks()["mlm"](theta_0.base_model), theta_0.base_model, ticket=str(path), seed=SEED)
     checkpoint = tmp_path / "last.ckpt"
-    torch.save({"state_dict": module.state_dict(), "global_step": 40}, checkpoint)
+    other = {"epoch": 1, "loops": {"fit_loop": {}}, "pytorch-lightning_version": "2.6"}
+    torch.save({"state_dict": module.state_dict(), "global_step": 40, **other}, checkpoint)
     args = [str(path), "--output", str(tmp_path / "out"), "--checkpoint", str(checkpoint)]
     refused(tmp_path, *args, match=r"holds theta_0 and no trained weights, as it was written between two rounds")

@@ -1,5 +1,4 @@
 import json
-import resource
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from lnsub.tickets.file_format import FORMAT, read_header
 from lnsub.tickets.packed import count_bits
 from lnsub.tickets.provenance import Provenance
 from lnsub.tickets.ticket import Ticket, load_all
+from tests.support.file_limits import file_size_limit
 from tests.support.ticket_factory import SHAPES, provenance, random_masks, random_ticket, ticket
 
 
@@ -287,14 +287,8 @@ def test_strided_masks_are_saved_right(tmp_path: Path) -> None:
 def test_a_disk_that_fills_up_leaves_the_old_ticket(tmp_path: Path, saved: Path) -> None:
     before = saved.read_bytes()
     big = random_ticket(0.5, 1, {"w": (1000, 1000)})
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # A limit on file size stops the write in the middle, as a full disk does.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
-    try:
-        with pytest.raises(UserError, match=rf"{saved}.* size limit"):
-            big.save(saved)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    with file_size_limit(20_000), pytest.raises(UserError, match=rf"{saved}.* size limit"):
+        big.save(saved)
     assert saved.read_bytes() == before
     assert list(tmp_path.iterdir()) == [saved]
 

@@ -1,13 +1,13 @@
 """A full disk stops a run without partial files."""
 
 import re
-import resource
 import subprocess
 
 import pytest
 
 from lnsub.common.errors import UserError
 from lnsub.runs.folder import RunFolder
+from tests.support.file_limits import file_size_limit
 from tests.support.resuming import IMP, command, environment, run
 
 
@@ -21,14 +21,8 @@ from tests.support.resuming import IMP, command, environment, run
     ],
 )
 def test_a_full_disk_stops_the_run_and_space_lets_it_resume(limit, every, names, place, uninterrupted, tmp_path):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # A limit on file size stops a write in the middle, like a full disk.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        with pytest.raises(UserError, match=rf"{tmp_path}.*{names}: .*size limit"):
-            run(place, tmp_path, every=every, **IMP)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with file_size_limit(limit), pytest.raises(UserError, match=rf"{tmp_path}.*{names}: .*size limit"):
+        run(place, tmp_path, every=every, **IMP)
     assert not list(tmp_path.rglob("*partial"))
     assert run(place, tmp_path, every=every, **IMP) == uninterrupted(**IMP)
 
