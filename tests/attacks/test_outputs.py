@@ -164,8 +164,10 @@ def test_no_file_is_written_where_something_else_is(write: Callable[[Path], obje
 
 
 def test_records_are_added_to_records(tmp_path: Path) -> None:
-    from lnsub.runs.records import FILE_NAME, append, check_records
+    from lnsub.runs.records import FILE_NAME, append, check_records, read
 
     check_records(tmp_path / "new")
     append(tmp_path / FILE_NAME, [RECORD])
     check_records(tmp_path)
+    assert not (tmp_path / "new").exists()
+    assert read(tmp_path / FILE_NAME) == [RECORD]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lnsub.cli.main import main
+from lnsub.common.errors import UserError
 from lnsub.runs.records import Record, append, read, read_counted
 from lnsub.runs.settings import keep_settings
 from lnsub.transfer.cell_folder import CellFolder
@@ -182,11 +183,14 @@ def test_settings_that_hang_or_crash_a_reader_are_refused_and_lose_no_page(what:
 def test_aliases_of_a_sane_file_are_read(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("a: &a [1, 2]\nb: *a\nc: {d: &d 2020-01-01, e: *d}\n")
     keep_settings(tmp_path / "config.yaml", {"a": [1, 2], "b": [1, 2], "c": {"d": "2020-01-01", "e": "2020-01-01"}})
+    with pytest.raises(UserError, match=r"other settings: b was"):
+        keep_settings(tmp_path / "config.yaml", {"a": [1, 2], "b": [1, 3], "c": {"d": "2020-01-01", "e": "2020-01-01"}})
 
 
 @pytest.mark.parametrize("name", ["results.jsonl", "config.yaml", "t.safetensors"])
 @pytest.mark.parametrize("kind", ["fifo", "folder", "dangling"])
 def test_what_is_no_file_loses_no_page(name: str, kind: str, tree: Path) -> None:
+    before = report(tree)
     place = tree / "odd" / name
     place.parent.mkdir()
     if kind == "fifo":
@@ -195,7 +199,7 @@ def test_what_is_no_file_loses_no_page(name: str, kind: str, tree: Path) -> None
         place.mkdir()
     else:
         place.symlink_to("nowhere")
-    report(tree)
+    assert report(tree).count("<svg") == before.count("<svg")
 
 
 def test_a_damaged_ticket_is_left_out_of_the_page_and_named(tree: Path) -> None:

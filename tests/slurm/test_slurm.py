@@ -1,6 +1,5 @@
 """The scripts of slurm/ on a real SLURM of one node: arrays, preemption by the time limit, a whole study."""
 
-import json
 import os
 import re
 import subprocess
@@ -9,20 +8,18 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
 from lnsub.runs.records import read, read_tree
 from lnsub.tickets.ticket import Ticket
 from tests.support import slurm_node
-from tests.support.models import save_checkpoint
 from tests.support.slurm_node import SlurmNode
+from tests.support.xnli_world import make_xnli_world
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS = [f"w{i}" for i in range(20)]
 LANGUAGES = ("aa", "bb", "cc")
 CPU = {"GPUS_PER_NODE": "0", "CPUS_PER_TASK": "1"}
 BATCH = ["sbatch", "--parsable", "--gpus-per-node=0", "--cpus-per-task=1", "--time=30"]
@@ -42,32 +39,7 @@ def node() -> Iterator[SlurmNode]:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base model, data in three languages, a configuration, and an `lnsub` that a job finds by sourcing ``setup``."""
     root = tmp_path_factory.mktemp("world")
-    save_checkpoint(root / "model", WORDS, dropout=0.1)
-    for language in LANGUAGES:
-        for split, rows in (("train", 32), ("validation", 8)):
-            rng = np.random.default_rng([ord(language[0]), rows])
-            path = root / "data" / language / f"{split}.jsonl"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("w") as file:
-                for _ in range(rows):
-                    words = [WORDS[i] for i in rng.integers(0, len(WORDS), 5)]
-                    row = {"premise": " ".join(words), "hypothesis": words[0], "label": int(rng.integers(3))}
-                    file.write(json.dumps(row) + "\n")
-    config = {
-        "seed_everything": 5,
-        "model": {"base_model": str(root / "model"), "learning_rate": 0.01},
-        "data": {
-            "class_path": "lnsub.XNLI",
-            "init_args": {"language": "aa", "dataset": str(root / "data"), "batch_size": 8, "max_length": 16},
-        },
-        "trainer": {
-            "max_epochs": 2,
-            "accelerator": "cpu",
-            "gradient_clip_val": 1.0,
-            "enable_progress_bar": False,
-            "callbacks": [{"class_path": "lnsub.IMPCallback", "init_args": {"sparsities": [0.3, 0.6]}}],
-        },
-    }
+    config = make_xnli_world(root, LANGUAGES, {"train": 32, "validation": 8}, seed=5, batch_size=8)
     (root / "study.yaml").write_text(yaml.safe_dump(config))
     command = root / "bin" / "lnsub"
     command.parent.mkdir()

@@ -1,6 +1,5 @@
 """Signals: a run stops where nothing is lost, on all ranks at once, says so, and ends as one that was undisturbed."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -21,10 +19,9 @@ from lnsub.common.signals import EXIT_STATUS, SIGNALS, Preempted, deferred_signa
 from lnsub.runs.records import read, read_tree
 from lnsub.tickets.ticket import Ticket
 from tests.support import ddp_cases
-from tests.support.models import save_checkpoint
 from tests.support.processes import on_ranks
+from tests.support.xnli_world import make_xnli_world
 
-WORDS = [f"w{i}" for i in range(20)]
 SEED = 3
 STEPS = 8  # of a round: 2 epochs of 4
 
@@ -46,32 +43,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base model with dropout, data in two languages, and a configuration."""
     root = tmp_path_factory.mktemp("world")
-    save_checkpoint(root / "model", WORDS, dropout=0.1)
-    for language in ("aa", "bb"):
-        for split, rows in (("train", 16), ("validation", 6)):
-            rng = np.random.default_rng([ord(language[0]), rows])
-            path = root / "data" / language / f"{split}.jsonl"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("w") as file:
-                for _ in range(rows):
-                    words = [WORDS[i] for i in rng.integers(0, len(WORDS), 5)]
-                    row = {"premise": " ".join(words), "hypothesis": words[0], "label": int(rng.integers(3))}
-                    file.write(json.dumps(row) + "\n")
-    config = {
-        "seed_everything": SEED,
-        "model": {"base_model": str(root / "model"), "learning_rate": 0.01},
-        "data": {
-            "class_path": "lnsub.XNLI",
-            "init_args": {"language": "aa", "dataset": str(root / "data"), "batch_size": 4, "max_length": 16},
-        },
-        "trainer": {
-            "max_epochs": 2,
-            "accelerator": "cpu",
-            "gradient_clip_val": 1.0,
-            "enable_progress_bar": False,
-            "callbacks": [{"class_path": "lnsub.IMPCallback", "init_args": {"sparsities": [0.3, 0.6]}}],
-        },
-    }
+    config = make_xnli_world(root, ("aa", "bb"), {"train": 16, "validation": 6}, seed=SEED, batch_size=4)
     (root / "config.yaml").write_text(yaml.safe_dump(config))
     return root
 
