@@ -65,15 +65,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     try:
         with deferred_signals() if args[:1] in RESUMABLE else nullcontext():
-            return _run(args)
+            status = _run(args)
+        sys.stdout.flush()
+        return status
     except Preempted as stop:
         if is_first_process():
             sys.stderr.write(f"lnsub: {stop}\n")
         return EXIT_STATUS
+    except BrokenPipeError:
+        # Whoever read the output has had enough, as `head` has. Without a file behind it, Python complains at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + signal.SIGPIPE
     except Exception as error:
         from lnsub.common.error_messages import user_message
 
-        line = user_message(error, args)
+        line = user_message(error)
         if debug or line is None:
             raise
         sys.stderr.write(f"lnsub: error: {line}\n")

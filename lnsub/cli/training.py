@@ -9,9 +9,8 @@ from jsonargparse import Namespace
 from lnsub.common.files import check_output, replacing, starts_with
 from lnsub.tracking.run import set_up
 from lnsub.training.checkpoint_files import load_weights, refuse_others
-from lnsub.training.config import RunConfig, run_parser
+from lnsub.training.config import RunConfig, parsed_options, run_parser
 from lnsub.training.logging_setup import set_up_logging
-from lnsub.training.parse_errors import user_errors
 from lnsub.training.ranks import gathered
 from lnsub.training.setup import Run
 from lnsub.training.summary import print_rounds
@@ -31,11 +30,9 @@ DESCRIPTIONS = {
 def run(command: str, args: Sequence[str]) -> int:
     """Parses and runs one of these commands; returns the exit status."""
     set_up_logging()
-    parser = run_parser(command)
-    parser.description = DESCRIPTIONS[command]
-    with user_errors(parser):
-        parsed = parser.parse_args(list(args))
-        config = RunConfig.of_namespace(parsed)
+    run_parser(command).description = DESCRIPTIONS[command]
+    parsed = parsed_options(command, args)
+    config = RunConfig.of_namespace(parsed)
     if command == "fit":
         _fit(config)
     elif command == "predict":

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from lnsub.common.bounds import Count, Length, Multiple, Seed, Workers, check_numbers, hints_of
 from lnsub.common.errors import UserError
 from lnsub.common.names import plain_name
 from lnsub.common.signals import shield_data_worker
@@ -41,7 +42,8 @@ class LanguageRows(LightningDataModule, ABC):
         tokens_per_batch: instead of ``batch_size``, the most tokens in a padded training batch, per process.
         eval_tokens_per_batch: the most tokens in a padded batch of validation, test and prediction, per process.
         num_workers: loader processes; 0 loads in the main process, which is enough as nothing is tokenised then.
-        seed: seed of the order of training batches, and of whatever else a task draws.
+        seed: seed of the order of training batches, and of whatever else a task draws; None: that of the module that
+            it is used with.
         pad_to_multiple_of: round padded lengths up to a multiple of this; 8 suits tensor cores and gives
             ``torch.compile`` fewer shapes.
         group_window: ``batch_size`` rows of like length make a batch, out of what was drawn at random for so many
@@ -59,36 +61,21 @@ class LanguageRows(LightningDataModule, ABC):
         language: str,
         tokenizer: str,
         dataset: str | None = None,
-        max_length: int = 128,
-        max_train_examples: int | None = None,
-        max_eval_examples: int | None = None,
-        batch_size: int = 32,
-        tokens_per_batch: int | None = None,
-        eval_tokens_per_batch: int = 16384,
-        num_workers: int = 0,
-        seed: int = 0,
-        pad_to_multiple_of: int = 1,
-        group_window: int = WINDOW,
+        max_length: Length = 128,
+        max_train_examples: Count | None = None,
+        max_eval_examples: Count | None = None,
+        batch_size: Count = 32,
+        tokens_per_batch: Count | None = None,
+        eval_tokens_per_batch: Count = 16384,
+        num_workers: Workers = 0,
+        seed: Seed | None = None,
+        pad_to_multiple_of: Multiple = 1,
+        group_window: Count = WINDOW,
     ) -> None:
         super().__init__()
         # With fewer rows than processes some process has nothing to evaluate, which is no error.
         self.allow_zero_length_dataloader_with_multiple_devices = True
-        if not language:
-            raise UserError("The language is empty: give its code, such as fr.")
-        for name, value, least in (
-            ("max_length", max_length, 8),
-            ("max_train_examples", max_train_examples, 1),
-            ("max_eval_examples", max_eval_examples, 1),
-            ("batch_size", batch_size, 1),
-            ("tokens_per_batch", tokens_per_batch, 1),
-            ("eval_tokens_per_batch", eval_tokens_per_batch, 1),
-            ("num_workers", num_workers, 0),
-            ("seed", seed, 0),
-            ("pad_to_multiple_of", pad_to_multiple_of, 1),
-            ("group_window", group_window, 1),
-        ):
-            if value is not None and value < least:
-                raise UserError(f"{name} is {value}: it must be at least {least}.")
+        check_numbers(hints_of(type(self)), locals())
         self.language = plain_name("language", language)
         self.tokenizer = tokenizer
         self.dataset = self.default_dataset if dataset is None else dataset
@@ -99,10 +86,25 @@ class LanguageRows(LightningDataModule, ABC):
         self.tokens_per_batch = tokens_per_batch
         self.eval_tokens_per_batch = eval_tokens_per_batch
         self.num_workers = num_workers
-        self.seed = seed
+        self._seed = seed
         self.pad_to_multiple_of = pad_to_multiple_of
         self.group_window = group_window
         self._tables: dict[str, datasets.Dataset] = {}
+
+    @property
+    def seed(self) -> int:
+        """The run's seed.
+
+        Raises:
+            UserError: the module that the trainer has was made with another one.
+        """
+        module = None if self.trainer is None else self.trainer.lightning_module
+        of_module = getattr(module, "seed", None)
+        if self._seed is not None and of_module not in {None, self._seed}:
+            raise UserError(
+                f"The data has the seed {self._seed}, the module {of_module}: a run has one, so give it to the module."
+            )
+        return self._seed or of_module or 0
 
     # What a subclass defines
 

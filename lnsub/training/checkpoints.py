@@ -45,6 +45,8 @@ from lnsub.training.lightning_internals import (
     start_new_epoch,
     validation_is_due,
 )
+from lnsub.training.module import SubnetModule
+from lnsub.training.other_callbacks import check_callbacks, drop_default_checkpoints
 from lnsub.training.preemption import StopVote
 from lnsub.training.ranks import gathered
 
@@ -83,8 +85,14 @@ class Checkpoints(Callback):
         """The instance among a trainer's callbacks."""
         return next(callback for callback in trainer.callbacks if isinstance(callback, cls))
 
-    def attach(self, trainer: Trainer) -> "Checkpoints":
-        """Adds this as the trainer's last callback, and makes the trainer write checkpoints durably."""
+    def attach(self, trainer: Trainer, module: SubnetModule) -> "Checkpoints":
+        """Adds this as the trainer's last callback, and makes the trainer write checkpoints durably.
+
+        Raises:
+            UserError: another callback would keep an interrupted run from ending the same.
+        """
+        drop_default_checkpoints(trainer)
+        check_callbacks(trainer, module.logged)
         trainer.callbacks[:] = [c for c in trainer.callbacks if not isinstance(c, Checkpoints)] + [self]
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = DurableIO()

@@ -9,19 +9,20 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Trainer
 
-from lnsub.common.plain_data import UnreadableError, check_yaml
+from lnsub.common.bounds import Count, Minutes, Seed, check_numbers, hints_of
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.checkpoints import EVERY_N_STEPS
+from lnsub.training.config_files import check_files
 from lnsub.training.module import SubnetModule
 from lnsub.training.parse_errors import user_errors
 from lnsub.training.ranks import RANK_TIMEOUT
+from lnsub.training.trainer_settings import check_trainer
 
 Settings = dict[str, Any]
 """Settings as loaded from YAML: nested, of plain types."""
@@ -68,14 +69,14 @@ class RunConfig:
         rank_timeout: minutes that a process of a distributed run waits for the others.
     """
 
-    seed_everything: int
+    seed_everything: Seed
     trainer: Settings
     model: Settings
     data: Settings
     output: str
     wandb: WandbSettings | None
-    checkpoint_every_n_steps: int | None
-    rank_timeout: float
+    checkpoint_every_n_steps: Count | None
+    rank_timeout: Minutes
 
     @classmethod
     def parse(cls, args: Sequence[str]) -> "RunConfig":
@@ -84,9 +85,7 @@ class RunConfig:
         Raises:
             UserError: a setting is unknown or its value invalid; the message names it.
         """
-        parser = run_parser("fit")
-        with user_errors(parser):
-            return cls.of_namespace(parser.parse_args(list(args)))
+        return cls.of_namespace(parsed_options("fit", args))
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "RunConfig":
@@ -104,7 +103,22 @@ class RunConfig:
         if arguments.get("dataset") is None:
             arguments["dataset"] = _named(settings["data"]["class_path"]).task_class.dataset
         where = settings["wandb"]
-        return cls(**{**settings, "wandb": where and WandbSettings(**where)})
+        config = cls(**{**settings, "wandb": where and WandbSettings(**where)})
+        config._check()
+        return config
+
+    def _check(self) -> None:
+        """Checks all bounds, and that only what may be null is: the parser takes null for anything."""
+        check_numbers(get_type_hints(RunConfig), vars(self))
+        check_trainer(self.trainer)
+        check_numbers(hints_of(SubnetModule), self.model, prefix="model.")
+        check_numbers(hints_of(_named(self.data["class_path"])), self.data["init_args"], prefix="data.init_args.")
+        check_numbers(get_type_hints(WandbSettings), vars(self.wandb or WandbSettings()), prefix="wandb.")
+        callbacks = self.trainer["callbacks"] or []
+        for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
+            if isinstance(callback, dict):
+                made = hints_of(_named(callback["class_path"]))
+                check_numbers(made, callback.get("init_args") or {}, prefix="trainer.callbacks.")
 
     def settings(self) -> Settings:
         """The settings as plain YAML types; the inverse of :meth:`of`."""
@@ -151,16 +165,20 @@ class RunConfig:
             return vars(parser.instantiate_classes(parser.parse_object(self.settings())).trainer)
 
 
-_load_yaml = get_loader("yaml")
+def parsed_options(command: str, args: Sequence[str]) -> Namespace:
+    """Parses the options of a training command.
 
+    Args:
+        command: see :func:`run_parser`.
+        args: the command line after the command.
 
-def _bounded_yaml(text: str) -> Any:
-    """Reads YAML as jsonargparse does, but no aliases or levels without end."""
-    check_yaml(text)
-    return _load_yaml(text)
-
-
-set_loader("yaml", _bounded_yaml, exceptions=(yaml.YAMLError, UnreadableError))
+    Raises:
+        UserError: see :meth:`RunConfig.parse`.
+    """
+    check_files(args)
+    parser = run_parser(command)
+    with user_errors(parser):
+        return parser.parse_args(list(args))
 
 
 @cache
@@ -176,7 +194,7 @@ def run_parser(command: str) -> ArgumentParser:
     parser.add_argument("--config", action="config", help="a file of settings; later ones override earlier ones")
     parser.add_argument(
         "--seed_everything",
-        type=NonNegativeInt,
+        type=Seed,
         default=57,
         help="Seed of the task head, the order of the data and dropout; part of the run folder's name.",
     )
@@ -201,14 +219,14 @@ def run_parser(command: str) -> ArgumentParser:
     )
     parser.add_argument(
         "--checkpoint_every_n_steps",
-        type=PositiveInt | None,
+        type=Count | None,
         default=EVERY_N_STEPS,
         help="For fit: optimizer steps between checkpoints, from which an interrupted run resumes. Null: only between "
         "rounds.",
     )
     parser.add_argument(
         "--rank_timeout",
-        type=PositiveFloat,
+        type=Minutes,
         default=RANK_TIMEOUT,
         help="Minutes that a process of a distributed run waits for the others before the run stops.",
     )

@@ -44,7 +44,7 @@ def fit(
     """
     budget = Budget.of(trainer)
     check_validation(trainer.limit_val_batches)
-    Checkpoints(RunFolder(Path(trainer.default_root_dir)), checkpoint_every_n_steps).attach(trainer)
+    Checkpoints(RunFolder(Path(trainer.default_root_dir)), checkpoint_every_n_steps).attach(trainer, module)
     imp = IMPCallback.of(trainer)
     with deferred_signals(), notifying_run_end(trainer):
         if imp is not None:

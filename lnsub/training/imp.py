@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lnsub.common.bounds import Count, Fraction, check_numbers, hints_of
 from lnsub.common.errors import UserError
 from lnsub.models.subnet import Weights, gathered
 from lnsub.pruning.masks import Mask
@@ -58,28 +59,25 @@ class IMPCallback(Callback):
     def __init__(
         self,
         schedule: Literal["linear", "geometric"] = "linear",
-        sparsities: list[float] | None = None,
-        rate: float | None = None,
-        rounds: int | None = None,
+        sparsities: list[Fraction] | None = None,
+        rate: Fraction | None = None,
+        rounds: Count | None = None,
         score: Literal["magnitude", "random", "magnitude_init", "taylor"] = "magnitude",
         scope: Literal["global", "layer", "matrix", "stack"] = "global",
         rewind: Literal["init", "step", "none"] = "init",
-        rewind_step: int | None = None,
+        rewind_step: Count | None = None,
         rewind_lr: bool = True,
         head: Literal["reinit", "keep"] = "reinit",
-        score_batches: int = 16,
+        score_batches: Count = 16,
         keep_checkpoint: bool = False,
     ) -> None:
-        levels = sparsities if sparsities or schedule != "linear" else list(LINEAR_LEVELS)
+        check_numbers(hints_of(IMPCallback), locals())
+        levels = list(LINEAR_LEVELS) if sparsities is None and schedule == "linear" else sparsities
         self.levels = (0.0, *scheduled(schedule, levels=levels, rate=rate, rounds=rounds))
         if (rewind == "step") != (rewind_step is not None):
             raise UserError("rewind_step and `rewind: step` require each other: set both or neither.")
-        if rewind_step is not None and rewind_step < 1:
-            raise UserError(f"rewind_step must be at least 1, not {rewind_step}.")
         if not rewind_lr and rewind != "none":
             raise UserError("`rewind_lr: false` requires `rewind: none`: rewound weights start a new schedule.")
-        if score_batches < 1:
-            raise UserError(f"score_batches must be at least 1, not {score_batches}.")
         self.schedule = schedule
         self.score = score
         self.scope = scope

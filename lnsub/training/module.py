@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 
-from lnsub.common.errors import UserError
+from lnsub.common.bounds import Part, Seed, Share, UpTo10, check_numbers, hints_of
 from lnsub.common.torch_internals import exclude_from_ddp_broadcasts
 from lnsub.data.batching import IGNORED
 from lnsub.models.apply import apply_ticket
@@ -77,21 +77,16 @@ class SubnetModule(LightningModule):
         base_model: str = "google-bert/bert-base-multilingual-cased",
         ticket: str | None = None,
         init: Literal["pretrained", "random"] = "pretrained",
-        learning_rate: float = 5e-5,
-        weight_decay: float = 0.0,
-        warmup: float = 0.0,
-        adam_epsilon: float = 1e-8,
+        learning_rate: Part = 5e-5,
+        weight_decay: UpTo10 = 0.0,
+        warmup: Share = 0.0,
+        adam_epsilon: Part = 1e-8,
         attention: Literal["sdpa", "eager", "packed"] = "sdpa",
         compile: Mode | None = None,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__()
-        if not learning_rate > 0:
-            raise UserError(f"model.learning_rate must be above 0, not {learning_rate}.")
-        if not 0 <= warmup < 1:
-            raise UserError(f"model.warmup is a share of the steps and must be in [0, 1), not {warmup}.")
-        if weight_decay < 0:
-            raise UserError(f"model.weight_decay must not be negative, but is {weight_decay}.")
+        check_numbers(hints_of(SubnetModule), locals(), prefix="model.")
         self.task = task
         self.base_model = base_model
         self.init = init
@@ -138,6 +133,11 @@ class SubnetModule(LightningModule):
             + (f"; {len(fit.only_model)} of the model left dense" if fit.only_model else "")
             + "."
         )
+
+    @property
+    def logged(self) -> list[str]:
+        """Names of the metrics that are logged during a fit."""
+        return ["train_loss", *(f"val_{name}" for name in self.val_metrics)]
 
     def configure_model(self) -> None:
         """Shards the model over the processes if the strategy requires it; called before every fit."""

@@ -1,10 +1,14 @@
 """One fit and its evaluation: the building blocks of rounds, fine-tuning runs and transfers."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
 
+from lnsub.common.errors import UserError
 from lnsub.runs.records import Record, records_of
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.budget import Budget
@@ -39,13 +43,26 @@ def fit_once(
     if budget.steps != -1:
         trainer.fit_loop.epoch_loop.max_steps = after[1] + budget.steps
     module.budget = budget
-    if checkpoint is None:
-        trainer.fit(module, datamodule=datamodule)
-    else:
-        with Checkpoints.of(trainer).resuming(checkpoint, module):
-            # Absolute, as Lightning takes what begins with "http" for a URL.
-            trainer.fit(module, datamodule=datamodule, ckpt_path=str(checkpoint.absolute()), weights_only=True)
+    with _naming_settings():
+        if checkpoint is None:
+            trainer.fit(module, datamodule=datamodule)
+        else:
+            with Checkpoints.of(trainer).resuming(checkpoint, module):
+                # Absolute, as Lightning takes what begins with "http" for a URL.
+                trainer.fit(module, datamodule=datamodule, ckpt_path=str(checkpoint.absolute()), weights_only=True)
     return round(Checkpoints.of(trainer).seconds, 3)
+
+
+@contextmanager
+def _naming_settings() -> Iterator[None]:
+    """Turns Lightning's complaint of a setting that the data does not suit into a :class:`UserError`."""
+    try:
+        yield
+    except ValueError as error:
+        named = re.search(r"`(val_check_interval|limit_\w+_batches|check_val_every_n_epoch)`", str(error))
+        if isinstance(error, UserError) or not named:
+            raise
+        raise UserError(f"trainer.{named.group(1)}: {str(error).splitlines()[0]}") from error
 
 
 def measure(

@@ -9,6 +9,7 @@ from inspect import signature
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
+from lnsub.common.bounds import DESCRIPTIONS, shown
 from lnsub.common.error_messages import told_in
 from lnsub.common.errors import UserError
 from lnsub.common.lookup import did_you_mean
@@ -36,10 +37,13 @@ def user_errors(parser: ArgumentParser) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, ArgumentError) and type(error).__name__ not in _OWN:
-            raise
-        # What a class's __init__ refuses comes wrapped.
-        raise told_in(error) or UserError(" ".join(_line(str(error), parser.prog).split())) from error
+        if told := told_in(error):  # what a class's __init__ refuses comes wrapped
+            raise told from error
+        text = str(error)
+        if isinstance(error, ArgumentError) or type(error).__name__ in _OWN:
+            raise UserError(" ".join(_line(text, parser.prog).split())) from error
+        # A value, or the module of a class_path, at which Python itself fails: a number too large for a float, say.
+        raise UserError(f"The settings cannot be used: {type(error).__name__}: {' '.join(text.split())}") from error
 
 
 def _line(text: str, prog: str) -> str:
@@ -51,16 +55,25 @@ def _line(text: str, prog: str) -> str:
         return f"there is no setting {key}{hint}; `{prog} --help` lists them."
     if value:
         return f"{value.group(1)}: {_plain(value.group(2))}"
-    if union := _UNION.search(text):
+    if union := _UNION.search(text, text.rfind('Parser key "')):
         if problem := _CLASS.search(union.group(2)):
             return f"{union.group(1)}: {problem.group(1)} cannot be used: {problem.group(2)}."
-        reasons = [_plain(line.strip(" -")) for line in union.group(2).splitlines() if "NoneType" not in line]
+        reasons = [_plain(line.strip(" -")) for line in union.group(2).splitlines() if "<class 'NoneType'>" not in line]
         return f"{union.group(1)}: {union.group(3)} cannot be used: {'; '.join(reasons)}."
     return " ".join(line for line in text.splitlines() if not line.strip().startswith("tip:"))
 
 
 def _plain(reason: str) -> str:
-    """Replaces Python's type names by readable ones."""
+    """Says what a value must be in place of the names of Python's types."""
+    if bounded := re.match(r"Not of type (\w+): (.*)", reason):
+        kind, rest = bounded.groups()
+        value = re.match(r"(?!does)(\S+) does not conform", rest) or re.search(r"(?:Got value: |: ')([^']+)", rest)
+        return f"it must be {DESCRIPTIONS.get(kind, kind)}{f', not {shown(value.group(1))}' if value else ''}"
+    if word := re.match(r"Expected a <class 'str'>\. Got value: (True|False)", reason):
+        yaml = {"True": "yes, on and true as true", "False": "no, off and false as false"}[word.group(1)]
+        return f"it must be text, and YAML reads {yaml}: quote it"
+    if re.match(r"Expected a (<class 'list'>|List)", reason):
+        return "it must be a list, such as [0.3, 0.6]"
     reason = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", reason)
     return re.sub(r"an? <class '(?:\w+\.)*(\w+)'>", r"\1", reason).replace("a one of", "one of")
 

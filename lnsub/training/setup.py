@@ -20,6 +20,7 @@ from lnsub.training.module import SubnetModule
 from lnsub.training.preemption import requeue_job
 from lnsub.training.progress import RoundProgress
 from lnsub.training.ranks import claimed_by_run, detecting_lost_ranks, set_up_ranks
+from lnsub.training.trainer_settings import make_trainer
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def build(config: RunConfig, *, folder: RunFolder | None = None, fitting: bool =
     if not progress:
         given["enable_progress_bar"] = False
     given |= {"callbacks": callbacks, "logger": loggers or False, "default_root_dir": str(folder.path)}
-    trainer = Trainer(**given)
+    trainer = make_trainer(given)
     set_up_ranks(trainer, config.rank_timeout)
     return Run(config, folder, trainer, module, data)
 

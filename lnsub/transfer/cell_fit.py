@@ -114,7 +114,9 @@ class CellFit:
         data, unusable = self._targets(run, cell, wanted)
         trainer = run.trainer
         trainer.callbacks.extend(callbacks)
-        checkpoints = Checkpoints(CellFolder(run.folder.path), self.config.checkpoint_every_n_steps).attach(trainer)
+        checkpoints = Checkpoints(CellFolder(run.folder.path), self.config.checkpoint_every_n_steps).attach(
+            trainer, run.module
+        )
         found: list[Record] = []
         with notifying_run_end(trainer):
             seconds = fit_once(trainer, run.module, run.data, Budget.of(trainer), checkpoints.newest())

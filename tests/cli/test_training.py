@@ -147,7 +147,7 @@ def test_bad_input_is_one_line_that_names_it(change, facts, bert, data, tmp_path
         (("model",), {"learning_rat": 1}, "learning_rate"),
         (("data", "init_args"), {"langauge": "fr"}, "language"),
         (("data",), {"class_path": "lnsub.XNLY"}, "lnsub.XNLY"),
-        (("data", "init_args"), {"batch_size": "many"}, "batch_size int many"),
+        (("data", "init_args"), {"batch_size": "many"}, "batch_size whole number many"),
         (("trainer", "callbacks", 0, "init_args"), {"sparsitis": 1}, "sparsities"),
         (("trainer", "callbacks", 0, "init_args"), {"score": "magn"}, "score magn magnitude random"),
         (("trainer",), {"precision": "bf15"}, "trainer.precision bf15"),

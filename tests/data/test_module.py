@@ -16,12 +16,12 @@ from tests.support.data_makers import batches
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_length": 7}, "max_length is 7: it must be at least 8"),
+        ({"max_length": 7}, "max_length is 7: it must be a whole number from 8"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"tokens_per_batch": 0}, "tokens_per_batch is 0"),
         ({"max_train_examples": 0}, "max_train_examples is 0"),
         ({"seed": -1}, "seed is -1"),
-        ({"language": ""}, "language is empty"),
+        ({"language": ""}, "empty"),
     ],
 )
 def test_an_argument_out_of_range_is_refused_at_once(settings, message):
