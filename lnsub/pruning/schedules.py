@@ -8,6 +8,9 @@ from itertools import pairwise
 from lnsub.common.errors import UserError
 from lnsub.common.lookup import lookup
 
+DECIMALS = 6
+"""Decimals by which sparsities are told apart, in the names of ticket files too."""
+
 
 def sparsities(
     schedule: str,
@@ -61,11 +64,13 @@ def linear(levels: Sequence[float]) -> tuple[float, ...]:
     if not levels:
         raise UserError("The linear schedule needs at least one sparsity.")
     for level in levels:
-        if not 0 < level < 1:
-            raise UserError(f"A sparsity must be above 0 and below 1, not {level}.")
+        if not 0 < round(level, DECIMALS) < 1:
+            raise UserError(f"A sparsity must be above 0 and below 1 (to {DECIMALS} decimals), not {level}.")
     for before, after in pairwise(levels):
-        if after <= before:
-            raise UserError(f"Sparsities must increase from round to round: {after} follows {before}.")
+        if round(after, DECIMALS) <= round(before, DECIMALS):
+            raise UserError(
+                f"Sparsities must increase from round to round (to {DECIMALS} decimals): {after} follows {before}."
+            )
     return tuple(float(level) for level in levels)
 
 
@@ -90,8 +95,12 @@ def geometric(rate: float, rounds: int) -> tuple[float, ...]:
         raise UserError(f"The geometric schedule needs at least 1 round, not {rounds}.")
     # expm1 and log1p avoid the cancellation in 1 - (1 - rate)**r for small rates.
     result = tuple(-math.expm1(r * math.log1p(-rate)) for r in range(1, rounds + 1))
-    if result[-1] == 1 or any(after <= before for before, after in pairwise(result)):
-        raise UserError(f"After {rounds} rounds at a rate of {rate} nothing is left to prune: use fewer rounds.")
+    rounded = [round(level, DECIMALS) for level in (0.0, *result, 1.0)]
+    if any(after <= before for before, after in pairwise(rounded)):
+        raise UserError(
+            f"With {rounds} rounds at a rate of {rate} some round has nothing to prune (to {DECIMALS} decimals): use "
+            "fewer rounds, or another rate."
+        )
     return result
 
 

@@ -10,6 +10,7 @@
         metrics.csv, wandb/              the loggers' own
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,18 @@ class RunFolder:
     def records(self, kind: str) -> list[Record]:
         """The existing records of one kind."""
         return [record for record in read(self.results) if record.kind == kind]
+
+    def measured(self, kind: str, metrics: Collection[str]) -> set[tuple[int | None, str, str]]:
+        """Returns what is completely recorded, as triples of round, target and split.
+
+        Args:
+            kind: the kind of record.
+            metrics: the metrics of a complete measurement; a crash may have written only some of them.
+        """
+        there: dict[tuple[int | None, str, str], set[str]] = {}
+        for record in self.records(kind):
+            there.setdefault((record.round, record.target, record.split), set()).add(record.metric)
+        return {measurement for measurement, names in there.items() if names >= set(metrics)}
 
     def record(self, records: list[Record]) -> None:
         """Adds records, except for measurements that are recorded already."""

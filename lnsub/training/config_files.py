@@ -3,6 +3,7 @@
 Importing this module sets the bounds for all YAML that jsonargparse reads.
 """
 
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,19 +25,17 @@ def check_files(args: Sequence[str]) -> None:
         UserError: a ``--config`` cannot be read, or an option names a device, a FIFO or a socket.
     """
     for option, value in _options(args):
-        path = Path(value)
         try:
-            if option == "--config" and path.is_file():
-                read_text(path)
-            elif path.exists() and not path.is_file() and not path.is_dir():
+            mode = Path(value).stat().st_mode
+        except (OSError, ValueError):  # there is no such file, or it is no path at all: what parses the option says so
+            continue
+        try:
+            if option == "--config" and stat.S_ISREG(mode):
+                read_text(Path(value))
+            elif not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 raise UnreadableError("it is a device, a FIFO or a socket")
         except UnreadableError as error:
             raise UserError(f"{option}: {value} cannot be used: {error}.") from error
-        except ValueError:  # no path, as it has a null character
-            continue
-        except OSError as error:
-            if path.exists():
-                raise UserError(f"{option}: {value} cannot be read: {error.strerror}.") from error
 
 
 def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
+from lnsub.common.errors import UserError
 from lnsub.common.signals import deferred_signals
 from lnsub.runs.folder import RunFolder
 from lnsub.tasks.task import LanguageDataModule
@@ -58,12 +59,16 @@ def _fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataM
     checkpoints = Checkpoints.of(trainer)
     folder = checkpoints.folder
     kind = "transfer" if module.ticket else "dense"
-    if folder.records(kind):
+    metrics, wanted = list(module.task.metrics()), (None, datamodule.language, "validation")
+    if wanted in folder.measured(kind, metrics):
         log.info(f"This run is already done: {folder.path}")
+        checkpoints.finish(trainer, keep=True)
         return
     seconds = fit_once(trainer, module, datamodule, budget, checkpoints.newest())
     checkpoints.save(trainer, weights_only=True)
-    metrics = measure(trainer, module, datamodule)
+    found = measure(trainer, module, datamodule)
     if trainer.is_global_zero:
-        folder.record(records(module, datamodule, metrics, split="validation", kind=kind, wall_s=seconds))
+        folder.record(records(module, datamodule, found, split="validation", kind=kind, wall_s=seconds))
     checkpoints.finish(trainer, keep=True)
+    if trainer.is_global_zero and wanted not in folder.measured(kind, metrics):
+        raise UserError(f"{folder.results} does not hold what was just recorded: run the same command again.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from lightning.pytorch import Trainer
 
 from lnsub.common.errors import UserError
+from lnsub.runs.folder import RunFolder
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.budget import Budget
@@ -40,7 +41,7 @@ def run_rounds(
         UserError: the settings are incompatible, or the run in the folder cannot be resumed.
     """
     checkpoints = Checkpoints.of(trainer)
-    checkpoint = _resume(imp, module, checkpoints)
+    checkpoint = _resume(imp, module, datamodule, checkpoints)
     while imp.round < len(imp.levels):
         part, parts = (0, 1) if imp.rewind_lr else (imp.round, len(imp.levels))
         here, after = replace(budget, part=part, parts=parts), (imp.first_epoch, imp.first_step)
@@ -53,9 +54,16 @@ def run_rounds(
             checkpoints.save(trainer)
         checkpoint = None
     checkpoints.finish(trainer, keep=imp.keep_checkpoint)
+    if trainer.is_global_zero and (lacking := _lacking(imp, module, datamodule, checkpoints.folder)):
+        raise UserError(
+            f"All rounds have run, but {checkpoints.folder.path} lacks {_listed(lacking)}: the same command makes it "
+            "again, from the start."
+        )
 
 
-def _resume(imp: IMPCallback, module: SubnetModule, checkpoints: Checkpoints) -> Path | None:
+def _resume(
+    imp: IMPCallback, module: SubnetModule, datamodule: LanguageDataModule, checkpoints: Checkpoints
+) -> Path | None:
     """Restores the current round before the trainer's limits are set; the trainer loads the rest of the checkpoint."""
     folder = checkpoints.folder
     if module.ticket is not None:
@@ -78,13 +86,41 @@ def _resume(imp: IMPCallback, module: SubnetModule, checkpoints: Checkpoints) ->
         if imp.round < len(imp.levels):
             step = contents["global_step"] - imp.first_step
             log.info(f"Resuming round {imp.round} at step {step}: {folder.path}")
-    else:
-        imp.fingerprint = module.fingerprint
-        if len({record.round for record in folder.records("imp")}) == len(imp.levels):
-            imp.round = len(imp.levels)
-    if imp.round == len(imp.levels):
+    elif folder.started:
+        imp.round = len(imp.levels)
+    lacking = _lacking(imp, module, datamodule, folder)
+    if imp.round == len(imp.levels) and not lacking:
         log.info(f"All {len(imp.levels)} rounds are done: {folder.path}")
+    elif imp.round == len(imp.levels):
+        # Nothing is left to resume from. From the start, a run finds the same again, and keeps what is there.
+        log.warning(f"{folder.path} lacks {_listed(lacking)}, so its rounds are run again from the start.")
+        checkpoint, imp.round, imp.first_epoch, imp.first_step, imp.checksum = None, 0, 0, 0, None
+    elif lacking:
+        log.warning(f"{folder.path} lacks {_listed(lacking)}, which its remaining rounds do not make again.")
+    imp.fingerprint = module.fingerprint
     return checkpoint
+
+
+def _lacking(imp: IMPCallback, module: SubnetModule, datamodule: LanguageDataModule, folder: RunFolder) -> list[str]:
+    """What a folder lacks of the rounds before the current one: whole tickets, and complete records."""
+    there = folder.measured("imp", list(module.task.metrics()))
+    rounds = range(min(imp.round, len(imp.levels)))
+    lacking = [
+        f"round {number} in {folder.results.name}"
+        for number in rounds
+        if (number, datamodule.language, "validation") not in there
+    ]
+    for sparsity in imp.levels[1 : imp.round + 1]:
+        path = folder.ticket(sparsity)
+        try:
+            Ticket.load(path)
+        except UserError:
+            lacking.append(f"{path.parent.name}/{path.name}" if not path.exists() else f"a whole {path.name}")
+    return lacking
+
+
+def _listed(lacking: list[str]) -> str:
+    return ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
 
 
 def _write(

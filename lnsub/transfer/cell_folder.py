@@ -13,7 +13,6 @@
 
 import json
 import shutil
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +21,6 @@ from lnsub.common.files import replacing
 from lnsub.common.locks import LOCK_NAME
 from lnsub.common.plain_data import UnreadableError, parse_json, read_text
 from lnsub.runs.folder import RunFolder
-from lnsub.runs.records import read
 
 
 @dataclass(frozen=True)
@@ -49,19 +47,6 @@ class CellFolder(RunFolder):
         text = json.dumps({"reason": reason, "traceback": traceback, "time": time}, ensure_ascii=False, indent=1)
         with replacing(self.failure) as file:
             file.write(f"{text}\n".encode())
-
-    def measured(self, kind: str, metrics: Collection[str]) -> set[tuple[str, str]]:
-        """Returns what is completely recorded, as pairs of target and split.
-
-        Args:
-            kind: the kind of record.
-            metrics: the metrics of a complete measurement; a crash may have written only some of them.
-        """
-        there: dict[tuple[str, str], set[str]] = {}
-        for record in read(self.results):
-            if record.kind == kind:
-                there.setdefault((record.target, record.split), set()).add(record.metric)
-        return {pair for pair, names in there.items() if names >= set(metrics)}
 
     def clear(self) -> None:
         """Removes the leftovers of an unfinished fit, except for records and the W&B run."""

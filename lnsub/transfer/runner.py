@@ -121,7 +121,7 @@ class Transfer:
 
     def _to_measure(self, cell: Cell) -> list[tuple[str, str]]:
         """The targets and splits that a cell has no records for."""
-        there = self.folder(cell).measured(cell.kind, self.fit.metrics)
+        there = {(target, split) for _, target, split in self.folder(cell).measured(cell.kind, self.fit.metrics)}
         wanted = [(target, split) for target in cell.targets for split in self._splits]
         return [
             (target, split)

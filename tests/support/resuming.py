@@ -103,11 +103,16 @@ def run(
             callbacks=[*levels, *(callbacks or [])],
             accelerator="cpu",
             logger=RunCSVLogger(RunFolder(output)),
-            enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            **{"max_epochs": 2, "gradient_clip_val": 1.0, "log_every_n_steps": 2, **settings},
+            **{
+                "enable_checkpointing": False,
+                "max_epochs": 2,
+                "gradient_clip_val": 1.0,
+                "log_every_n_steps": 2,
+                **settings,
+            },
         )
         fit(trainer, module, datamodule, checkpoint_every_n_steps=every)
     return outcome(output)
