@@ -49,6 +49,23 @@ def starts_with(path: Path, count: int = 4096) -> bytes:
         return file.read(count)
 
 
+def make_folder(folder: Path) -> None:
+    """Creates a folder, and its parents, where there is none.
+
+    Raises:
+        UserError: something else is in its place, such as a file or a link to nothing, or it may not be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        for path in (folder, *folder.parents):
+            if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112 (pathlib's may raise)
+                what = "a file" if os.path.exists(path) else "a link to nothing"  # noqa: PTH110
+                reason = f"{path} is {what}"
+        raise UserError(f"Cannot make the folder {folder}: {reason}.") from error
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
     """Opens a file for writing; it is synced to disk at the end, and removed after a failure.
@@ -80,7 +97,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             part.replace(path)
             sync_folder(path.parent)
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # there need not even be a folder
+                part.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -95,14 +113,15 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _synced(path: Path) -> Iterator[BinaryIO]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     try:
         with path.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         raise
 
 
@@ -120,7 +139,7 @@ def append_lines(path: Path, lines: bytes, *, sync: bool = True) -> None:
         UserError: they cannot be written, or it is a folder, a device or a FIFO. The file is unchanged.
     """
     check_regular(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with write_errors(path), path.open("ab+", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         if size:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from lnsub.common.files import make_folder
 from lnsub.common.signals import Preempted, pending
 
 LOCK_NAME = ".lock"
@@ -29,9 +30,10 @@ def claimed(folder: Path, *, wait: bool = False) -> Iterator[bool]:
         Whether the claim succeeded; False if the folder is in use by another process.
 
     Raises:
+        UserError: the folder cannot be created.
         Preempted: a signal arrived while waiting.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with (folder / LOCK_NAME).open("a") as file:
         while not (ours := _locked(file)) and wait:
             if signum := pending():

@@ -10,8 +10,9 @@ import json
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import datasets
 import numpy as np
 from numpy.typing import NDArray
 
-from lnsub.common.files import replacing
+from lnsub.common.files import make_folder, replacing
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ CACHE_VERSION = 1
 
 _LONG = 100_000
 """Rows from which tokenising takes long enough for a progress bar."""
+
+_ABANDONED = 7 * 24 * 3600.0
+"""Seconds after which a half-written table is nobody's any more; each batch of rows is a write."""
 
 Encoded = dict[str, Sequence[Any] | NDArray[Any]]
 """Tokenised rows by column."""
@@ -118,7 +122,8 @@ def fill(
     part = path.with_name(f"{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     if len(numbers) < len(rows):
         rows = rows.select(numbers, keep_in_memory=True, new_fingerprint=path.stem)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    _sweep(path.parent)
     with _bars_hidden(len(rows) < _LONG):
         # The fingerprint that datasets would make hashes the tokenizer, whose state changes with every call.
         table = rows.map(
@@ -140,6 +145,14 @@ def fill(
     part.replace(path)
     _checked.add(_identity(path))
     return len(table)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what processes that were killed left half-written, once it is so old that nobody can be writing it."""
+    for part in folder.glob("*.partial"):
+        with suppress(OSError):  # another process has removed it
+            if time.time() - part.stat().st_mtime > _ABANDONED:
+                part.unlink()
 
 
 @contextmanager

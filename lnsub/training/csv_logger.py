@@ -9,7 +9,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
-from lnsub.common.files import append_lines, replacing
+from lnsub.common.errors import UserError
+from lnsub.common.files import append_lines, check_regular, replacing
 from lnsub.runs.folder import RunFolder
 
 Row = dict[str, Any]
@@ -93,13 +94,17 @@ class RunCSVLogger(Logger):
             self._write(self._known[0], self._read()[1][:rows])
 
     def _read(self) -> tuple[list[str], list[Row]]:
-        """The columns and rows in the file."""
+        """The columns and rows in the file; raises UserError where it is not what :meth:`save` writes."""
+        check_regular(self.path)
         if not self.path.exists():
             return [], []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows: list[Row] = list(reader)
-            return list(reader.fieldnames or ()), rows
+        try:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                rows: list[Row] = list(reader)
+                return list(reader.fieldnames or ()), rows
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise UserError(f"{self.path} is not a table that can be continued ({error}): move it away.") from error
 
     def _write(self, columns: list[str], rows: Sequence[Row]) -> None:
         """Writes the file anew."""

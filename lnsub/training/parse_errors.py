@@ -51,7 +51,10 @@ def _line(text: str, prog: str) -> str:
     unknown, value = _UNKNOWN.search(text), _VALUE.search(text)
     if unknown and not (value and value.start() < unknown.start()):
         key = next(group for group in unknown.groups() if group)
-        hint = did_you_mean(key.split(".")[-1], _settings())
+        name, known = key.split(".")[-1], _settings()
+        if name in known:
+            return f"there is no setting {key} here: the class that has it must be named first."
+        hint = did_you_mean(name, known)
         return f"there is no setting {key}{hint}; `{prog} --help` lists them."
     if value:
         return f"{value.group(1)}: {_plain(value.group(2))}"
@@ -59,6 +62,9 @@ def _line(text: str, prog: str) -> str:
         if problem := _CLASS.search(union.group(2)):
             return f"{union.group(1)}: {problem.group(1)} cannot be used: {problem.group(2)}."
         reasons = [_plain(line.strip(" -")) for line in union.group(2).splitlines() if "<class 'NoneType'>" not in line]
+        if nested := re.match(r"NestedArg\(key='([\w.]+)'", union.group(3)):
+            of = union.group(1)
+            return f"{of}.{nested.group(1)} cannot be used: name the class that has it first, with --{of}=<class>."
         return f"{union.group(1)}: {union.group(3)} cannot be used: {'; '.join(reasons)}."
     return " ".join(line for line in text.splitlines() if not line.strip().startswith("tip:"))
 
@@ -72,6 +78,8 @@ def _plain(reason: str) -> str:
     if word := re.match(r"Expected a <class 'str'>\. Got value: (True|False)", reason):
         yaml = {"True": "yes, on and true as true", "False": "no, off and false as false"}[word.group(1)]
         return f"it must be text, and YAML reads {yaml}: quote it"
+    if path := re.search(r"Expected a path but (\S+) either not accessible", reason):
+        return f"there is neither a class nor a file {path.group(1)}"
     if re.match(r"Expected a (<class 'list'>|List)", reason):
         return "it must be a list, such as [0.3, 0.6]"
     reason = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", reason)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lnsub.common.errors import UserError
-from lnsub.common.files import append_lines, replacing, sync_folder, writing
+from lnsub.common.files import append_lines, make_folder, replacing, sync_folder, writing
 from tests.support.file_limits import file_size_limit
 
 
@@ -54,3 +54,18 @@ def test_a_folder_that_is_not_there_cannot_be_synced(tmp_path: Path):
     sync_folder(tmp_path)
     with pytest.raises(FileNotFoundError):
         sync_folder(tmp_path / "none")
+
+
+@pytest.mark.parametrize(("name", "what"), [("file", "file is a file"), ("link", "link is a link to nothing")])
+def test_what_is_in_a_folders_place_is_named(name, what, tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for folder in (tmp_path / name, tmp_path / name / "below" / "it"):
+        with pytest.raises(UserError, match=what):
+            make_folder(folder)
+        with pytest.raises(UserError, match=what), replacing(folder / "output"):
+            pass
+    make_folder(tmp_path / "new" / "folders")
+    make_folder(tmp_path / "new" / "folders")
+    with pytest.raises(UserError, match="name too long"):
+        make_folder(tmp_path / ("x" * 300))

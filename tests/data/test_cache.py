@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,12 @@ def test_a_table_is_read_through_once_while_it_stays_as_it_is(data, bert, table,
     os.utime(table)
     XNLI("fr", bert, str(data)).table("train")
     assert read == [table, table]
+
+
+def test_what_a_killed_process_left_half_written_is_swept_once_it_is_old(data, bert, table):
+    old, new = (table.with_name(f"x.1-{name}.partial") for name in ("old", "new"))
+    for part in (old, new):
+        part.write_bytes(b"half")
+    os.utime(old, (time.time() - 8 * 24 * 3600,) * 2)
+    XNLI("zh", bert, str(data)).table("train")
+    assert (old.exists(), new.exists()) == (False, True)

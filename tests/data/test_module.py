@@ -114,3 +114,26 @@ def test_evaluation_reads_every_row_once_over_all_processes(data, bert):
         finally:
             distributed.destroy_process_group()
     assert sorted(seen) == list(np.arange(11))
+
+
+class Seeded(LightningModule):
+    """A module that has a seed, and nothing to train."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+
+def test_a_run_has_one_seed_and_the_data_follows_it(data, bert):
+    def order(seed: int | None, module: LightningModule | None = None) -> list[int]:
+        xnli = XNLI("fr", bert, str(data), batch_size=4, seed=seed)
+        if module is not None:
+            xnli.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+            xnli.trainer.strategy.connect(module)
+        return [index for batch in batches(xnli.train_dataloader()) for index in batch["index"].tolist()]
+
+    assert order(None, Seeded(3)) == order(3) == order(3, Seeded(3))
+    assert order(None, Seeded(4)) == order(4) != order(3)
+    assert order(None) == order(0) == order(None, LightningModule())
+    with pytest.raises(UserError, match="The data has the seed 0, the module 57"):
+        order(0, Seeded(57))
