@@ -40,7 +40,7 @@ def check_files(args: Sequence[str]) -> None:
 
 def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The options and their values, from ``--a b`` and ``--a=b``."""
-    for arg, following in zip(args, [*args[1:], ""], strict=True):
+    for arg, following in zip(args, [*args[1:], ""], strict=False):
         name, equals, value = arg.partition("=")
         if name.startswith("--"):
             yield name, value if equals else following

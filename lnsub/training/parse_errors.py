@@ -48,8 +48,10 @@ def user_errors(parser: ArgumentParser) -> Iterator[None]:
 
 def _line(text: str, prog: str) -> str:
     """The innermost reason, with a suggestion for a mistyped key."""
-    unknown, value = _UNKNOWN.search(text), _VALUE.search(text)
-    if unknown and not (value and value.start() < unknown.start()):
+    unknown, value, union = _UNKNOWN.search(text), _VALUE.search(text), _UNION.search(text, text.rfind('Parser key "'))
+    # Of several classes that a value may be meant for, the first comes first; the innermost setting is the reason.
+    earlier = unknown and ((value and value.start() < unknown.start()) or (union and union.end() < unknown.start()))
+    if unknown and not earlier:
         key = next(group for group in unknown.groups() if group)
         name, known = key.split(".")[-1], _settings()
         if name in known:
@@ -58,7 +60,7 @@ def _line(text: str, prog: str) -> str:
         return f"there is no setting {key}{hint}; `{prog} --help` lists them."
     if value:
         return f"{value.group(1)}: {_plain(value.group(2))}"
-    if union := _UNION.search(text, text.rfind('Parser key "')):
+    if union:
         if problem := _CLASS.search(union.group(2)):
             return f"{union.group(1)}: {problem.group(1)} cannot be used: {problem.group(2)}."
         reasons = [_plain(line.strip(" -")) for line in union.group(2).splitlines() if "<class 'NoneType'>" not in line]
