@@ -23,9 +23,9 @@ DESCRIPTIONS = {"OpenUnitInterval": "a number above 0 and below 1"}
 """What each type takes, by its name; it completes "it must be"."""
 
 
-def _kind(name: str, base: type, restrictions: list[tuple[str, float]], description: str, join: str = "and") -> Any:
+def _kind(name: str, base: type, restrictions: list[tuple[str, float]], description: str) -> Any:
     DESCRIPTIONS[name] = description
-    return restricted_number_type(name, base, restrictions, join=join, docstring=description)
+    return restricted_number_type(name, base, restrictions, docstring=description)
 
 
 Count = _kind("Count", int, [(">=", 1), ("<", 2**31)], "a whole number from 1 to 2,147,483,647")
@@ -36,7 +36,7 @@ Workers = _kind("Workers", int, [(">=", 0), ("<=", 256)], "a whole number from 0
 Multiple = _kind("Multiple", int, [(">=", 1), ("<=", 4096)], "a whole number from 1 to 4,096")
 Length = _kind("Length", int, [(">=", 8), ("<=", 2**20)], "a whole number from 8 to 1,048,576")
 OrAll = _kind("OrAll", int, [(">=", -1), ("<", 2**31)], "a whole number of at least 0, or -1 for all")
-Limit = _kind("Limit", int, [("==", -1), (">=", 1)], "a whole number of at least 1, or -1 for no limit", "or")
+Limit = _kind("Limit", int, [(">=", -1), ("!=", 0), ("<", 2**31)], "a whole number from 1, or -1 for no limit")
 Fraction = OpenUnitInterval
 Share = _kind("Share", float, [(">=", 0), ("<", 1)], "a number of at least 0 and below 1")
 Part = _kind("Part", float, [(">", 0), ("<=", 1)], "a number above 0 and at most 1")

@@ -3,7 +3,7 @@
 ::
 
     python -m tests.attacks.kills --runs 96 --seed 1
-    python -m tests.attacks.kills --each --processes 1 2
+    python -m tests.attacks.kills --each --processes 1 2 --runs 120 --table docs/attacks.md
 
 A run's shape is what ends its rounds, when it validates, how many workers load its data and how many processes train.
 With ``--runs`` the runs take the shapes in turn; each is killed by SIGKILL, with all its processes, after one, two or
@@ -22,11 +22,13 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.attacks.sections import replace_section
 from tests.support.trials import Trial, World, differing, outcome
 
 BOUNDS: dict[str, dict[str, Any]] = {
@@ -72,16 +74,23 @@ class Matrix:
 
     Attributes:
         world: where everything is.
-        kills: how many there have been.
         wrong: what differed, a line each.
     """
 
     world: World
-    kills: int = 0
     wrong: list[str] = field(default_factory=list)
+    _tallies: dict[int, Counter[str]] = field(default_factory=dict)
     _begun: float = field(default_factory=time.monotonic)
     _expected: dict[Shape, dict[str, Any]] = field(default_factory=dict)
     _runs: int = 0
+
+    @property
+    def kills(self) -> int:
+        """How many there have been."""
+        return sum(tally["kills"] for tally in self._tallies.values())
+
+    def _count(self, shape: Shape, what: str) -> None:
+        self._tallies.setdefault(shape.processes, Counter())[what] += 1
 
     def often(self, shape: Shape, rng: random.Random) -> None:
         """Kills one run again and again, after as many further checkpoints as ``rng`` says."""
@@ -111,6 +120,19 @@ class Matrix:
         sys.stdout.write(f"[{time.monotonic() - self._begun:6.0f} s] {text}\n")
         sys.stdout.flush()
 
+    def table(self, shapes: list[Shape], seed: int) -> str:
+        """What has been tried, by number of processes."""
+        lines = [
+            f"Seed {seed}:\n\n",
+            "| processes | shapes | comparisons | kills | different |\n",
+            "| ---: | ---: | ---: | ---: | ---: |\n",
+        ]
+        for processes, tally in sorted(self._tallies.items()):
+            of_these = sum(shape.processes == processes for shape in shapes)
+            counts = " | ".join(f"{tally[what]:,}" for what in ("compared", "kills", "different"))
+            lines.append(f"| {processes} | {of_these} | {counts} |\n")
+        return "".join(lines)
+
     def _new(self) -> Path:
         self._runs += 1
         return self.world.path / "runs" / str(self._runs)
@@ -133,7 +155,7 @@ class Matrix:
         trial = Trial.start(shape.command(self.world, output, every), shape.processes, log, prepare)
         statuses = trial.wait()
         if -signal.SIGKILL in statuses:
-            self.kills += 1
+            self._count(shape, "kills")
             return True
         if any(statuses):
             raise SystemExit(f"{shape}, in {output}, ended with {statuses}:\n{log.read_text()[-3000:]}")
@@ -141,7 +163,9 @@ class Matrix:
 
     def _compare(self, shape: Shape, output: Path, what: str) -> None:
         found = outcome(_folder(output))
+        self._count(shape, "compared")
         if found != self._expected[shape]:
+            self._count(shape, "different")
             self.wrong.append(f"{shape}; {what}: {differing(found, self._expected[shape])}")
             self.say(self.wrong[-1])
             output.rename(output.with_name(f"{output.name}-wrong-{len(self.wrong)}"))
@@ -183,6 +207,7 @@ def main() -> int:
     parser.add_argument("--validation", nargs="+", choices=list(VALIDATION), default=list(VALIDATION))
     parser.add_argument("--workers", nargs="+", type=int, choices=WORKERS, default=list(WORKERS))
     parser.add_argument("--processes", nargs="+", type=int, default=[1])
+    parser.add_argument("--table", type=Path, metavar="F", help="write the table to its section of a Markdown file")
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}\n")
     # In memory where there is a folder for that: a killed process loses nothing that it has written.
@@ -201,6 +226,8 @@ def main() -> int:
         matrix.often(shapes[number % len(shapes)], rng)
         matrix.say(f"run {number + 1}/{options.runs}, {shapes[number % len(shapes)]}: {matrix.kills} kills so far")
     matrix.say(f"{len(shapes)} shapes, {matrix.kills} kills, {len(matrix.wrong)} different")
+    if options.table:
+        replace_section(options.table, "kills", matrix.table(shapes, options.seed))
     if matrix.wrong:
         sys.stdout.write(f"What differs is in {path / 'runs'}.\n")
         return 1

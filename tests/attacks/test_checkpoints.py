@@ -7,7 +7,6 @@ import pickle
 import random
 import shutil
 import threading
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,8 @@ from lnsub.runs.records import read
 from lnsub.tickets.ticket import Ticket
 from lnsub.tracking.run import set_up
 from lnsub.training.checkpoint_files import load_weights
-from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.config import RunConfig
+from tests.attacks.bits import comparable, of_checkpoint
 from tests.support.command import arguments, said
 from tests.support.data_makers import WORDS
 from tests.support.models import save_checkpoint
@@ -305,43 +304,7 @@ def test_a_folder_whose_name_begins_like_a_url_is_no_url(world, tmp_path, monkey
 def test_every_flipped_bit_is_found_or_changes_nothing(world, tmp_path):
     shutil.copytree(world / "cut", tmp_path / "runs")
     folder = RunFolder(tmp_path / "runs" / RUN)
-    whole = folder.checkpoint.read_bytes()
-    with zipfile.ZipFile(folder.checkpoint) as file:
-        directory, names = file.start_dir, [part.filename for part in file.infolist()]
-    expected = comparable(torch.load(folder.checkpoint, weights_only=True))
-    rng = random.Random(11)
-    marks = []  # that a part is compressed, or is a folder: bits of its entry in the directory, which precede its name
-    at = directory
-    for name in names:
-        at = whole.index(b"PK\x01\x02", at)
-        assert whole[at + 46 : at + 46 + len(name)] == name.encode()
-        marks += [(at + 10) * 8 + 3, (at + 38) * 8 + 4]
-        at += 46
-    bits = rng.sample(marks, 40)
-    bits += [rng.randrange(directory * 8, len(whole) * 8) for _ in range(FLIPS)]
-    bits += [rng.randrange(directory * 8) for _ in range(FLIPS)]
-    found = 0
-    for bit in bits:
-        flipped = bytearray(whole)
-        flipped[bit // 8] ^= 1 << bit % 8
-        folder.checkpoint.write_bytes(flipped)
-        newest = Checkpoints(folder).newest()
-        if newest == folder.previous_checkpoint:
-            found += 1
-            assert not folder.checkpoint.exists()
-        else:
-            assert newest == folder.checkpoint
-            assert bit not in marks
-            assert comparable(torch.load(newest, weights_only=True)) == expected, bit
-    assert len(bits) > found > FLIPS // 2
-
-
-def comparable(value: Any) -> Any:
-    """The contents of a checkpoint in a form that is equal only where all are."""
-    if isinstance(value, torch.Tensor):
-        return (str(value.dtype), tuple(value.shape), value.numpy().tobytes())
-    if isinstance(value, dict):
-        return {key: comparable(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [comparable(part) for part in value]
-    return value
+    parts, directory = of_checkpoint(folder.checkpoint, folder.previous_checkpoint, FLIPS, random.Random(11))
+    assert parts.found + parts.harmless == FLIPS
+    assert parts.found > FLIPS // 2
+    assert directory.found > 40

@@ -10,6 +10,7 @@ from lnsub.tickets.finding import FoundTicket
 from lnsub.tickets.info import verify
 from lnsub.tickets.inherited import served_by
 from lnsub.tickets.ticket import Ticket
+from tests.attacks.bits import of_ticket_header
 from tests.support.ticket_factory import random_ticket
 
 SHAPES = {"encoder.layer.0.output.dense.weight": (3, 5), "pooler.dense.weight": (8, 8)}
@@ -20,35 +21,12 @@ def saved(tmp_path: Path) -> Path:
     return random_ticket(0.5, 1, SHAPES).save(tmp_path / "s0.50.safetensors")
 
 
-def header_size(path: Path) -> int:
-    """The length of the header, its own length included."""
-    return 8 + int.from_bytes(path.read_bytes()[:8], "little")
-
-
 def test_every_changed_bit_of_a_header_is_found_or_harmless(saved: Path) -> None:
-    whole, before = saved.read_bytes(), Ticket.load(saved)
-    found = harmless = 0
-    with saved.open("r+b", buffering=0) as file:
-        for bit in range(8 * header_size(saved)):
-            byte = whole[bit // 8]
-            file.seek(bit // 8)
-            file.write(bytes([byte ^ 1 << bit % 8]))
-            try:
-                after = Ticket.load(saved)
-            except UserError:
-                found += 1
-            else:
-                harmless += 1
-                assert (after.provenance, after.shapes, after.checksum) == (
-                    before.provenance,
-                    before.shapes,
-                    before.checksum,
-                ), bit
-            file.seek(bit // 8)
-            file.write(bytes([byte]))
+    whole = saved.read_bytes()
+    tally = of_ticket_header(saved)
     assert saved.read_bytes() == whole
-    assert found > 5000
-    assert harmless < 0.05 * found
+    assert tally.found > 5000
+    assert tally.harmless < 0.05 * tally.found
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ WHOLE = {
     Multiple: lambda n: 1 <= n <= 4096,
     Length: lambda n: 8 <= n <= 2**20,
     OrAll: lambda n: -1 <= n < 2**31,
-    Limit: lambda n: n == -1 or n >= 1,
+    Limit: lambda n: n == -1 or 1 <= n < 2**31,
 }
 REAL = {
     Fraction: lambda x: 0 < x < 1,
