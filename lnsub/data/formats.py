@@ -7,9 +7,11 @@ and 0.19). For JSON see :mod:`lnsub.data.json_records`.
 """
 
 import io
+import secrets
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import conllu
 import datasets
@@ -25,7 +27,7 @@ from lnsub.data.text_files import first_wrong_byte, opened
 _CONLLU = {"tokens": "form", "lemmas": "lemma", "upos": "upos", "xpos": "xpos"}
 """Columns under the names that they have in Universal Dependencies on the Hub, and their names in CoNLL-U."""
 
-_BLOCK, _LARGEST_BLOCK = 2**24, 2**30
+_BLOCK, _LARGEST_BLOCK = 2**20, 2**30
 """The bytes in which pyarrow first looks for the end of a row of ``.csv``, and those in which it last does."""
 
 _LONGEST_REASON = 200
@@ -89,9 +91,11 @@ def _decoded(table: pa.Table) -> pa.Table:
 
 
 def _parquet(path: Path, columns: Sequence[str], separator: str | None) -> tuple[pa.Table, list[str]]:
-    with pa.parquet.ParquetFile(path) as file:
+    with pa.parquet.ParquetFile(path, page_checksum_verification=True) as file:
         names = file.schema_arrow.names
-        return file.read(columns=[column for column in columns if column in names]), names
+        table = file.read(columns=[column for column in columns if column in names])
+    table.validate(full=True)  # text that is not UTF-8 would otherwise be found when a row is used
+    return table, names
 
 
 def _json(path: Path, columns: Sequence[str], separator: str | None) -> tuple[pa.Table, list[str]]:
@@ -117,14 +121,42 @@ def _separated(path: Path, columns: Sequence[str], options: pa.csv.ParseOptions)
         try:
             with opened(path) as file, pa.csv.open_csv(file, reading, options) as head:
                 names = head.schema.names
-            wanted = [column for column in columns if column in names]
-            converting = pa.csv.ConvertOptions(column_types=types, include_columns=wanted or names[:1])
+            wanted = [column for column in columns if column in names] or names[:1]
+            converting = pa.csv.ConvertOptions(column_types=types, include_columns=wanted)
+            # pyarrow takes all that follows an open quotation mark for one value, which hides that a file is cut off.
+            # A row after the last then becomes part of that value.
+            last = secrets.token_hex()
             with opened(path) as file:
-                return pa.csv.read_csv(file, reading, options, converting).select(wanted), names
+                more = f"\n{options.delimiter.join([last] * len(names))}\n"
+                table = pa.csv.read_csv(_Followed(file, more.encode()), reading, options, converting)
         except pa.ArrowInvalid as error:
             if "straddling" not in str(error) or block >= _LARGEST_BLOCK:
                 raise
             block *= 4
+            continue
+        rows = len(table) - 1
+        if table.column(0)[rows].as_py() != last:
+            raise ValueError(f"a quotation mark in row {rows} (counting from 0) is not closed")
+        return table.slice(0, rows), names
+
+
+class _Followed(io.RawIOBase):
+    """A file and, after it, more bytes."""
+
+    def __init__(self, file: BinaryIO, more: bytes) -> None:
+        self._parts: list[BinaryIO] = [file, io.BytesIO(more)]
+
+    def readable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Reads from the first part that is not yet read."""
+        while self._parts:
+            if count := self._parts[0].readinto(buffer):  # type: ignore[attr-defined]
+                return int(count)
+            self._parts.pop(0)
+        return 0
 
 
 def _conllu(path: Path, columns: Sequence[str], separator: str | None) -> tuple[pa.Table, list[str]]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-MOST_UNPACKED = 2**28
+MOST_UNPACKED = 2**27
 """The bytes that any packed file may unpack to. Beyond them, :data:`MOST_RATIO` holds."""
 
 MOST_RATIO = 200
