@@ -196,3 +196,6 @@ SUFFIXES: dict[str, _Reader] = {
     **{f"{suffix}.gz": reader for suffix, reader in _TEXT.items()},
 }
 """Readers by suffix."""
+
+SUFFIXES_UNPACKED = tuple(suffix for suffix in SUFFIXES if not suffix.endswith(".gz"))
+"""The suffixes of files that are not packed."""

@@ -6,14 +6,12 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
-
-import datasets
 
 from lnsub.common.errors import UserError
 from lnsub.common.plain_data import UnreadableError, parse_yaml, read_text
-from lnsub.data.formats import reason
+from lnsub.data.datasets_internals import described_features, files_of_configuration
+from lnsub.data.formats import SUFFIXES_UNPACKED, reason
 from lnsub.data.layouts import by_convention, check_shards
 from lnsub.data.splits import LocalSplit, SplitFiles, check_regular
 
@@ -59,19 +57,20 @@ def splits_of(root: Path, name: str, configuration: Mapping[str, Any]) -> dict[s
     if unknown := sorted(configuration.keys() - _KNOWN):
         raise UserError(f"{where} sets {', '.join(unknown)}, which is not supported for local data.")
     _refuse_elsewhere(where, [configuration.get("data_files"), configuration.get("data_dir")])
-    # datasets would wait for ever for a FIFO of such a name.
-    check_regular([path for file in (".huggingface.yaml", "dataset_infos.json") if _is_there(path := root / file)])
-    base = root.resolve()
+    # datasets would wait for ever for a FIFO of this name.
+    check_regular([path for path in [root / "dataset_infos.json"] if path.exists() or path.is_symlink()])
+    base, directory = root.resolve(), configuration.get("data_dir")
     try:
-        with TemporaryDirectory() as scratch:
-            builder = datasets.load_dataset_builder(str(base), name, cache_dir=scratch)
-            files, features = builder.config.data_files, builder.info.features
+        files = files_of_configuration(base, configuration.get("data_files"), directory, SUFFIXES_UNPACKED)
+        features = described_features(base, name)
     except Exception as error:  # whatever a README.md makes datasets raise
         raise UserError(f"{where} cannot be used: {reason(error)}") from error
     separator = configuration.get("delimiter") or configuration.get("sep")
     found: dict[str, LocalSplit] = {}
-    for split, listed in by_convention(dict(files or {})).items():
+    for split, listed in by_convention(files).items():
         paths = tuple(Path(file) for file in listed)
+        if not paths:
+            raise UserError(f"{where} names files of the {split} split of which none is there.")
         for path in paths:
             if not path.is_relative_to(base) or ".." in path.parts:
                 raise UserError(f"{where} names '{path}', which is not in the folder.")
@@ -79,10 +78,6 @@ def splits_of(root: Path, name: str, configuration: Mapping[str, Any]) -> dict[s
         check_shards(paths)
         found[split] = SplitFiles(paths, None if separator is None else str(separator), features)
     return found
-
-
-def _is_there(path: Path) -> bool:
-    return path.exists() or path.is_symlink()
 
 
 def _refuse_elsewhere(where: str, value: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from lnsub.common.errors import UserError
 from lnsub.common.plain_data import UnreadableError, parse_json, read_text
-from lnsub.data.formats import SUFFIXES, suffix_of
+from lnsub.data.formats import SUFFIXES, SUFFIXES_UNPACKED, suffix_of
 from lnsub.data.splits import LocalSplit, SavedSplit, SplitFiles, check_regular
 
 SPLITS = ("train", "validation", "test")
@@ -74,7 +74,7 @@ def by_convention(found: Mapping[str, Any]) -> dict[str, Any]:
 def names_looked_for(split: str) -> str:
     """Says what a split's files may be called, for a message that there are none."""
     names = f"{split}.parquet, {split}-00000-of-00001.parquet" + (f", {DEV}.parquet" * (split == "validation"))
-    text = ", ".join(suffix for suffix in SUFFIXES if suffix != ".parquet" and not suffix.endswith(".gz"))
+    text = ", ".join(suffix for suffix in SUFFIXES_UNPACKED if suffix != ".parquet")
     return f"{names} (or {text}, each also with .gz) and {split}/state.json, here and in data/"
 
 

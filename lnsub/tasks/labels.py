@@ -47,11 +47,11 @@ def label_reader(
         return int(label) if whole else None
 
     def read(label: Any, row: str) -> int:
-        said = repr(label)
+        said = f"{label!r:.100}"
         if classes is None or label is None:
             number = number_of(label)
         elif label in range(len(classes)):
-            number, said = number_of(classes[label]), f"{label}, which its file calls {classes[label]!r}"
+            number, said = number_of(classes[label]), f"{label}, which its file calls {classes[label]!r:.100}"
         else:
             number = None
         if number is None:

@@ -149,7 +149,9 @@ class WikipediaMLM(LanguageDataModule):
         def encode(batch: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> Encoded:
             for text, number in zip(batch["text"], numbers, strict=True):
                 if not isinstance(text, str):
-                    raise UserError(f"{where}, row {number} (counting from 0): the text is {text!r}, not a string.")
+                    raise UserError(
+                        f"{where}, row {number} (counting from 0): the text is {text!r:.100}, not a string."
+                    )
             documents = tokenizer(
                 list(batch["text"]), add_special_tokens=False, return_attention_mask=False, verbose=False
             )["input_ids"]
