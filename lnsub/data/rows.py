@@ -1,10 +1,10 @@
 """The rows of one language of a data set, from a local folder or from the Hugging Face Hub.
 
-A local data set is a folder ``<folder>/<language>/<split>.parquet`` (or ``.jsonl``, ``.csv``, ``.conllu``) with the
-splits ``train``, ``validation`` and, if there is one, ``test``. A Hub data set has one configuration per language.
+A local data set has a folder for each language (see :mod:`lnsub.data.layouts`) or is laid out as on the Hub (see
+:mod:`lnsub.data.hub_folder`), with the splits ``train``, ``validation`` and, if there is one, ``test``. A Hub data set
+has one configuration per language.
 """
 
-import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from lnsub.common.errors import UserError
 from lnsub.data.datasets_internals import fingerprint
-from lnsub.data.formats import FORMATS, read_file
+from lnsub.data.formats import check_columns, reason
+from lnsub.data.hub_folder import configurations, splits_of
+from lnsub.data.layouts import by_convention, names_looked_for, splits_in
+from lnsub.data.splits import LocalSplit
 from lnsub.models.pretrained import looks_local
-
-SPLITS = ("train", "validation", "test")
 
 SUBSET_SEED = 20220
 """Seed of every choice of rows that must not differ between runs or languages: subsets and held-out documents."""
@@ -54,7 +55,7 @@ class RowSource(ABC):
 
     @abstractmethod
     def _read(self, split: str) -> datasets.Dataset:
-        """Reads a split that exists, with all its columns."""
+        """Reads a split that exists, with the columns asked for at least."""
 
     def read(self, split: str) -> datasets.Dataset:
         """Reads the columns asked for of a split that has at least one row.
@@ -64,10 +65,7 @@ class RowSource(ABC):
         """
         self.require(split)
         rows = self._read(split)
-        missing = [column for column in self.columns if column not in rows.column_names]
-        if missing:
-            there = ", ".join(rows.column_names) or "none"
-            raise UserError(f"{self.where(split)} has no column {', '.join(missing)}: it has {there}.")
+        check_columns(self.where(split), self.columns, rows.column_names)
         if len(rows) == 0:
             raise UserError(f"{self.where(split)} has no rows.")
         return rows.select_columns(self.columns, new_fingerprint=self.fingerprint(split)[:32])
@@ -77,52 +75,66 @@ class RowSource(ABC):
         if split not in self.splits():
             raise UserError(
                 f"The data set '{self.dataset}' has no {split} split for '{self.language}': it has"
-                f" {', '.join(self.splits()) or 'no split at all'}."
+                f" {', '.join(self.splits()) or 'no split at all'}.{self._looked_for(split)}"
             )
+
+    def _looked_for(self, split: str) -> str:
+        """Says what a missing split would be called, as a sentence; none where that is clear."""
+        return ""
 
 
 class LocalRows(RowSource):
-    """Rows from files. They are read into memory, but only when the tokenised cache lacks them."""
+    """Rows from a folder, as it is now: no copy of them is kept but the tokenised cache.
 
-    def __init__(self, dataset: str, language: str, columns: Sequence[str]) -> None:
+    Args:
+        dataset: the folder.
+        language: the language's code: a sub-folder, or a configuration in the folder's README.md.
+        columns: the columns to read.
+        prefix: what may come before the language in the name of either.
+        suffix: what may come after it.
+    """
+
+    def __init__(self, dataset: str, language: str, columns: Sequence[str], prefix: str = "", suffix: str = "") -> None:
         super().__init__(dataset, language, columns)
-        root = Path(dataset).expanduser()
-        if not root.is_dir():
+        self.root = Path(dataset).expanduser()
+        if not self.root.is_dir():
             raise UserError(f"There is no data folder '{dataset}'.")
-        self.folder = root / language
-        if not self.folder.is_dir():
-            languages = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        names = list(dict.fromkeys([f"{prefix}{language}{suffix}", language]))
+        listed = configurations(self.root)
+        self.folder: Path | None = None
+        self._found: dict[str, LocalSplit]
+        if named := [name for name in names if name in listed]:
+            self._found = splits_of(self.root, named[0], listed[named[0]])
+        elif folders := [self.root / name for name in reversed(names) if (self.root / name).is_dir()]:
+            self.folder = folders[0]
+            self._found = splits_in(self.folder)
+        else:
+            there = {path.name for path in self.root.iterdir() if path.is_dir() and not path.name.startswith(".")}
             raise UserError(
-                f"The data folder '{dataset}' has no language '{language}': it has {', '.join(languages) or 'none'}."
+                f"The data folder '{dataset}' has no language '{language}': it has"
+                f" {', '.join(sorted(there | listed.keys())) or 'none'}. Looked for a folder, or a configuration in"
+                f" README.md, named {' or '.join(names)}."
             )
-        self._files: dict[str, Path] = {}
-        for split in SPLITS:
-            found = [path for suffix in FORMATS if (path := self.folder / f"{split}{suffix}").is_file()]
-            if len(found) > 1:
-                names = " and ".join(path.name for path in found)
-                raise UserError(f"The folder '{self.folder}' has both {names}: keep one of them.")
-            if found:
-                self._files[split] = found[0]
-        self._digests: dict[str, str] = {}
 
     def splits(self) -> list[str]:
-        """Returns the splits that have a file."""
-        return list(self._files)
+        """Returns the splits that have files."""
+        return list(self._found)
 
     def fingerprint(self, split: str) -> str:
-        """Returns the SHA-256 of the file, which is the same for a copy elsewhere and at another date."""
-        if split not in self._digests:
-            with self._files[split].open("rb") as file:
-                self._digests[split] = hashlib.file_digest(file, "sha256").hexdigest()
-        return self._digests[split]
+        """Returns the SHA-256 of the split's files, which is the same for a copy elsewhere and at another date."""
+        return self._found[split].digest
 
     def where(self, split: str) -> str:
-        """Names the split's file."""
-        return f"'{self._files[split]}'"
+        """Names the split's file, its first and last file, or its folder."""
+        return self._found[split].where
 
     def _read(self, split: str) -> datasets.Dataset:
-        table = read_file(self._files[split], self.columns)
-        return datasets.Dataset(table, fingerprint=self.fingerprint(split)[:32])
+        return self._found[split].read(self.columns)
+
+    def _looked_for(self, split: str) -> str:
+        if self.folder is None:
+            return f" That is what '{self.root / 'README.md'}' says."
+        return f" In '{self.folder}', looked for {names_looked_for(split)}."
 
 
 class HubRows(RowSource):
@@ -144,6 +156,8 @@ class HubRows(RowSource):
     def _splits(self) -> datasets.DatasetDict:
         try:
             loaded = datasets.load_dataset(self.dataset, f"{self.prefix}{self.language}{self.suffix}")
+        except datasets.exceptions.DatasetGenerationError as error:
+            raise UserError(f"'{self.dataset}' ({self.language}) cannot be read: {reason(error)}") from error
         except (ValueError, OSError, RuntimeError) as error:
             # datasets raises a ValueError for an unknown configuration; after other errors the Hub need not be asked.
             languages = self._languages() if isinstance(error, ValueError) else []
@@ -155,9 +169,7 @@ class HubRows(RowSource):
                 f"'{self.dataset}' is neither a folder here nor a data set that could be fetched from the Hugging Face"
                 f" Hub for '{self.language}': check the name and the network, or give a folder."
             ) from error
-        if "dev" in loaded and "validation" not in loaded:  # Universal Dependencies names it so
-            loaded["validation"] = loaded.pop("dev")
-        return loaded
+        return datasets.DatasetDict(by_convention(loaded))
 
     def _languages(self) -> list[str]:
         try:
@@ -169,7 +181,7 @@ class HubRows(RowSource):
 
     def splits(self) -> list[str]:
         """Returns the splits of the language's configuration."""
-        return [split for split in SPLITS if split in self._splits]
+        return list(self._splits)
 
     def fingerprint(self, split: str) -> str:
         """Returns the fingerprint that datasets gives the downloaded revision."""
@@ -188,16 +200,16 @@ def open_rows(dataset: str, language: str, columns: Sequence[str], prefix: str =
 
     Args:
         dataset: folder or name on the Hub.
-        language: the language's code: a sub-folder, or a configuration of the Hub's data set.
+        language: the language's code: a sub-folder, or a configuration of a data set of the Hub.
         columns: the columns to read.
-        prefix: what comes before the language in the name of a Hub configuration.
+        prefix: what comes before the language in the name of a Hub configuration; a sub-folder may lack it.
         suffix: what comes after it.
 
     Raises:
         UserError: there is no such data set or language.
     """
     if looks_local(dataset):
-        return LocalRows(dataset, language, columns)
+        return LocalRows(dataset, language, columns, prefix, suffix)
     return HubRows(dataset, language, columns, prefix, suffix)
 
 

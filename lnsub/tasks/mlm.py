@@ -126,7 +126,16 @@ class WikipediaMLM(LanguageDataModule):
         if split == "test" or "validation" in source.splits():
             return super().choose(source, split)
         source.require("train")
-        return "train", lambda count: held_out(count, validation=split == "validation")
+
+        def chosen(count: int) -> NDArray[np.int64]:
+            if count < 2:
+                raise UserError(
+                    f"{source.where('train')} has one document and there is no validation split, for which one of the"
+                    " train split's is held out: give a validation split, or cut the text into several documents."
+                )
+            return held_out(count, validation=split == "validation")
+
+        return "train", chosen
 
     def encoder(
         self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features, left_out: Counter[str]
@@ -140,7 +149,9 @@ class WikipediaMLM(LanguageDataModule):
         def encode(batch: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> Encoded:
             for text, number in zip(batch["text"], numbers, strict=True):
                 if not isinstance(text, str):
-                    raise UserError(f"{where}, row {number} (counting from 0): the text is {text!r}, not a string.")
+                    raise UserError(
+                        f"{where}, row {number} (counting from 0): the text is {text!r:.100}, not a string."
+                    )
             documents = tokenizer(
                 list(batch["text"]), add_special_tokens=False, return_attention_mask=False, verbose=False
             )["input_ids"]

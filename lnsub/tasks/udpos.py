@@ -69,4 +69,4 @@ class UDPOS(TaggedWords):
                 f"No treebank of Universal Dependencies is known for '{self.language}': name one as treebank, or a data"
                 " folder as dataset."
             )
-        return open_rows(self.dataset, self.language, self.columns, suffix=f"_{treebank}")
+        return open_rows(self.dataset, self.language, self.columns, suffix=f"_{treebank}" if treebank else "")

@@ -1,6 +1,8 @@
 """Tiny checkpoints, tokenizers and data folders for the tests of the tasks, and a datasets cache of their own."""
 
 import csv
+import gzip
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -73,20 +75,35 @@ def make_mt5(folder: Path) -> str:
 
 
 def write_rows(path: Path, columns: dict[str, Sequence[Any]], features: datasets.Features | None = None) -> None:
-    """Writes columns of equal length as the file type that the suffix says; lists become space-separated in csv."""
+    """Writes columns of equal length as the file type that the suffix says; in csv and tsv, spaces separate a list."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    if path.suffix == ".parquet":
+    kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1]
+    if kind == "parquet":
         table = datasets.Dataset.from_dict(dict(columns), features=features).data.table
         pa.parquet.write_table(table, path)
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        return
+    if kind == "json":
+        text = json.dumps(rows, ensure_ascii=False, indent=1)
+    elif kind in ("jsonl", "ndjson"):
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     else:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(columns))
-            writer.writeheader()
-            for row in rows:
-                writer.writerow({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()})
+        separated = [{k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()} for row in rows]
+        text = _csv(list(columns), separated) if kind == "csv" else _tsv(list(columns), separated)
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+def _csv(names: list[str], rows: list[dict[str, Any]]) -> str:
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _tsv(names: list[str], rows: list[dict[str, Any]]) -> str:
+    return "".join("\t".join(map(str, line)) + "\n" for line in [names, *(list(row.values()) for row in rows)])
 
 
 def pairs(count: int, language: str = "fr") -> dict[str, list[Any]]:

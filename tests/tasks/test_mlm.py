@@ -239,6 +239,31 @@ def test_without_a_validation_split_documents_of_the_train_split_are_held_out(da
         module.setup("test")
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_one_document_without_a_validation_split_is_refused_with_what_to_do(data, bert, split):
+    (Path(data) / "fr" / "validation.parquet").unlink()
+    write_rows(Path(data) / "fr" / "train.parquet", {"text": documents(1)})
+    with pytest.raises(UserError, match=r"train\.parquet' has one document and there is no validation split") as caught:
+        WikipediaMLM("fr", bert, data).table(split)
+    assert "give a validation split, or cut the text into several documents" in str(caught.value)
+    write_rows(Path(data) / "fr" / "train.parquet", {"text": documents(2)})
+    assert len(WikipediaMLM("fr", bert, data, max_length=64).table(split)) >= 1
+    write_rows(Path(data) / "fr" / "validation.parquet", {"text": documents(1)})
+    write_rows(Path(data) / "fr" / "train.parquet", {"text": documents(1)})
+    assert len(WikipediaMLM("fr", bert, data, max_length=64).table(split)) >= 1
+
+
+def test_text_that_looks_like_dates_numbers_or_nothing_is_text(tmp_path, cache, bert):
+    texts = ["2024-01-01", "1984", "1.0", "true", "null", "NA", ""]
+    tables = []
+    for suffix in (".parquet", ".jsonl", ".json", ".csv", ".tsv.gz"):
+        write_rows(tmp_path / suffix[1:] / f"train{suffix}", {"text": texts, "n": range(7)})
+        write_rows(tmp_path / suffix[1:] / f"validation{suffix}", {"text": texts, "n": range(7)})
+        tables.append(blocks(WikipediaMLM(suffix[1:], bert, str(tmp_path), max_length=64), "train"))
+    assert all(table == tables[0] for table in tables)
+    assert sum(map(len, tables[0])) > 20
+
+
 def test_what_cannot_be_masked_is_refused(data, bert, mt5):
     for probability in (0.0, 1.0):
         with pytest.raises(UserError, match=f"mlm_probability is {probability}"):
