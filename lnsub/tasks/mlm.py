@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from lnsub.common.bounds import Fraction, check_numbers, hints_of
 from lnsub.common.errors import UserError
 from lnsub.data.batching import IGNORED
 from lnsub.data.cache import Encoded, Encoder
@@ -110,10 +111,9 @@ class WikipediaMLM(LanguageDataModule):
     task_class = MLMTask
     columns = ("text",)
 
-    def __init__(self, *args: Any, snapshot: str = "20231101", mlm_probability: float = 0.15, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, snapshot: str = "20231101", mlm_probability: Fraction = 0.15, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not 0 < mlm_probability < 1:
-            raise UserError(f"mlm_probability is {mlm_probability}: it must be between 0 and 1.")
+        check_numbers(hints_of(WikipediaMLM), {"snapshot": snapshot, "mlm_probability": mlm_probability})
         self.snapshot = snapshot
         self.mlm_probability = mlm_probability
 

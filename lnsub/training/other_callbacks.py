@@ -57,8 +57,8 @@ def check_callbacks(trainer: Trainer, logged: Collection[str]) -> None:
             )
         if not isinstance(callback, HOLD) and not type(callback).__module__.startswith("lnsub."):
             log.warning(
-                f"trainer.callbacks has a {name}: whether a run with it ends the same when it is interrupted is not "
-                "known. If that matters, compare one that was interrupted with one that was not."
+                f"trainer.callbacks has a {name}: whether a run with it resumes exactly is not known. To find out, "
+                "compare one that was stopped on its way with one that was not."
             )
 
 
