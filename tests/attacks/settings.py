@@ -11,6 +11,7 @@ import random
 import types
 import typing
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,7 +125,7 @@ GROUPS: dict[str, dict[str, Any]] = {
     "a callback that is no callback": {"trainer.callbacks": [{"class_path": "lnsub.XNLI"}]},
     "a callback that is a module": {"trainer.callbacks": [{"class_path": "json"}]},
     "a callback that is a function": {
-        "trainer.callbacks": [{"class_path": "os.system", "init_args": {"command": "true"}}]
+        "trainer.callbacks": [{"class_path": "os.system", "init_args": {"command": "touch pwned"}}]
     },
     "a callback with an unknown argument": {
         "trainer.callbacks": [{"class_path": "lnsub.IMPCallback", "init_args": {"sparsitys": [0.3]}}]
@@ -291,14 +292,9 @@ def _members(hint: Any) -> set[Any]:
         return {Literal, *map(type, typing.get_args(hint))}
     if typing.get_origin(hint) is not None:
         return {typing.get_origin(hint)}
-    # jsonargparse's restricted numbers are classes of their own.
-    return {
-        base for base in (bool, int, float, str) if hint is base or (isinstance(hint, type) and hint in _bounded(base))
-    } or {hint}
-
-
-def _bounded(base: type) -> set[type]:
-    return {cls for cls in base.__subclasses__() if cls.__module__.startswith("jsonargparse")}
+    # jsonargparse's restricted numbers are sub-classes of plain ones.
+    plain = {base for base in (bool, int, float, str) if isinstance(hint, type) and issubclass(hint, base)}
+    return plain - {int} if bool in plain else plain or {hint}
 
 
 def _wrong(name: str, hint: Any, default: Any) -> Iterator[tuple[str, Any]]:
@@ -438,7 +434,7 @@ def _places() -> Iterator[tuple[str, Make]]:
         if what not in {"a key twice, deeper"}:
             yield (
                 f"a run with settings of {what}",
-                _run_with(lambda run, text=content: (run / "config.yaml").write_bytes(text)),
+                _run_with(partial(_rewrite, content=content)),
             )
     yield "a file that is not to be read", lambda folder, world: _with_file(folder, world, _looping(folder))
     yield "files that name each other twice", _twice
@@ -478,6 +474,10 @@ def _run_with(change: Callable[[Path], object]) -> Make:
         return fit(folder, world, [("trainer.max_epochs", 1)])
 
     return make
+
+
+def _rewrite(run: Path, content: bytes) -> None:
+    (run / "config.yaml").write_bytes(content)
 
 
 def _looping(folder: Path) -> Path:
