@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lnsub.common.errors import UserError
+from lnsub.common.printable import printable
 from lnsub.tickets.packed import count_bits
 from lnsub.tickets.provenance import Provenance
 from lnsub.tickets.ticket import Ticket
@@ -141,7 +142,7 @@ def common_shapes(tickets: Sequence[Ticket]) -> dict[str, tuple[int, ...]]:
         if a.base_fingerprint != b.base_fingerprint:
             raise UserError(
                 f"tickets {first.where} and {ticket.where} come from different base models: {first.base} and "
-                f"{ticket.base}; "
+                f"{printable(b.base_model)} ({printable(b.base_fingerprint[:12])}); "
                 "compare tickets of one model"
             )
         for name, shape in ticket.shapes.items():

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lnsub.common.printable import printable
+
 
 def count_bits(packed: np.ndarray) -> int:
     """Counts the bits that are 1 in a contiguous uint8 array."""
@@ -33,7 +35,7 @@ def size_problem(sizes: Mapping[str, int], shapes: Mapping[str, Sequence[int]]) 
         return "it has no masks"
     odd = sorted(sizes.keys() ^ shapes.keys())
     if odd:
-        return f"{odd[0]} has a {'mask but no shape' if odd[0] in sizes else 'shape but no mask'}"
+        return f"{printable(odd[0][:200])} has a {'mask but no shape' if odd[0] in sizes else 'shape but no mask'}"
     for name, size in sizes.items():
         n = math.prod(shapes[name])
         if n < 1:

@@ -1,4 +1,4 @@
-"""Bad tickets: all ways in which a ticket file can be cut off, changed, too large or of another kind, for all readers."""
+"""Bad tickets: cut off, changed, too large or of another kind in every way, for every command that reads them."""
 
 import itertools
 import json
