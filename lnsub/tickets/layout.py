@@ -5,6 +5,7 @@ minutes. Here a file is opened once, so that all of what is read is of the same 
 nothing in its header can take more time or memory than the bounds below.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -71,13 +72,16 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError as error:
         raise LayoutError("there is a null character in its name") from error
-    with open(handle, "rb", buffering=0) as file:  # noqa: PTH123 (a handle has no path)
+    try:
         kind = os.fstat(handle).st_mode
         if stat.S_ISDIR(kind):
-            raise LayoutError("it is a folder")
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(kind):
             raise LayoutError("it is not a regular file")
-        yield file
+        with open(handle, "rb", buffering=0, closefd=False) as file:  # noqa: PTH123 (a handle has no path)
+            yield file
+    finally:
+        os.close(handle)
 
 
 def read_layout(file: BinaryIO) -> Layout:

@@ -23,8 +23,13 @@ from tests.support.trials import World
 COMMANDS = ("fit", "validate", "test", "predict", "transfer")
 Make = Callable[[Path, World], list[str]]
 
-FREE = {"trainer.gradient_clip_val": {"inf"}, "rank_timeout": {"inf"}}
-"""Numbers that are odd, and mean something all the same: no clipping, no end of waiting."""
+FREE = {
+    "trainer.gradient_clip_val": {"inf"},
+    "rank_timeout": {"inf"},
+    "trainer.max_epochs": {"more than 64 bits"},
+    "trainer.max_steps": {"more than 64 bits"},
+}
+"""Numbers that are odd, and mean something all the same: no clipping, no end of waiting or of training."""
 
 NO_ZERO = [
     *(f"trainer.{name}" for name in ("accumulate_grad_batches", "max_steps", "max_epochs", "devices", "num_nodes")),
@@ -80,7 +85,6 @@ BY_HAND: dict[str, list[Any]] = {
     "data.init_args.max_length": [1, 7, 10**9, 65],
     "data.init_args.batch_size": [10**9 * 10**9],
     "data.init_args.pad_to_multiple_of": [10_000_000, 1_000_003],
-    "data.init_args.tokens_per_batch": [1],
     "data.init_args.num_workers": [1_000_000, "two"],
     "trainer.accumulate_grad_batches": [1e9, "{}"],
     "trainer.limit_train_batches": [1.5, -0.5, 0.001],
@@ -147,7 +151,6 @@ GROUPS: dict[str, dict[str, Any]] = {
     "a learning rate kept with a rewind": {"trainer.callbacks.rewind_lr": "false"},
     "no validation": {"trainer.limit_val_batches": 0},
     "more length than positions": {"data.init_args.max_length": 100_000},
-    "two limits of a batch": {"data.init_args.tokens_per_batch": 3},
     "a root of its own": {"trainer.default_root_dir": "elsewhere"},
 }
 
@@ -204,7 +207,6 @@ FILES: dict[str, bytes] = {
     "a word for a section": b"trainer: quick\n",
     "an unknown section": b"modle: {learning_rate: 1}\n",
     "a dotted section": b"model.learning_rat: 1\n",
-    "arguments without a class": b"data: {init_args: {language: en}}\n",
     "an exponent without a dot as text": b'model: {learning_rate: "1 e-3"}\n',
     "yes as a number": b"data: {class_path: lnsub.XNLI, init_args: {batch_size: yes}}\n",
     "an octal number as a date": b"trainer: {max_epochs: 2001-01-01}\n",
@@ -221,7 +223,10 @@ def cases(rng: random.Random) -> Iterator[Case]:
     bad += [(name, _shown(value), value) for name, values in BY_HAND.items() for value in values]
     # Callbacks are given by dotted options alone.
     listed = [
-        *(Case(f"settings: {name}: {what}", _setting({name: value})) for name, what, value in bad),
+        *(
+            Case(f"settings: {name}: {what}", _setting({name: value}, in_file=_needs_file(name, what, options)))
+            for name, what, value in bad
+        ),
         *(Case(f"settings: {what}", _setting(changes)) for what, changes in GROUPS.items()),
         *(Case(f"settings: a file of {what}", _file(content)) for what, content in FILES.items()),
         *(Case(f"settings: {what}", make) for what, make in _places()),
@@ -239,7 +244,7 @@ def cases(rng: random.Random) -> Iterator[Case]:
             name, what, value = rng.choice(bad if command == "fit" else types_alone)
             wrong = {name: value}
         harmless = {"seed_everything": rng.randrange(1000), "trainer.max_epochs": rng.choice([1, 2, 3])}
-        in_file = rng.random() < 0.5
+        in_file = rng.random() < 0.5 or _needs_file(name, what, options)
         where = "in a file" if in_file else "as an option"
         make = _setting({**harmless, **wrong}, command, in_file=in_file)
         yield Case(f"settings: {number}: {command}, {name}: {what}, {where}", make)
@@ -280,6 +285,11 @@ def options_of_a_run() -> dict[str, tuple[Any, Any]]:
     # Of no task but one: an option of another is unknown, which is no attack on its values.
     theirs = {"data.init_args.snapshot", "data.init_args.mlm_probability", "data.init_args.treebank"}
     return {name: hint for name, hint in found.items() if name not in taken | theirs}
+
+
+def _needs_file(name: str, what: str, options: dict[str, tuple[Any, Any]]) -> bool:
+    """Whether a value is a wrong one in a file alone: as an option, a list is a text like any other."""
+    return what in TEXTS and name in options and str in _members(options[name][0])
 
 
 def _members(hint: Any) -> set[Any]:
