@@ -78,7 +78,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(kind):
             raise LayoutError("it is not a regular file")
-        with open(handle, "rb", buffering=0, closefd=False) as file:  # noqa: PTH123 (a handle has no path)
+        with open(handle, "rb", buffering=0, closefd=False) as file:
             yield file
     finally:
         os.close(handle)

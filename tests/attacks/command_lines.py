@@ -248,7 +248,6 @@ def _right(name: str, argument: str, what: str) -> bool:
         (name in {"transfer", "fit"} and argument.endswith("=C") and what in {"an empty file", "a blank"})
         or (name == "overlap, inherited" and what == "an empty name")
         or (name == "report" and what == "an empty name")
-        or (name == "export" and argument.startswith("--base") and what == "an empty name")
     )
 
 
