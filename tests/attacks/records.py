@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -152,8 +153,13 @@ def _places() -> Iterator[Case]:
     for name in ("results.jsonl", "tickets/s0.30.safetensors", "config.yaml"):
         for what, change in _odd(name).items():
             yield Case(f"records: {what} as {name}", _report(change), "skipped")
+    yield Case("records: a gigabyte of nothing", _report(_sparse), "skipped")
     yield Case("records: a ticket that is cut off", _report(_cut("tickets/s0.30.safetensors")), "skipped")
     yield Case("records: a ticket with a flipped bit", _report(_flip("tickets/s0.30.safetensors")), "skipped")
+
+
+def _sparse(run: Path) -> None:
+    os.truncate(run / "results.jsonl", 2**30)
 
 
 def _odd(name: str) -> dict[str, Change]:
