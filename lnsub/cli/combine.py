@@ -1,6 +1,7 @@
 """`lnsub combine`."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def _run(options: argparse.Namespace) -> int:
     from lnsub.tickets.file_format import is_ticket
     from lnsub.tickets.ticket import Ticket
 
-    if any(options.output.resolve() == path.resolve() for path in options.tickets):
+    # Unlike resolve(), realpath() bears with links that lead to themselves.
+    if os.path.realpath(options.output) in map(os.path.realpath, options.tickets):
         raise UserError(f"--output {options.output} is one of the tickets to combine: choose another file")
     check_output(options.output, "a ticket", is_ticket)
     if options.output.exists() and not options.force:

@@ -25,8 +25,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from lnsub.common.errors import UserError
     from lnsub.tracking.dashboard import Dashboard
 
+    for name in ("entity", "project"):
+        if not getattr(options, name).strip():
+            raise UserError(f"--{name} is empty: name the one on W&B.")
     tasks = comma_list("--tasks", options.tasks)
     seeds = comma_list("--seeds", options.seeds, int)
     dashboard = Dashboard(options.entity, options.project, tasks, seeds, options.name)

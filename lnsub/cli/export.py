@@ -25,6 +25,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from lnsub.common.errors import UserError
+
+    for name, value in {"base-model": options.base_model, "task": options.task}.items():
+        if value is not None and not value.strip():  # of a variable of the shell that is not set
+            raise UserError(f"--{name} is empty: name one, or leave the option out for the ticket's own.")
+
     from lnsub.export.folder import export
 
     folder = export(

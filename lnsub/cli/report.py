@@ -51,11 +51,14 @@ def _run(options: argparse.Namespace) -> int:
     if options.output.suffix.lower() not in {".html", ".htm"}:
         raise UserError(f"--output must name a file that ends in .html; it is {options.output}.")
 
+    from lnsub.common.printable import printable
     from lnsub.report import Options, report
 
     made = report(
         options.runs, options.output, Options(sparsities, options.tolerance), options.split, options.inherited
     )
+    for note in made.notes:
+        sys.stderr.write(f"lnsub: {printable(note)}\n")
     sys.stdout.write(f"{len(made.drawn)} figures: {made.page} (data: {len(made.data)} CSV files next to it)\n")
     if made.left_out:
         sys.stdout.write(f"Left out for lack of data: {', '.join(made.left_out)}\n")

@@ -29,8 +29,12 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from lnsub.common.errors import UserError
     from lnsub.tickets.info import verify
 
-    lines, ok = verify(options.tickets)
+    lines, good = verify(options.tickets)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
-    return 0 if ok else 2
+    if not good:
+        bad = sum(not line.startswith("ok ") for line in lines)
+        raise UserError(f"{bad} of {len(lines)} files are not whole tickets: the lines above say which, and why.")
+    return 0

@@ -40,8 +40,12 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
         raise UnreadableError("it is not a regular file")
     if found.st_size > most:
         raise UnreadableError(f"it has {found.st_size:,} bytes, more than the {most:,} that are read")
+    with path.open("rb") as file:
+        content = file.read(most + 1)  # of a file that grows, or that tells no size as in /proc, no more
+    if len(content) > most:
+        raise UnreadableError(f"it has more than the {most:,} bytes that are read")
     try:
-        return path.read_text(encoding="utf-8")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UnreadableError(f"it is not UTF-8 text: {error.reason} at byte {error.start:,}") from error
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lnsub.common.printable import printable, printable_json
+
 Row = Mapping[str, Any]
 
 
@@ -41,17 +43,43 @@ def to_table(
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """Formats rows as CSV with a header line: all columns, full precision, None as an empty cell."""
+    """Formats rows as CSV with a header line: all columns, full precision, None as an empty cell.
+
+    Text is as :func:`csv_cell` makes it.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=_columns(rows), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({column: csv_cell(value) for column, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def csv_cell(value: Any) -> Any:
+    """Makes a cell's text harmless: for a spreadsheet, which runs what starts like a formula, and for a terminal.
+
+    Args:
+        value: any cell; what is no text, or is a number, comes back as it is.
+
+    Returns:
+        The text with control characters escaped, after an apostrophe where it would be a formula.
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def to_json(rows: Sequence[Row]) -> str:
     """Formats rows as a JSON array of objects, None as null; raises ValueError for non-finite numbers."""
-    return json.dumps(list(rows), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return printable_json(json.dumps(list(rows), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
@@ -65,4 +93,4 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return f"{value:.4f}" if isinstance(value, float) else printable(str(value))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from lnsub.common.files import check_output, replacing, starts_with
+from lnsub.common.tables import csv_cell
 from lnsub.report.collect import Material, collect
 from lnsub.report.figure import Figure, Missing, Options
 from lnsub.report.figures.baselines import baseline_figure
@@ -59,13 +60,17 @@ TABLES: frozenset[str] = frozenset(
 
 @dataclass(frozen=True)
 class Made:
-    """What was written: the page, the CSV files, the titles of figures drawn and left out, and the tables by name."""
+    """What was written: the page, the CSV files, the titles of figures drawn and left out, and the tables by name.
+
+    ``notes`` are the page's sentences on records, tickets and settings that were left out or looked odd.
+    """
 
     page: Path
     data: tuple[Path, ...]
     drawn: tuple[str, ...]
     left_out: tuple[str, ...]
     tables: dict[str, pd.DataFrame]
+    notes: tuple[str, ...]
 
 
 def report(
@@ -103,7 +108,7 @@ def report(
         if isinstance(figure, Figure):
             tables |= {figure.name: figure.data, **figure.more}
     paths = {name: output.with_name(f"{prefix}{name}.csv") for name in TABLES | tables.keys()}
-    texts = {name: table.to_csv(index=False) for name, table in tables.items()}
+    texts = {name: table.map(csv_cell).to_csv(index=False) for name, table in tables.items()}
     for name, path in paths.items():
         # Without a page beside it, a table of the same columns is one of a report that did not get to its end.
         columns = texts[name].partition("\n")[0].encode() if name in texts else None
@@ -116,7 +121,7 @@ def report(
         paths[name].unlink(missing_ok=True)
     drawn = tuple(figure.title for figure in figures if isinstance(figure, Figure))
     left_out = tuple(figure.title for figure in figures if isinstance(figure, Missing))
-    return Made(output, tuple(paths[name] for name in tables), drawn, left_out, tables)
+    return Made(output, tuple(paths[name] for name in tables), drawn, left_out, tables, tuple(material.notes))
 
 
 def _is_page(path: Path) -> bool:

@@ -120,11 +120,12 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
         if not part.empty:
             part["study"] = [names.get(key, "") for key in part[list(STUDY)].itertuples(index=False, name=None)]
     metrics = main_metrics(measured)
+    runs = run_settings(root, frame)
     return Material(
         root=root,
         records=records.assign(study=records.get("study", pd.Series(dtype=object))),
         retrieval=retrieval,
-        runs=run_settings(root, frame),
+        runs=runs,
         studies=list(names.values()),
         metrics={label: metrics[key[1]] for key, label in names.items() if key[1] in metrics},
         languages=_languages(frame, known.values()),
@@ -134,7 +135,7 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
             # Retrieval on the dense model is not random, so the seed of its records is not one of the study's.
             "seeds": frame.loc[frame["kind"] != "retrieval", "seed"].nunique(),
         },
-        notes=notes + problems + unfit + _oddities(records, frame, split),
+        notes=notes + problems + unfit + _unread(root, runs) + _oddities(records, frame, split),
         **tables,
     )
 
@@ -209,6 +210,12 @@ def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.Dat
 def _languages(frame: pd.DataFrame, tickets: Iterable[Provenance]) -> list[str]:
     spoken = {*frame["source"].dropna(), *frame["target"].dropna(), *(p.language for p in tickets)}
     return sorted(code for code in spoken if "+" not in code and code not in {INHERITED, "random"})
+
+
+def _unread(root: Path, runs: Iterable[Run]) -> list[str]:
+    """The configurations that give no settings."""
+    paths = (root / run.folder / "config.yaml" for run in runs if not run.settings)
+    return [f"{path} cannot be read: its settings are not shown." for path in paths if path.exists()]
 
 
 def _oddities(records: pd.DataFrame, frame: pd.DataFrame, split: str) -> list[str]:

@@ -134,7 +134,7 @@ def _whole(found: list[FoundTicket], problems: list[str]) -> list[Ticket]:
     tickets = []
     for one in found:
         try:
-            tickets.append(Ticket.load(one.path))
+            tickets.append(one.load())
         except UserError as error:
             problems.append(f"Left out: {error}.")
     return tickets

@@ -20,6 +20,10 @@ from lnsub.version import __version__
 FILE_NAME = "results.jsonl"
 MOST_LAYERS = 10_000
 """The largest number of a layer that a record may have; figures have a place for every layer up to it."""
+MOST_BYTES = 2**29
+"""The largest file of records that is read: a million records, of which a run writes some hundred."""
+LONGEST_LINE = 2**20
+"""The longest line that can be a record."""
 
 
 @dataclass(frozen=True)
@@ -127,21 +131,23 @@ def read_counted(path: Path) -> tuple[list[Record], list[int]]:
         The records, and the numbers of the lines that are not whole records.
 
     Raises:
-        UserError: it is a folder, a device or a FIFO.
+        UserError: it is a folder, a device or a FIFO, or far too large.
     """
     if not path.exists():
         return [], []
     if not path.is_file():
         raise UserError(f"{path} is not a regular file, so it holds no records: move it away.")
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise UserError(f"{path} has {size:,} bytes, more than the {MOST_BYTES:,} that are read: move it away.")
     records, skipped = [], []
-    # Bytes, and only at line breaks: str.splitlines() would also split at U+2028 or U+0085 within a name.
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if line.strip():
-            record = _record(line)
-            if record is None:
-                skipped.append(number)
-            else:
+    with path.open("rb") as file:
+        # Bytes, and only at line breaks: a text file would also be split at a carriage return within a name.
+        for number, line in enumerate(file, start=1):
+            record = _record(line) if len(line) <= LONGEST_LINE else None
+            if record is not None:
                 records.append(record)
+            elif not line.isspace():
+                skipped.append(number)
     return records, skipped
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lnsub.common.errors import UserError
+from lnsub.common.printable import printable
 from lnsub.tickets.packed import count_bits
 from lnsub.tickets.provenance import Provenance
 from lnsub.tickets.ticket import Ticket
@@ -140,8 +141,8 @@ def common_shapes(tickets: Sequence[Ticket]) -> dict[str, tuple[int, ...]]:
         a, b = first.provenance, ticket.provenance
         if a.base_fingerprint != b.base_fingerprint:
             raise UserError(
-                f"tickets {first.where} and {ticket.where} come from different base models: {a.base_model} "
-                f"(fingerprint {a.base_fingerprint[:12]}) and {b.base_model} ({b.base_fingerprint[:12]}); "
+                f"tickets {first.where} and {ticket.where} come from different base models: {first.base} and "
+                f"{printable(b.base_model)} ({printable(b.base_fingerprint[:12])}); "
                 "compare tickets of one model"
             )
         for name, shape in ticket.shapes.items():

@@ -9,25 +9,36 @@ earlier versions have no ``metadata_checksum``; they are read all the same.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from lnsub.common.errors import UserError
 from lnsub.common.files import replacing
 from lnsub.common.plain_data import UnreadableError, parse_json
-from lnsub.tickets.packed import mask_problem
+from lnsub.common.printable import printable
+from lnsub.tickets.layout import (
+    LONGEST_HEADER,
+    MOST_TENSORS,
+    Layout,
+    LayoutError,
+    opened,
+    read_layout,
+    read_tensors,
+)
+from lnsub.tickets.packed import mask_problem, size_problem
 from lnsub.tickets.provenance import Provenance
 
 FORMAT = "lnsub-ticket/1"
 """What the metadata key ``format`` of a ticket file says."""
 
 _COVER = "metadata_checksum"
+_SHA256 = re.compile("[0-9a-f]{64}")
 _LARGEST = 2**40  # weights along one dimension
 _MOST_DIMENSIONS = 8
 
@@ -74,6 +85,8 @@ def write_file(path: Path, masks: Mapping[str, np.ndarray], header: Header) -> N
         start += mask.size
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    if len(masks) > MOST_TENSORS or len(text) > LONGEST_HEADER:
+        raise UserError(f"Cannot write {path}: a ticket of {len(masks):,} parameters is beyond what tickets may have.")
     with replacing(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for mask in masks.values():
@@ -81,18 +94,18 @@ def write_file(path: Path, masks: Mapping[str, np.ndarray], header: Header) -> N
 
 
 def read_header(path: str | Path) -> Header:
-    """Reads what a ticket file says of itself: fast, and without a check of the masks.
+    """Reads what a ticket file says of itself: fast, and without a look at the masks but for their sizes.
 
     Raises:
         UserError: there is no such file, it is not a ticket, or a newer lnsub wrote it.
     """
     path = Path(path)
-    with _opened(path) as (_, metadata):
-        return _header(path, metadata)
+    with _opened(path) as (_, layout):
+        return _checked(path, layout)[0]
 
 
 def read_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[int, ...]], Header]:
-    """Reads a ticket file and checks all of it but the checksum.
+    """Reads a ticket file, opened once, and checks all of it but the checksum.
 
     Returns:
         The packed masks, copied to memory, so that the file may be replaced meanwhile; the shapes; and the header.
@@ -100,17 +113,9 @@ def read_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[int, .
     Raises:
         UserError: as for :func:`read_header`, or the masks do not fit the shapes.
     """
-    with _opened(path) as (file, metadata):
-        header = _header(path, metadata)
-        # get_dtype of a slice reads the header alone; numpy cannot hold every dtype of a foreign file.
-        dtypes = {name: file.get_slice(name).get_dtype() for name in sorted(file.keys())}
-        for name, dtype in dtypes.items():
-            if dtype != "U8":
-                raise damaged(path, f"the mask of {name} is {dtype}, not packed in bytes (U8)")
-        masks = {name: file.get_tensor(name) for name in dtypes}
-    shapes = _shapes(header.shapes)
-    if shapes is None:
-        raise damaged(path, "its 'shapes' cannot be read")
+    with _opened(path) as (file, layout):
+        header, shapes = _checked(path, layout)
+        masks = read_tensors(file, layout)
     if problem := mask_problem(masks, shapes):
         raise damaged(path, problem)
     return masks, shapes, header
@@ -130,7 +135,9 @@ def damaged(path: Path, what: str) -> UserError:
     return UserError(f"ticket {path} has been changed or damaged: {what}; make it again, or fetch another copy")
 
 
-def _header(path: Path, metadata: Mapping[str, str]) -> Header:
+def _checked(path: Path, layout: Layout) -> tuple[Header, dict[str, tuple[int, ...]]]:
+    """Reads the header and the shapes of a ticket file, and holds the masks' types and sizes against them."""
+    metadata = layout.metadata
     try:
         provenance = Provenance.from_metadata(metadata)
     except ValueError as error:
@@ -140,7 +147,21 @@ def _header(path: Path, metadata: Mapping[str, str]) -> Header:
             raise damaged(path, f"its metadata has no {key!r}")
     if _COVER in metadata and metadata[_COVER] != _metadata_checksum(metadata):
         raise damaged(path, "its metadata does not fit the checksum over it")
-    return Header(provenance, metadata["checksum"], metadata["shapes"], covered=_COVER in metadata)
+    if not _SHA256.fullmatch(metadata["checksum"]):  # which also becomes part of file names
+        raise damaged(path, f"its checksum {metadata['checksum'][:40]!r} is no SHA-256")
+    for name, tensor in layout.tensors.items():
+        if tensor.dtype != "U8":
+            raise damaged(path, f"the mask of {name} is {tensor.dtype}, not packed in bytes (U8)")
+        if tensor.shape != (tensor.end - tensor.start,):
+            raise damaged(
+                path, f"the mask of {name} is uint8 of {len(tensor.shape)} dimensions, not a row of its bytes"
+            )
+    shapes = _shapes(metadata["shapes"])
+    if shapes is None:
+        raise damaged(path, "its 'shapes' cannot be read")
+    if problem := size_problem({name: t.end - t.start for name, t in layout.tensors.items()}, shapes):
+        raise damaged(path, problem)
+    return Header(provenance, metadata["checksum"], metadata["shapes"], covered=_COVER in metadata), shapes
 
 
 def _metadata_checksum(metadata: Mapping[str, str]) -> str:
@@ -169,22 +190,23 @@ def _is_shape(shape: Any) -> bool:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
-    """Opens a ticket file with its metadata, or says why it is not one that can be read here."""
-    if path.exists() and not path.is_file() and not path.is_dir():  # a FIFO would be waited for
-        raise UserError(f"{path} is not a regular file, so it is no ticket")
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, Layout]]:
+    """Opens a ticket file and reads its layout, or says why it is not one that can be read here."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            written = metadata.get("format", "")
+        with opened(path) as file:
+            layout = read_layout(file)
+            written = layout.metadata.get("format", "")
             if written != FORMAT:
                 if written.startswith("lnsub-ticket/"):
-                    raise UserError(f"ticket {path} has the format {written}, this lnsub reads {FORMAT}: update lnsub")
+                    shown = printable(written[:40])
+                    raise UserError(f"ticket {path} has the format {shown}, this lnsub reads {FORMAT}: update lnsub")
                 raise UserError(f"{path} is a safetensors file but not a ticket: its metadata has no format {FORMAT}")
-            yield file, metadata
-    except SafetensorError as error:
+            yield file, layout
+    except LayoutError as error:
         raise UserError(f"{path} is not a complete safetensors file, so it is no ticket: {error}") from error
     except FileNotFoundError as error:
         raise UserError(f"there is no ticket {path}: check the path") from error
     except OSError as error:
         raise UserError(f"cannot read the ticket {path}: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise UserError(f"the ticket {path} does not fit into memory") from error

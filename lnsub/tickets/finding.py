@@ -9,9 +9,11 @@ from functools import cached_property
 from pathlib import Path
 
 from lnsub.common.errors import UserError
+from lnsub.common.printable import printable
 from lnsub.runs.folder import ticket_filename
 from lnsub.tickets.file_format import read_header
 from lnsub.tickets.provenance import INHERITED, Provenance
+from lnsub.tickets.ticket import Ticket, load_with_header
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,18 @@ class FoundTicket:
         """Reads a ticket file's header; raises UserError if it is not a ticket."""
         header = read_header(path)
         return cls(path, header.provenance, header.checksum, header.shapes)
+
+    def load(self) -> Ticket:
+        """Reads the whole ticket.
+
+        Raises:
+            UserError: see :meth:`Ticket.load`; or the file holds another ticket by now, to which nothing that was
+                planned by this header applies.
+        """
+        ticket, header = load_with_header(self.path)
+        if (header.provenance, header.checksum, header.shapes) != (self.provenance, self.checksum, self.shapes):
+            raise UserError(f"ticket {self.path} has been replaced by another meanwhile: run the same command again")
+        return ticket
 
     @property
     def has_one_source(self) -> bool:
@@ -89,8 +103,9 @@ def find_tickets(patterns: Sequence[str], sparsities: Sequence[float] | None = N
     if len(by_base) > 1:
         one, other = list(by_base.values())[:2]
         raise UserError(
-            f"The tickets have different base models: {one.path} was found in {one.provenance.base_model}, "
-            f"{other.path} in {other.provenance.base_model}, whose weights differ. Use tickets of one base model."
+            f"The tickets have different base models: {one.path} was found in {printable(one.provenance.base_model)}, "
+            f"{other.path} in {printable(other.provenance.base_model)}, whose weights differ. Use tickets of one base "
+            "model."
         )
     if sparsities is None:
         return tickets

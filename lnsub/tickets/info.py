@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from lnsub.common.errors import UserError
+from lnsub.common.printable import printable
 from lnsub.common.tables import to_table
 from lnsub.tickets.density import density_by
 from lnsub.tickets.ticket import Ticket, load_with_header
+
+MOST_LAYERS = 1000
+"""The most layers that :func:`info_text` shows; no model has so many, and laying out a table of more takes long."""
 
 
 def ticket_info(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
@@ -58,7 +62,10 @@ def info_text(records: Sequence[dict[str, Any]]) -> str:
         rows: dict[str, dict[str, Any]] = {}
         for d in densities:
             rows.setdefault(d["layer"], {"layer": d["layer"], **dict.fromkeys(kinds)})[d["kind"]] = d["density"]
-        parts.append(to_table(list(rows.values()), title="density by layer and kind"))
+        shown = list(rows.values())[:MOST_LAYERS]
+        parts.append(to_table(shown, title="density by layer and kind"))
+        if len(rows) > MOST_LAYERS:
+            parts.append(f"{len(rows) - MOST_LAYERS:,} further layers are not shown")
     return "\n\n".join(parts)
 
 
@@ -82,7 +89,7 @@ def _lines(record: dict[str, Any]) -> list[str]:
     }
     if r["sources"]:
         lines["sources"] = r["sources"]
-    return [f"{key:<11} {value}" for key, value in lines.items()]
+    return [f"{key:<11} {printable(value)}" for key, value in lines.items()]
 
 
 def verify(paths: Sequence[str | Path]) -> tuple[list[str], bool]:
@@ -99,8 +106,9 @@ def verify(paths: Sequence[str | Path]) -> tuple[list[str], bool]:
     for path in paths:
         try:
             _, header = load_with_header(Path(path))
-            lines.append(f"ok {path}" if header.covered else f"ok {path} (metadata not covered by a checksum)")
+            ok = f"ok {printable(str(path))}"
+            lines.append(ok if header.covered else f"{ok} (metadata not covered by a checksum)")
         except UserError as error:
-            lines.append(str(error))
+            lines.append(printable(str(error)))
             good = False
     return lines, good

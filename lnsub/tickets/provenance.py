@@ -12,6 +12,9 @@ from lnsub.version import __version__
 INHERITED = "inherited"
 """Task and language of an inherited mask: the magnitude mask of theta_0."""
 
+LONGEST = 5000
+"""The most characters of a field but ``sources``; the longest path of a base model has 4,096."""
+
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -71,6 +74,8 @@ class Provenance:
             text = metadata.get(f.name, "" if f.name == "sources" else None)
             if text is None:
                 raise ValueError(f"its metadata has no {f.name!r}")
+            if len(text) > LONGEST and f.name != "sources":
+                raise ValueError(f"its {f.name!r} has {len(text):,} characters, more than {LONGEST:,}")
             try:
                 values[f.name] = f.type(text) if f.type in (int, float) else text
             except ValueError:

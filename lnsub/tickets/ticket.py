@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lnsub.common.errors import UserError
+from lnsub.common.printable import printable
 from lnsub.runs.folder import ticket_filename
 from lnsub.tickets.file_format import Header, damaged, read_file, write_file
 from lnsub.tickets.packed import count_bits, mask_problem
@@ -102,6 +103,12 @@ class Ticket:
         """What a message calls the ticket: its file, or its label where it has none."""
         return str(self.path or self.label)
 
+    @property
+    def base(self) -> str:
+        """What a message calls the base model: its name and the start of its fingerprint."""
+        p = self.provenance
+        return printable(f"{p.base_model} (fingerprint {p.base_fingerprint[:12]})")
+
     def check_base(self, fingerprint: str, base_model: str) -> None:
         """Refuses a base model that is not the one that the ticket was found in.
 
@@ -112,11 +119,9 @@ class Ticket:
         Raises:
             UserError: the fingerprints differ. The name alone may differ: a local copy is the same model.
         """
-        p = self.provenance
-        if fingerprint != p.base_fingerprint:
+        if fingerprint != self.provenance.base_fingerprint:
             raise UserError(
-                f"ticket {self.where} was found in {p.base_model} (fingerprint "
-                f"{p.base_fingerprint[:12]}), but the base model here is {base_model} (fingerprint "
+                f"ticket {self.where} was found in {self.base}, but the base model here is {base_model} (fingerprint "
                 f"{fingerprint[:12]}): use the ticket with the model it was found in"
             )
 

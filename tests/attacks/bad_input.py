@@ -60,12 +60,13 @@ KINDS = {
 
 SECONDS = 30
 MEGABYTES = 2000
-_MOST_MEMORY = 3 * 2**30  # of a case, so that none takes the machine down
+_MOST_MEMORY = 4 * 2**30  # of a case, so that none takes the machine down
 _MOST_WRITTEN = 2**30
+_MOST_PROCESSES = 20
 _STEPS = 10_000  # how many cases of a kind are looked through for one by name
 _NEW = "new: "
 _ERROR = "lnsub: error: "
-_REMARK = re.compile(r"skipped|left out|cannot be read|not drawn|not shown")
+_REMARK = re.compile(r"skipped|left out|cannot be read|not drawn|not shown", re.I)
 _SCREEN = re.compile(r"[^\x20-\x7e\n\t\r\x1b\u00a0-\U0010ffff]|\x1b|[\u2028\u2029]")
 
 
@@ -229,6 +230,7 @@ def _command(args: list[str]) -> int:
     """Runs `lnsub` as its program does, which may also end by sys.exit()."""
     from lnsub.cli.main import main
 
+    sys.argv = ["lnsub", *args]  # which Lightning starts once more for each further device
     try:
         return main(args)
     except SystemExit as end:
@@ -256,6 +258,7 @@ def _watch_writes(allowed: list[Path], log: Path) -> None:
     """
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     inside = tuple(f"{os.path.realpath(path)}/" for path in allowed)
+    started = itertools.count()
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     events = {"os.remove", "os.rmdir", "os.rename", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown"}
 
@@ -263,12 +266,14 @@ def _watch_writes(allowed: list[Path], log: Path) -> None:
         if event == "open":
             touched = args[:1] if isinstance(args[2], int) and args[2] & writing else ()
         elif event == "os.mkdir":
-            touched = () if os.path.isdir(args[0]) else args[:1]  # noqa: PTH112
+            touched = () if os.path.lexists(args[0]) else args[:1]
         elif event in events:
             # Relative to a folder's handle: of a tree that is removed, whose root has been seen.
             touched = () if isinstance(args[-1], int) and args[-1] >= 0 and event in {"os.remove", "os.rmdir"} else args
         elif event in {"os.system", "subprocess.Popen"}:
             os.write(handle, f"{event} {args[0]!r}\n".encode(errors="replace"))
+            if next(started) > _MOST_PROCESSES:
+                os._exit(70)
             return
         else:
             return
@@ -426,6 +431,7 @@ def main() -> int:
     parser.add_argument("--only", metavar="NAME", help="only the case of this name, made with the same seed")
     parser.add_argument("--jobs", type=int, default=2, help="how many cases at once")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first case that fails")
+    parser.add_argument("--verbose", action="store_true", help="a line for each case")
     parser.add_argument("--table", type=Path, metavar="F", help="write the table to its section of a Markdown file")
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}\n")
@@ -461,6 +467,8 @@ def _run(
     failed, begun = [], time.monotonic()
     for number, outcome in enumerate(arena.run(cases), start=1):
         tallies[outcome.kind].add(outcome)
+        if options.verbose:
+            sys.stdout.write(f"{outcome.seconds:5.1f} s {outcome.megabytes:6,.0f} MB {outcome.case.name}\n")
         if outcome.problems:
             failed.append(outcome)
             sys.stdout.write(_told(outcome, options.seed))

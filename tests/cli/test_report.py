@@ -1,3 +1,4 @@
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,35 @@ print([name for name in ("pandas", "torch") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_what_is_left_out_is_said_on_the_screen_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for language in ("ar", "fr"):
+        write_imp(tmp_path / "runs", "wikiann", language)
+    report = [str(tmp_path / "runs"), "-o", str(tmp_path / "page.html"), "--sparsities", "0.3"]
+    run("report", report)
+    assert capsys.readouterr().err == ""
+    folder = next((tmp_path / "runs").rglob("results.jsonl")).parent
+    with (folder / "results.jsonl").open("a") as file:
+        file.write("half a rec\n")
+    (folder / "config.yaml").write_text("model: [\n")
+    (folder / "\x1b[2J.safetensors").write_bytes(b"no ticket")
+    run("report", report)
+    said = capsys.readouterr().err
+    for part in ("results.jsonl, line ", "config.yaml cannot be read", r"Left out: ", r"\x1b[2J.safetensors"):
+        assert part in said
+    assert "\x1b" not in said
+
+
+def test_no_cell_of_a_reports_tables_is_a_formula(tmp_path: Path) -> None:
+    for language, formula in {"ar": "=1+1", "fr": "@x"}.items():
+        write_imp(tmp_path / "runs", "wikiann", language)
+        records = tmp_path / "runs" / "wikiann" / language / "seed57" / "results.jsonl"
+        records.write_text(records.read_text().replace(f'"{language}"', f'"{formula}"'))
+    run("report", [str(tmp_path / "runs"), "-o", str(tmp_path / "page.html"), "--sparsities", "0.3"])
+    tables = list(tmp_path.glob("page.*.csv"))
+    assert len(tables) >= 3
+    cells = [cell for path in tables for row in csv.reader(path.open()) for cell in row]
+    assert "'=1+1" in cells
+    assert "'@x" in cells
+    assert not [cell for cell in cells if cell.startswith(("=", "@"))]

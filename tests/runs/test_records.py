@@ -1,13 +1,15 @@
 """Records and run folders: nothing is lost, nothing is counted twice, half a line is no error."""
 
 import json
-from dataclasses import fields, replace
+import os
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
 
+from lnsub.common.errors import UserError
 from lnsub.runs.folder import RunFolder
-from lnsub.runs.records import Record, append, read, read_tree, records_of
+from lnsub.runs.records import Record, append, read, read_counted, read_tree, records_of
 from tests.support.records import RECORD
 
 
@@ -75,3 +77,19 @@ def test_one_measurement_gives_one_record_per_metric():
     assert all(getattr(record, name) == value for record in made for name, value in facts.items())
     with pytest.raises(TypeError, match="seed"):
         records_of({"accuracy": 0.5}, **{name: value for name, value in facts.items() if name != "seed"})
+
+
+def test_a_file_that_is_far_too_large_is_refused_at_once(tmp_path):
+    path = tmp_path / "results.jsonl"
+    append(path, [RECORD])
+    os.truncate(path, 2**40)
+    with pytest.raises(UserError, match="1,099,511,627,776 bytes"):
+        read(path)
+
+
+def test_a_line_that_is_far_too_long_is_skipped(tmp_path):
+    path = tmp_path / "results.jsonl"
+    line = json.dumps({**asdict(RECORD), "more": "x" * 2**20})
+    path.write_text(f"{line}\n")
+    append(path, [RECORD])
+    assert read_counted(path) == ([RECORD], [1])

@@ -89,3 +89,43 @@ def test_a_table_shows_the_columns_asked_for() -> None:
 def test_a_wide_table_is_not_cut() -> None:
     row = {f"column{i}": "value" * 5 for i in range(40)}
     assert to_table([row]).count("value") == 200
+
+
+def test_nothing_that_a_ticket_says_of_itself_controls_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    escapes = "\x1b]0;owned\x07\x1b[2J\u202e"
+    texts = dict.fromkeys(("base_model", "score", "scope", "schedule", "metric", "created", "sources"), escapes)
+    path = random_ticket(0.5, 1, **texts).save(tmp_path / "t")
+    print_tickets([path])
+    shown = capsys.readouterr().out
+    assert shown.count(r"\x1b]0;owned\x07\x1b[2J\u202e") == len(texts)
+    assert not [character for character in shown if character != "\n" and not character.isprintable()]
+
+
+def test_a_checksum_that_is_none_is_refused(tmp_path: Path) -> None:
+    # It becomes part of file names.
+    path = random_ticket(0.5, 1).save(tmp_path / "t")
+    content = path.read_bytes()
+    for checksum in ("../../../x", "\x1b[2J", "a" * 63):
+        rewritten = with_metadata(content, checksum=checksum)
+        path.write_bytes(rewritten)
+        with pytest.raises(UserError, match="is no SHA-256"):
+            ticket_info([path])
+
+
+def with_metadata(content: bytes, **changes: str) -> bytes:
+    """A ticket file with some metadata changed, and no checksum over it."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] |= changes
+    del header["__metadata__"]["metadata_checksum"]
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
+
+
+def test_a_name_of_endless_length_is_refused(tmp_path: Path) -> None:
+    path = random_ticket(0.5, 1).save(tmp_path / "t")
+    path.write_bytes(with_metadata(path.read_bytes(), base_model="x" * 6000))
+    with pytest.raises(UserError, match="'base_model' has 6,000 characters"):
+        ticket_info([path])
