@@ -6,6 +6,7 @@ whose message is the reason as the end of a sentence, before memory or time is s
 """
 
 import math
+import pickle
 import re
 import stat
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,8 @@ from lnsub.common.plain_data import UnreadableError, parse_json, read_text
 OBJECTS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 """The JSON files that have one object each; a megabyte is plenty for any."""
 
+_LONG_NUMBER = re.compile(r"\b1000000000000000019884624838656\b")
+
 MOST_TOKENIZER_BYTES = 2**28
 """The largest ``tokenizer.json``; that of Gemma's 262,144 pieces has 33 MB."""
 
@@ -29,7 +32,7 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 
 _BOUNDS = (
     # Python makes a list of these, in the configuration already, so a large one is a hang; 126 layers are the most yet.
-    (re.compile(r"^(num|n)_.*(layers?|heads?|labels|blocks|experts)$|^n_(layer|head)$|_layers$"), -1, 10_000),
+    (re.compile(r"^(num|n)_.*(layers?|heads?|labels|blocks|experts)$|^n_(layer|head)$|_layers$"), 0, 10_000),
     (re.compile(r"(^|_)(eps|epsilon)$"), 0, 1),
     (re.compile(r"(^|_)(dropout|dropout_prob|dropout_rate|pdrop|layerdrop)$"), 0, 1),
     (re.compile(r"^(initializer_range|initializer_factor|init_std)$"), 0, math.inf),
@@ -65,16 +68,19 @@ def check_config(config: Mapping[str, Any]) -> None:
     """Refuses a configuration, as it was read, with code or with numbers that no model has.
 
     Raises:
-        UnreadableError: the model is code of its own; or a number is NaN, infinite, or out of its bounds.
+        UnreadableError: the model needs code of its own, or is quantised; or a number is NaN, infinite or out of its
+            bounds.
     """
     if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
-        raise UnreadableError("it is code of its own (auto_map in config.json), which lnsub does not run")
+        raise UnreadableError("it needs code of its own (auto_map in config.json), which lnsub does not run")
+    if config.get("quantization_config") is not None:
+        raise UnreadableError("its weights are quantised (quantization_config in config.json): use the model as it was")
     for name, value in _numbers(config):
         if not math.isfinite(value):
             raise UnreadableError(f"{name} is {value} in config.json")
         for names, least, most in _BOUNDS:
             if names.search(name) and not least <= value <= most:
-                raise UnreadableError(f"{name} is {value} in config.json, not from {max(least, 0)} to {most:,}")
+                raise UnreadableError(f"{name} is {value} in config.json, not from {least} to {most:,}")
 
 
 def check_weights(folder: Path, parameters: int) -> None:
@@ -91,7 +97,7 @@ def check_weights(folder: Path, parameters: int) -> None:
     """
     stored = 0
     for path in _weight_files(folder):
-        for name, tensor in load_state_dict(path, map_location="meta").items():
+        for name, tensor in _shapes(path).items():
             if not isinstance(tensor, Tensor):
                 raise UnreadableError(f"{path.name} holds {name}, which is no tensor")
             if name.endswith((".weight", ".bias", ".gamma", ".beta")) and not tensor.is_floating_point():
@@ -108,6 +114,14 @@ def check_weights(folder: Path, parameters: int) -> None:
         )
 
 
+def _shapes(path: Path) -> dict[str, Any]:
+    """The tensors of a file with weights, without their values; a pickle's code does not run."""
+    try:
+        return load_state_dict(path, map_location="meta")
+    except pickle.UnpicklingError as error:  # torch's message is a page on how to run it all the same
+        raise UnreadableError(f"{path.name} is damaged, or holds other things than tensors") from error
+
+
 def _weight_files(folder: Path) -> Iterator[Path]:
     """The files with the weights; all shards of the first kind that is there."""
     found = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
@@ -120,15 +134,17 @@ def _weight_files(folder: Path) -> Iterator[Path]:
     for name in sorted({str(name) for name in shards.values()}):
         place = PurePosixPath(name)
         if place.is_absolute() or ".." in place.parts:
-            raise UnreadableError(f"{found.name} names {name}, which is outside of the folder")
+            raise UnreadableError(f"{found.name} names {name!r}, which is outside of the folder")
         if not (folder / name).is_file():
-            raise UnreadableError(f"{found.name} names {name}, which is not there")
+            raise UnreadableError(f"{found.name} names {name!r}, which is not there")
         yield folder / name
 
 
 def _read_object(path: Path, most: int = 2**20) -> dict[str, Any]:
     try:
-        found = parse_json(read_text(path, most))
+        text = read_text(path, most)
+        # transformers writes "no longest input" as a whole number of 100 bits, which is no plain value.
+        found = parse_json(_LONG_NUMBER.sub("0", text) if path.name == "tokenizer_config.json" else text)
     except UnreadableError as error:
         raise UnreadableError(f"{path.name} cannot be read: {error}") from error
     if not isinstance(found, dict):

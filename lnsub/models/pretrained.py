@@ -21,6 +21,7 @@ from lnsub.models.attention import SDPA
 from lnsub.models.model_folder import check_config, check_files, check_weights
 from lnsub.models.packing import PACKED, pack, refuse_unpackable
 from lnsub.models.skeleton import Skeleton
+from lnsub.models.tokenizers_internals import is_panic
 from lnsub.models.transformers_internals import has_class_for
 
 Init = Literal["pretrained", "random"]
@@ -66,7 +67,9 @@ def _refusing(what: str, name: str) -> Iterator[None]:
             yield
     except RunError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         if path.is_dir() or not isinstance(error, OSError):
             raise UserError(f"The {what} in '{name}' cannot be loaded: {_reason(error)}.") from error
         raise UserError(
@@ -75,13 +78,14 @@ def _refusing(what: str, name: str) -> Iterator[None]:
         ) from error
 
 
-def _reason(error: Exception) -> str:
-    """The first line of an error, with its type where it was not written for people."""
-    line = next(iter(str(error).strip().splitlines()), "")
-    line = line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]} ..."
+def _reason(error: BaseException) -> str:
+    """The first line of an error, or two where it goes on; with its type where it was not written for people."""
+    lines = [part.strip() for part in str(error).strip().splitlines()]
+    line = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+    line = line.rstrip(".:") if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]} ..."
     if isinstance(error, OSError | ValueError | ImportError | SafetensorError):
-        return line.rstrip(".:") or type(error).__name__
-    return f"its files do not fit together ({type(error).__name__}: {line.rstrip('.:')})"
+        return line or type(error).__name__
+    return f"its files do not fit together ({type(error).__name__}: {line})"
 
 
 @lru_cache(maxsize=8)

@@ -43,7 +43,7 @@ class Skeleton:
             What it is like; None where transformers knows no bare model of this type.
 
         Raises:
-            UnreadableError: it would not fit into this machine, or it has no vocabulary or no positions.
+            UnreadableError: it would not fit into this machine, or it has no layers, no vocabulary or no positions.
             UserError: nothing of it can be pruned.
             Exception: whatever its code raises, or torch, for sizes and names that do not fit.
         """
@@ -52,7 +52,8 @@ class Skeleton:
         with torch.device("meta"), torch.random.fork_rng(devices=[]), _bounded(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tensors without elements, which are refused below where they matter
             model = AutoModel.from_config(config, attn_implementation="eager", dtype=torch.float32)
-        prunable(model)
+        if all(name.startswith("pooler.") for name in prunable(model)):
+            raise UnreadableError("its configuration asks for no layers")
         tables = {name: module for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
         tokens = model.get_input_embeddings()
         found = cls(
