@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 from lnsub.common.errors import RunError, UserError
 from lnsub.common.plain_data import UnreadableError
 from lnsub.models.attention import SDPA
+from lnsub.models.loaded_weights import check_loaded
 from lnsub.models.model_folder import check_config, check_files, check_weights
 from lnsub.models.packing import PACKED, pack, refuse_unpackable
 from lnsub.models.skeleton import Skeleton
@@ -228,37 +229,10 @@ def load_model(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-            missing = _drawn(model, set(info["missing_keys"]), {entry[0] for entry in info["mismatched_keys"]})
-            _check_finite(model)
+            missing = check_loaded(model, name, info)
     if packed:
         pack(model)
     return model, frozenset(missing)
-
-
-def _drawn(model: PreTrainedModel, missing: set[str], mismatched: set[str]) -> set[str]:
-    """The parameters that a checkpoint lacks, which were drawn; refuses those that make the result no theta_0.
-
-    Weights inside of the base model that are drawn at random would be pruned, and counted, as if they were pre-trained.
-    A pooler alone is often missing: pre-training by masked words has no use for it.
-    """
-    here = {parameter for parameter, _ in model.named_parameters(remove_duplicate=False)}
-    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
-    for name in sorted((missing | mismatched) & here):
-        # A model that is its own base, as encoder-decoders are, has its output layer beside the stacks.
-        if name.startswith(prefix) and not name.startswith("lm_head."):
-            if name in mismatched:
-                raise UnreadableError(f"the shape of {name} in its weights is not the one that config.json gives")
-            if not name.startswith(f"{prefix}pooler."):
-                raise UnreadableError(f"its weights lack {name}, which config.json asks for")
-    return (missing | mismatched) & here
-
-
-def _check_finite(model: PreTrainedModel) -> None:
-    """Refuses NaN and infinite weights: pruning by magnitude could not rank them."""
-    for name, weight in model.named_parameters():
-        # A sum, which nothing infinite leaves finite, needs no memory; it may overflow too, so then they are looked at.
-        if not weight.sum().isfinite() and not weight.isfinite().all():
-            raise UnreadableError(f"{name} has weights that are NaN or infinite")
 
 
 def refuse_encoder_decoder(name: str, task: str) -> None:
