@@ -69,10 +69,12 @@ class Disks:
         pages = needed // PAGE
         for step in range(min(steps, pages - 1)):
             low, high = (1 + (pages - 1) * part // min(steps, pages - 1) for part in (step, step + 1))
-            self._try(command, place, PAGE * rng.randrange(low, max(high, low + 1)), expected)
+            self._try(command, place, PAGE * rng.randrange(low, max(high, low + 1)), 0, expected)
+        # A disk is full, too, where there is room for no other file; this has one, beside the folder itself.
+        self._try(command, place, 2**20, 2, expected)
 
-    def _try(self, command: str, place: Path, size: int, expected: dict[str, Any]) -> None:
-        with _disk(place, size):
+    def _try(self, command: str, place: Path, size: int, inodes: int, expected: dict[str, Any]) -> None:
+        with _disk(place, size, inodes):
             try:
                 status, said = self.bench.run(self.bench.arguments(command))
                 problems = told_wrongly(status, said)
@@ -82,7 +84,7 @@ class Disks:
                         problems.append("it does not say that the disk is full")
                 if half := half_written(self.bench.output, expected):
                     problems.append(f"half-written: {half}")
-                subprocess.run(["mount", "-o", "remount,size=1g", place], check=True)
+                subprocess.run(["mount", "-o", "remount,size=1g,nr_inodes=0", place], check=True)
                 if command not in WHOLE_OR_REFUSED or files(self.bench.output) != expected:
                     self._run(command)
                 if differing := differing_files(files(self.bench.output), expected):
@@ -93,7 +95,8 @@ class Disks:
                 self.bench.empty()
         if problems:
             end = "\n  ".join(said.strip().splitlines()[-4:])
-            self.wrong.append(f"{command} with {size} kB for {place.name}: {'; '.join(problems)}\n  {end[-1500:]}")
+            room = f"{inodes} files" if inodes else f"{size} kB"
+            self.wrong.append(f"{command} with {room} for {place.name}: {'; '.join(problems)}\n  {end[-1500:]}")
 
     def _run(self, command: str) -> None:
         status, said = self.bench.run(self.bench.arguments(command))
@@ -102,9 +105,9 @@ class Disks:
 
 
 @contextmanager
-def _disk(place: Path, size: int) -> Iterator[None]:
-    """Has a folder be a file system of ``size`` kB of its own; nothing of it is left afterwards."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", place], check=True)
+def _disk(place: Path, size: int, inodes: int = 0) -> Iterator[None]:
+    """Has a folder be a file system of its own, of so many kB and files (0: any); nothing of it is left afterwards."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k,nr_inodes={inodes}", "tmpfs", place], check=True)
     try:
         yield
     finally:
