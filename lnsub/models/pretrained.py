@@ -15,12 +15,20 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from lnsub.common.errors import UserError
+from lnsub.common.errors import RunError, UserError
+from lnsub.common.plain_data import UnreadableError
 from lnsub.models.attention import SDPA
+from lnsub.models.loaded_weights import check_loaded
+from lnsub.models.model_folder import check_config, check_files, check_weights
 from lnsub.models.packing import PACKED, pack, refuse_unpackable
+from lnsub.models.skeleton import Skeleton
+from lnsub.models.tokenizers_internals import is_panic
 from lnsub.models.transformers_internals import has_class_for
 
 Init = Literal["pretrained", "random"]
+
+_LONGEST_REASON = 240
+"""The most characters of a library's message that are passed on."""
 
 
 def looks_local(name: str) -> bool:
@@ -45,7 +53,10 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _refusing(what: str, name: str) -> Iterator[None]:
-    """Turns what transformers raises for a bad name or folder into a :class:`UserError`."""
+    """Turns whatever reading a bad name or folder raises into a :class:`UserError`.
+
+    A broken file makes the libraries raise errors of all types, from far inside of them; so no type is left out.
+    """
     path = Path(name).expanduser()
     if looks_local(name):
         if not path.is_dir():
@@ -55,16 +66,27 @@ def _refusing(what: str, name: str) -> Iterator[None]:
     try:
         with quiet():
             yield
-    except UserError:
+    except RunError:
         raise
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        if path.is_dir():
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f"The {what} in '{name}' cannot be loaded: {reason}") from error
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        if path.is_dir() or not isinstance(error, OSError):
+            raise UserError(f"The {what} in '{name}' cannot be loaded: {_reason(error)}.") from error
         raise UserError(
             f"'{name}' is neither a folder here nor a {what} that could be fetched from the Hugging Face Hub: check the"
             " name and the network, or give a folder."
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error, or two where it goes on; with its type where it was not written for people."""
+    lines = [part.strip() for part in str(error).strip().splitlines()]
+    line = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+    line = line.rstrip(".:") if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]} ..."
+    if isinstance(error, OSError | ValueError | ImportError | SafetensorError):
+        return line or type(error).__name__
+    return f"its files do not fit together ({type(error).__name__}: {line})"
 
 
 @lru_cache(maxsize=8)
@@ -75,33 +97,75 @@ def load_config(name: str) -> PretrainedConfig:
         name: folder or name on the Hub.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it is not that of any model.
     """
     with _refusing("model", name):
-        return AutoConfig.from_pretrained(_place(name))
+        if looks_local(name):
+            check_files(Path(_place(name)))
+        check_config(PretrainedConfig.get_config_dict(_place(name), **_reading(name))[0])
+        return AutoConfig.from_pretrained(_place(name), **_reading(name))
+
+
+@lru_cache(maxsize=8)
+def _skeleton(name: str) -> Skeleton | None:
+    """The model that a configuration makes, without memory; refuses it where it makes none."""
+    config = load_config(name)
+    with _refusing("model", name):
+        return Skeleton.of(copy.deepcopy(config))
 
 
 @lru_cache(maxsize=8)
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """Loads a model's fast tokenizer; one object per name.
 
+    Its ``model_max_length`` is at most the number of positions that the model has embeddings for.
+
     Args:
         name: folder or name on the Hub.
 
     Raises:
-        UserError: there is none, or it is not a fast one.
+        UserError: there is none, it is not a fast one, or it gives what the model has no embeddings for.
     """
     # Only this process tokenises, in batches: on all cores that is 1.5 times as fast on two of them. Set at all, the
     # variable also keeps the library from warning whenever a loader's workers, which never tokenise, are forked.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     load_config(name)  # a name without any model is refused here, with one round of retries instead of two
     with _refusing("tokenizer", name):
-        tokenizer = AutoTokenizer.from_pretrained(_place(name))
+        tokenizer = AutoTokenizer.from_pretrained(_place(name), **_reading(name))
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer of '{name}' has no fast version (tokenizer.json), which lnsub needs.")
     if tokenizer.pad_token_id is None:
         raise UserError(f"The tokenizer of '{name}' has no padding token, which batches need.")
+    model = _skeleton(name)
+    with _refusing("tokenizer", name):
+        _check_tokenizer(tokenizer, model)
     return tokenizer
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: Skeleton | None) -> None:
+    """Refuses a tokenizer that fails, or whose tokens, types or lengths go beyond a model's; sets its longest input."""
+    longest = tokenizer.model_max_length
+    if not isinstance(longest, int | float) or not longest >= 1:
+        raise UnreadableError(f"its model_max_length is {longest!r}")
+    # A word that is in no vocabulary, and a pair: the parts that fail only when they are used.
+    encoded = tokenizer(["a \u2603"], ["a"], truncation="longest_first", max_length=8)
+    lists = [key for key in ("input_ids", "token_type_ids") if key in tokenizer.model_input_names]
+    if lists[:1] != ["input_ids"] or not all(key in encoded for key in lists):
+        raise UnreadableError(f"its model_input_names are {tokenizer.model_input_names}")
+    if model is None:
+        return
+    highest = max(*tokenizer.get_vocab().values(), *encoded["input_ids"][0], tokenizer.pad_token_id)
+    if highest >= model.vocabulary:
+        raise UnreadableError(
+            f"its tokens are numbered up to {highest:,}, but the model has embeddings of {model.vocabulary:,} only"
+        )
+    types = max(encoded["token_type_ids"][0], default=0) if len(lists) > 1 else 0
+    if model.token_types is not None and types >= model.token_types:
+        raise UnreadableError(
+            f"it gives tokens the type {types}, but the model has {model.token_types} types of tokens"
+        )
+    if model.positions is not None:
+        tokenizer.model_max_length = int(min(longest, model.positions))
 
 
 @lru_cache(maxsize=8)
@@ -132,7 +196,8 @@ def load_model(
         The model, and the names of its parameters that did not come from the checkpoint (all of them for ``random``).
 
     Raises:
-        UserError: there is no such model, or none with this head or attention.
+        UserError: there is no such model, or none with this head or attention; or weights of the base model are
+            missing, of another shape, or not finite. Only the task head, and a pooler, may be missing.
     """
     config = load_config(name)
     if not has_class_for(auto_class, config):
@@ -147,21 +212,24 @@ def load_model(
     config = copy.deepcopy(config)
     for key, value in settings.items():
         setattr(config, key, value)
+    skeleton = _skeleton(name)
     with _refusing("model", name):
         if init == "random":
             model = auto_class.from_config(config, attn_implementation=attention, dtype=torch.float32)
             missing = {parameter for parameter, _ in model.named_parameters(remove_duplicate=False)}
         else:
+            if looks_local(name):
+                check_weights(Path(_place(name)), 0 if skeleton is None else skeleton.parameters)
             model, info = auto_class.from_pretrained(
                 _place(name),
+                **_reading(name),
                 config=config,
                 attn_implementation=attention,
                 dtype=torch.float32,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-            absent = set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]}
-            missing = absent & {parameter for parameter, _ in model.named_parameters(remove_duplicate=False)}
+            missing = check_loaded(model, name, info)
     if packed:
         pack(model)
     return model, frozenset(missing)
@@ -175,6 +243,11 @@ def refuse_encoder_decoder(name: str, task: str) -> None:
             f"'{name}' is an encoder-decoder ({config.model_type}), and {task} is for encoders only: choose an encoder"
             " such as bert-base-multilingual-cased, or the xnli task."
         )
+
+
+def _reading(name: str) -> dict[str, Any]:
+    """How transformers may read: no code from a model ever runs, and a folder here needs no network."""
+    return {"trust_remote_code": False, "local_files_only": looks_local(name)}
 
 
 def _place(name: str) -> str:
