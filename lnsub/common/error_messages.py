@@ -1,6 +1,7 @@
 """User-facing error messages: one line for every error that the user can fix."""
 
 from lnsub.common.errors import RunError, UserError
+from lnsub.common.printable import printable
 
 
 def user_message(error: Exception) -> str | None:
@@ -29,7 +30,7 @@ def user_message(error: Exception) -> str | None:
         text = f"{error.strerror}: {error.filename}" if error.filename else str(error)
     else:
         return None
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))  # it may quote a file
 
 
 def told_in(error: BaseException | None) -> UserError | RunError | None:

@@ -270,9 +270,10 @@ def _watch_writes(allowed: list[Path], log: Path) -> None:
         elif event in events:
             # Relative to a folder's handle: of a tree that is removed, whose root has been seen.
             touched = () if isinstance(args[-1], int) and args[-1] >= 0 and event in {"os.remove", "os.rmdir"} else args
-        elif event in {"os.system", "subprocess.Popen"}:
-            os.write(handle, f"{event} {args[0]!r}\n".encode(errors="replace"))
-            if next(started) > _MOST_PROCESSES:
+        elif event in {"os.system", "subprocess.Popen", "os.fork"}:
+            if event != "os.fork":
+                os.write(handle, f"{event} {args[0]!r}\n".encode(errors="replace"))
+            if next(started) > _MOST_PROCESSES:  # as a million workers would be
                 os._exit(70)
             return
         else:
