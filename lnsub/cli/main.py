@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from lnsub.common.errors import RunError
+from lnsub.common.errors import RunError, UserError
 from lnsub.common.launcher import is_first_process
 from lnsub.common.signals import EXIT_STATUS, Preempted, deferred_signals
 from lnsub.version import __version__
@@ -95,6 +95,8 @@ def program() -> int:
 
 
 def _run(args: list[str]) -> int:
+    if odd := next((arg for arg in args if "\0" in arg), None):
+        raise UserError(f"The argument {odd[:40]!r} has a null character, which no file's name and no option has.")
     command = args[0] if args else "--help"
     if command in {"-h", "--help"}:
         sys.stdout.write(USAGE)

@@ -57,8 +57,8 @@ def make_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, ValueError) as error:  # a ValueError where the name has a null character
+        reason = ((isinstance(error, OSError) and error.strerror) or str(error)).lower()
         for path in (folder, *folder.parents):
             if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112 (pathlib's may raise)
                 what = "a file" if os.path.exists(path) else "a link to nothing"  # noqa: PTH110

@@ -44,7 +44,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {  # of a column: what makes the row a 
         ],
     },
     "UDPOS": {
-        "tokens": [7, "the cat", [1, 2], [["the", "cat"]], {"a": 1}, ["the"]],
+        "tokens": [7, [1, 2], [["the", "cat"]], {"a": 1}, ["the"]],
         "upos": [7, "NOUN", ["NOUN"], ["DET", "DOG"], [0, 99], [[1, 2]], None, ["det", "noun"]],
     },
     "WikipediaMLM": {"text": [7, 0.5, True, ["the"], {"a": "the"}, [["the"]]]},

@@ -91,7 +91,7 @@ BY_HAND: dict[str, list[Any]] = {
     "trainer.limit_val_batches": [1.5, -1],
     "trainer.overfit_batches": [1, 0.5, -1, 1.5],
     "trainer.val_check_interval": [10**9, 1.5, -1],
-    "trainer.check_val_every_n_epoch": [0, 10**9],
+    "trainer.check_val_every_n_epoch": [0, -1],
     "trainer.num_nodes": [0, -1, 10**9],
     "trainer.devices": [0, -2, "cuda:99", 10**9, [], [0, 0], "1,1"],
     "trainer.accelerator": ["quantum", "cuda", "tpu", "mps", "hpu", ""],

@@ -67,5 +67,7 @@ def test_what_is_in_a_folders_place_is_named(name, what, tmp_path):
             pass
     make_folder(tmp_path / "new" / "folders")
     make_folder(tmp_path / "new" / "folders")
+    with pytest.raises(UserError, match="null"):
+        make_folder(tmp_path / "a\0b")
     with pytest.raises(UserError, match="name too long"):
         make_folder(tmp_path / ("x" * 300))
