@@ -28,7 +28,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {  # of a column: what makes the row a 
         "label": [3, -2, 99, 10**30, 0.5, "maybe", "", True, [1], {"a": 1}, "9" * 5000],
     },
     "WikiANN": {
-        "tokens": [7, "the cat", [1, 2], [["the", "cat"]], {"a": 1}, [None, "cat"], ["the"], []],
+        "tokens": [7, [1, 2], [["the", "cat"]], {"a": 1}, [None, "cat"], ["the"], []],
         "ner_tags": [
             7,
             "O",
