@@ -11,7 +11,6 @@ import secrets
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import conllu
 import datasets
@@ -113,22 +112,23 @@ def _tsv(path: Path, columns: Sequence[str], separator: str | None) -> tuple[pa.
 
 
 def _separated(path: Path, columns: Sequence[str], options: pa.csv.ParseOptions) -> tuple[pa.Table, list[str]]:
+    # The whole file in memory: pyarrow reads ahead in a thread, which may wait for ever for a file object of Python's.
+    with opened(path) as file:
+        data = file.read()
+    names = _header(data, options)
+    # pyarrow takes all that follows an open quotation mark for one value, which hides that a file is cut off. A row
+    # after the last then becomes part of that value.
+    last = secrets.token_hex()
+    data += f"\n{options.delimiter.join([last] * len(names))}\n".encode()
+    wanted = [column for column in columns if column in names] or names[:1]
     # All text, or a premise "1984" would become a number and "null" no premise at all.
     types = dict.fromkeys(columns, pa.string())
+    converting = pa.csv.ConvertOptions(column_types=types, include_columns=wanted)
     block = _BLOCK
     while True:
-        reading = pa.csv.ReadOptions(block_size=block)
         try:
-            with opened(path) as file, pa.csv.open_csv(file, reading, options) as head:
-                names = head.schema.names
-            wanted = [column for column in columns if column in names] or names[:1]
-            converting = pa.csv.ConvertOptions(column_types=types, include_columns=wanted)
-            # pyarrow takes all that follows an open quotation mark for one value, which hides that a file is cut off.
-            # A row after the last then becomes part of that value.
-            last = secrets.token_hex()
-            with opened(path) as file:
-                more = f"\n{options.delimiter.join([last] * len(names))}\n"
-                table = pa.csv.read_csv(_Followed(file, more.encode()), reading, options, converting)
+            reading = pa.csv.ReadOptions(block_size=block)
+            table = pa.csv.read_csv(pa.BufferReader(data), reading, options, converting)
         except pa.ArrowInvalid as error:
             if "straddling" not in str(error) or block >= _LARGEST_BLOCK:
                 raise
@@ -140,23 +140,14 @@ def _separated(path: Path, columns: Sequence[str], options: pa.csv.ParseOptions)
         return table.slice(0, rows), names
 
 
-class _Followed(io.RawIOBase):
-    """A file and, after it, more bytes."""
-
-    def __init__(self, file: BinaryIO, more: bytes) -> None:
-        self._parts: list[BinaryIO] = [file, io.BytesIO(more)]
-
-    def readable(self) -> bool:
-        """Returns True."""
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Reads from the first part that is not yet read."""
-        while self._parts:
-            if count := self._parts[0].readinto(buffer):  # type: ignore[attr-defined]
-                return int(count)
-            self._parts.pop(0)
-        return 0
+def _header(data: bytes, options: pa.csv.ParseOptions) -> list[str]:
+    """Returns the names in the first row that is not blank, which goes on within quotation marks."""
+    file, header = io.BytesIO(data), b""
+    while line := file.readline():
+        header += line
+        if header.strip() and (not options.quote_char or header.count(b'"') % 2 == 0):
+            break
+    return list(pa.csv.read_csv(pa.BufferReader(header), parse_options=options).column_names)
 
 
 def _conllu(path: Path, columns: Sequence[str], separator: str | None) -> tuple[pa.Table, list[str]]:
