@@ -26,8 +26,8 @@ from lnsub.data.text_files import first_wrong_byte, opened
 _CONLLU = {"tokens": "form", "lemmas": "lemma", "upos": "upos", "xpos": "xpos"}
 """Columns under the names that they have in Universal Dependencies on the Hub, and their names in CoNLL-U."""
 
-_BLOCK, _LARGEST_BLOCK = 2**20, 2**30
-"""The bytes in which pyarrow first looks for the end of a row of ``.csv``, and those in which it last does."""
+_LARGEST_BLOCK = 2**30
+"""The most bytes of ``.csv`` that pyarrow takes at once, and so of a row; it cannot take 2**31."""
 
 _LONGEST_REASON = 200
 
@@ -112,7 +112,7 @@ def _tsv(path: Path, columns: Sequence[str], separator: str | None) -> tuple[pa.
 
 
 def _separated(path: Path, columns: Sequence[str], options: pa.csv.ParseOptions) -> tuple[pa.Table, list[str]]:
-    # The whole file in memory: pyarrow reads ahead in a thread, which may wait for ever for a file object of Python's.
+    # The whole file in memory: pyarrow reads ahead in a thread, which a file object of Python's would have to bear.
     with opened(path) as file:
         data = file.read()
     names = _header(data, options)
@@ -124,20 +124,14 @@ def _separated(path: Path, columns: Sequence[str], options: pa.csv.ParseOptions)
     # All text, or a premise "1984" would become a number and "null" no premise at all.
     types = dict.fromkeys(columns, pa.string())
     converting = pa.csv.ConvertOptions(column_types=types, include_columns=wanted)
-    block = _BLOCK
-    while True:
-        try:
-            reading = pa.csv.ReadOptions(block_size=block)
-            table = pa.csv.read_csv(pa.BufferReader(data), reading, options, converting)
-        except pa.ArrowInvalid as error:
-            if "straddling" not in str(error) or block >= _LARGEST_BLOCK:
-                raise
-            block *= 4
-            continue
-        rows = len(table) - 1
-        if table.column(0)[rows].as_py() != last:
-            raise ValueError(f"a quotation mark in row {rows} (counting from 0) is not closed")
-        return table.slice(0, rows), names
+    # In one block, unless the file is huge: a row that goes on in the block after the next is an error, upon which
+    # pyarrow 16 may wait for ever.
+    reading = pa.csv.ReadOptions(block_size=min(len(data) + 1, _LARGEST_BLOCK))
+    table = pa.csv.read_csv(pa.BufferReader(data), reading, options, converting)
+    rows = len(table) - 1
+    if table.column(0)[rows].as_py() != last:
+        raise ValueError(f"a quotation mark in row {rows} (counting from 0) is not closed")
+    return table.slice(0, rows), names
 
 
 def _header(data: bytes, options: pa.csv.ParseOptions) -> list[str]:
