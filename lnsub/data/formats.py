@@ -112,7 +112,7 @@ def _tsv(path: Path, columns: Sequence[str], separator: str | None) -> tuple[pa.
 
 
 def _separated(path: Path, columns: Sequence[str], options: pa.csv.ParseOptions) -> tuple[pa.Table, list[str]]:
-    # The whole file in memory: pyarrow reads ahead in a thread, which a file object of Python's would have to bear.
+    # From memory: pyarrow reads ahead in a thread of its own, where a packed file would be unpacked by Python.
     with opened(path) as file:
         data = file.read()
     names = _header(data, options)
@@ -122,7 +122,7 @@ def _separated(path: Path, columns: Sequence[str], options: pa.csv.ParseOptions)
     data += f"\n{options.delimiter.join([last] * len(names))}\n".encode()
     wanted = [column for column in columns if column in names] or names[:1]
     # All text, or a premise "1984" would become a number and "null" no premise at all.
-    types = dict.fromkeys(columns, pa.string())
+    types = dict.fromkeys(wanted, pa.string())
     converting = pa.csv.ConvertOptions(column_types=types, include_columns=wanted)
     # In one block, unless the file is huge: a row that goes on in the block after the next is an error, upon which
     # pyarrow 16 may wait for ever.
