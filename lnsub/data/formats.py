@@ -11,7 +11,6 @@ import secrets
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import conllu
 import datasets
@@ -27,8 +26,8 @@ from lnsub.data.text_files import first_wrong_byte, opened
 _CONLLU = {"tokens": "form", "lemmas": "lemma", "upos": "upos", "xpos": "xpos"}
 """Columns under the names that they have in Universal Dependencies on the Hub, and their names in CoNLL-U."""
 
-_BLOCK, _LARGEST_BLOCK = 2**20, 2**30
-"""The bytes in which pyarrow first looks for the end of a row of ``.csv``, and those in which it last does."""
+_LARGEST_BLOCK = 2**30
+"""The most bytes of ``.csv`` that pyarrow takes at once, and so of a row; it cannot take 2**31."""
 
 _LONGEST_REASON = 200
 
@@ -113,50 +112,36 @@ def _tsv(path: Path, columns: Sequence[str], separator: str | None) -> tuple[pa.
 
 
 def _separated(path: Path, columns: Sequence[str], options: pa.csv.ParseOptions) -> tuple[pa.Table, list[str]]:
+    # From memory: pyarrow reads ahead in a thread of its own, where a packed file would be unpacked by Python.
+    with opened(path) as file:
+        data = file.read()
+    names = _header(data, options)
+    # pyarrow takes all that follows an open quotation mark for one value, which hides that a file is cut off. A row
+    # after the last then becomes part of that value.
+    last = secrets.token_hex()
+    data += f"\n{options.delimiter.join([last] * len(names))}\n".encode()
+    wanted = [column for column in columns if column in names] or names[:1]
     # All text, or a premise "1984" would become a number and "null" no premise at all.
-    types = dict.fromkeys(columns, pa.string())
-    block = _BLOCK
-    while True:
-        reading = pa.csv.ReadOptions(block_size=block)
-        try:
-            with opened(path) as file, pa.csv.open_csv(file, reading, options) as head:
-                names = head.schema.names
-            wanted = [column for column in columns if column in names] or names[:1]
-            converting = pa.csv.ConvertOptions(column_types=types, include_columns=wanted)
-            # pyarrow takes all that follows an open quotation mark for one value, which hides that a file is cut off.
-            # A row after the last then becomes part of that value.
-            last = secrets.token_hex()
-            with opened(path) as file:
-                more = f"\n{options.delimiter.join([last] * len(names))}\n"
-                table = pa.csv.read_csv(_Followed(file, more.encode()), reading, options, converting)
-        except pa.ArrowInvalid as error:
-            if "straddling" not in str(error) or block >= _LARGEST_BLOCK:
-                raise
-            block *= 4
-            continue
-        rows = len(table) - 1
-        if table.column(0)[rows].as_py() != last:
-            raise ValueError(f"a quotation mark in row {rows} (counting from 0) is not closed")
-        return table.slice(0, rows), names
+    types = dict.fromkeys(wanted, pa.string())
+    converting = pa.csv.ConvertOptions(column_types=types, include_columns=wanted)
+    # In one block, unless the file is huge: a row that goes on in the block after the next is an error, upon which
+    # pyarrow 16 may wait for ever.
+    reading = pa.csv.ReadOptions(block_size=min(len(data) + 1, _LARGEST_BLOCK))
+    table = pa.csv.read_csv(pa.BufferReader(data), reading, options, converting)
+    rows = len(table) - 1
+    if table.column(0)[rows].as_py() != last:
+        raise ValueError(f"a quotation mark in row {rows} (counting from 0) is not closed")
+    return table.slice(0, rows), names
 
 
-class _Followed(io.RawIOBase):
-    """A file and, after it, more bytes."""
-
-    def __init__(self, file: BinaryIO, more: bytes) -> None:
-        self._parts: list[BinaryIO] = [file, io.BytesIO(more)]
-
-    def readable(self) -> bool:
-        """Returns True."""
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Reads from the first part that is not yet read."""
-        while self._parts:
-            if count := self._parts[0].readinto(buffer):  # type: ignore[attr-defined]
-                return int(count)
-            self._parts.pop(0)
-        return 0
+def _header(data: bytes, options: pa.csv.ParseOptions) -> list[str]:
+    """Returns the names in the first row that is not blank, which goes on within quotation marks."""
+    file, header = io.BytesIO(data), b""
+    while line := file.readline():
+        header += line
+        if header.strip() and (not options.quote_char or header.count(b'"') % 2 == 0):
+            break
+    return list(pa.csv.read_csv(pa.BufferReader(header), parse_options=options).column_names)
 
 
 def _conllu(path: Path, columns: Sequence[str], separator: str | None) -> tuple[pa.Table, list[str]]:

@@ -188,3 +188,21 @@ def test_a_column_of_a_type_that_datasets_does_not_know_is_refused(tmp_path):
     pa.parquet.write_table(table, tmp_path / "fr" / "train.parquet")
     with pytest.raises(UserError, match=r"train\.parquet' cannot be read: .*map<"):
         source(tmp_path).read("train")
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "columns"), [("xnli", ["premise", "hypothesis"]), ("mlm", ["text"]), ("ner", ["tokens"])]
+)
+@pytest.mark.parametrize("language", ["fr", "zh"])
+def test_real_text_is_the_same_in_every_layout(shared, tmp_path, name, columns, language):
+    rows = open_rows(str(shared / "data" / name), language, columns).read("validation")
+    expected = rows.to_dict()
+    rows.save_to_disk(tmp_path / "saved" / language / "validation")
+    suffixes = [".jsonl.gz", ".json"] + ([".csv", ".csv.gz"] if name != "ner" else [])
+    for suffix in suffixes:
+        for number, piece in enumerate((rows.shard(2, 0, contiguous=True), rows.shard(2, 1, contiguous=True))):
+            path = tmp_path / suffix[1:] / language / "data" / f"dev-{number:05}-of-00002{suffix}"
+            write_rows(path, piece.to_dict())
+    for layout in ("saved", *(suffix[1:] for suffix in suffixes)):
+        assert open_rows(str(tmp_path / layout), language, columns).read("validation").to_dict() == expected
