@@ -24,7 +24,7 @@ from lnsub.common.files import make_folder, replacing
 
 log = logging.getLogger(__name__)
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """To be raised whenever tokenised rows would come out differently, so that older files are not used."""
 
 _LONG = 100_000

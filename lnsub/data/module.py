@@ -32,7 +32,8 @@ class LanguageRows(LightningDataModule, ABC):
     Args:
         language: the language's code: a sub-folder of the data folder, or part of the Hub configuration's name.
         tokenizer: the base model's folder or name on the Hub.
-        dataset: data folder (``<folder>/<language>/<split>.parquet``, ``.jsonl``, ``.csv``, ...; see
+        dataset: data folder (``<folder>/<language>/<split>.parquet``, ``.jsonl``, ``.json``, ``.csv``, ``.tsv`` or
+            ``.conllu``, in shards, packed by gzip, saved by ``datasets``, or as downloaded from the Hub; see
             :mod:`lnsub.data.layouts`) or name on the Hub; None takes the task's own data set.
         max_length: longest input in tokens, special tokens included; what is beyond is cut off.
         max_train_examples: use only this many rows of the train split, drawn once for all runs; parallel
