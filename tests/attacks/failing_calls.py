@@ -33,6 +33,7 @@ from typing import Any
 
 from tests.support.small_commands import (
     COMMANDS,
+    SECONDS,
     WHOLE_OR_REFUSED,
     Bench,
     differing_files,
@@ -54,7 +55,6 @@ ERRORS = {
 """The calls that fail, and with what."""
 
 _LINE = re.compile(r"^(?P<call>\w+)\((?P<rest>.*)$")
-_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -133,21 +133,17 @@ class Calls:
         calls = f"trace={','.join(ERRORS)}"
         program = ["strace", "-ff", "-qq", "-y", "-o", str(folder / "calls"), "-e", calls, *options, "-p", str(pid)]
         with subprocess.Popen(program, stderr=subprocess.DEVNULL) as tracer:
-            deadline = time.monotonic() + _SECONDS
+            deadline = time.monotonic() + SECONDS
             while "TracerPid:\t0\n" in Path(f"/proc/{pid}/status").read_text():
                 if tracer.poll() is not None or time.monotonic() > deadline:
                     trial.kill()
                     raise SystemExit("strace cannot trace a process here")
                 time.sleep(0.005)
             os.kill(pid, signal.SIGCONT)
-            while (ended := trial.ended()) is None:
-                if time.monotonic() > deadline:
-                    trial.kill()
-                    raise SystemExit(f"{command} {options} does not end:\n{self.bench.said}")
-                time.sleep(0.01)
+            status = self.bench.end(trial)
         lines = (folder / f"calls.{pid}").read_text(errors="replace").splitlines()
         shutil.rmtree(folder)
-        return ended[0], lines
+        return status, lines
 
 
 def _writing(command: str, lines: list[str], places: tuple[Path, ...]) -> "list[Call]":

@@ -13,6 +13,7 @@ Once the file system is made larger, the same command must end as if nothing had
 import argparse
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -133,6 +134,7 @@ def main() -> int:
         sys.stdout.write("skipped: mounting a file system is not allowed here\n")
         return 77
     sys.stdout.write(f"seed {options.seed}\n")
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))  # so that nothing stays mounted
     memory = Path("/dev/shm")
     path = Path(tempfile.mkdtemp(prefix="lnsub-disks-", dir=memory if memory.is_dir() else None)).resolve()
     rng = random.Random(options.seed)

@@ -7,12 +7,16 @@ imported everything (:mod:`tests.support.trials`).
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.support.trials import Trial, World
+
+SECONDS = 120
+"""How long a command may take; alone on a machine it is one or two."""
 
 
 @dataclass
@@ -76,9 +80,18 @@ class Bench:
         return Trial.start(args, 1, self._log, set_up)
 
     def run(self, args: list[str]) -> tuple[int, str]:
-        """Runs a command that nothing disturbs; returns its exit status and what it said."""
-        (status,) = self.start(args).wait()
-        return status, self.said
+        """Runs a command to its end; returns its exit status and what it said."""
+        return self.end(self.start(args)), self.said
+
+    def end(self, trial: Trial) -> int:
+        """Waits for a command's end, and kills it if it has none; returns its exit status."""
+        deadline = time.monotonic() + SECONDS
+        while (ended := trial.ended()) is None:
+            if time.monotonic() > deadline:
+                trial.kill()
+                raise SystemExit(f"a command does not end:\n{self.said}")
+            time.sleep(0.01)
+        return ended[0]
 
     @property
     def said(self) -> str:
