@@ -5,6 +5,7 @@ A write interrupted by a full disk or a crash leaves the earlier file unchanged 
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -53,17 +54,20 @@ def make_folder(folder: Path) -> None:
     """Creates a folder, and its parents, where there is none.
 
     Raises:
-        UserError: something else is in its place, such as a file or a link to nothing, or it may not be created.
+        UserError: something else is in its place, such as a file or a link to nothing, or it cannot be created.
     """
+    # pathlib's functions of these names may raise.
+    for path in (folder, *folder.parents):
+        if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112
+            what = "a file" if os.path.exists(path) else "a link to nothing"  # noqa: PTH110
+            raise UserError(f"Cannot make the folder {folder}: {path} is {what}.")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # a ValueError where the name has a null character
-        reason = ((isinstance(error, OSError) and error.strerror) or str(error)).lower()
-        for path in (folder, *folder.parents):
-            if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112 (pathlib's may raise)
-                what = "a file" if os.path.exists(path) else "a link to nothing"  # noqa: PTH110
-                reason = f"{path} is {what}"
-        raise UserError(f"Cannot make the folder {folder}: {reason}.") from error
+        with write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"Cannot make the folder {str(folder)!r}: {error}.") from error
 
 
 @contextmanager
@@ -162,16 +166,30 @@ def write_errors(path: Path) -> Iterator[None]:
     """Converts errors of writing a file into a :class:`UserError` that names it."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        # torch reports a failed write as a RuntimeError, raised while it handles the OSError.
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, OSError):
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
+    except UserError:
+        raise
+    except Exception as error:
+        number = _error_number(error)
+        if number is None:
             raise
-        if cause.errno in _FULL:
+        if number in _FULL:
             raise UserError(
-                f"Cannot write {path}: {_FULL[cause.errno]}. Free some space and run the same command again: all "
+                f"Cannot write {path}: {_FULL[number]}. Free some space and run the same command again: all "
                 "earlier files are intact."
             ) from error
-        raise UserError(f"Cannot write {path}: {cause.strerror or cause}.") from error
+        raise UserError(f"Cannot write {path}: {os.strerror(number)}.") from error
+
+
+def _error_number(error: BaseException) -> int | None:
+    """The number of the system's error that an error is, or comes from; None where it has none.
+
+    torch and pyarrow raise errors of their own while they handle an OSError; libraries in Rust have only its text.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            return cause.errno
+        if found := re.search(r"\(os error (\d+)\)", str(cause)):
+            return int(found[1])
+        cause = cause.__cause__ or cause.__context__
+    return None

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from lnsub.common.files import make_folder
+from lnsub.common.files import make_folder, write_errors
 from lnsub.common.signals import Preempted, pending
 
 LOCK_NAME = ".lock"
@@ -30,11 +30,13 @@ def claimed(folder: Path, *, wait: bool = False) -> Iterator[bool]:
         Whether the claim succeeded; False if the folder is in use by another process.
 
     Raises:
-        UserError: the folder cannot be created.
+        UserError: the folder or its lock cannot be made, for example because the disk is full.
         Preempted: a signal arrived while waiting.
     """
     make_folder(folder)
-    with (folder / LOCK_NAME).open("a") as file:
+    with write_errors(folder / LOCK_NAME):
+        lock = (folder / LOCK_NAME).open("a")
+    with lock as file:
         while not (ours := _locked(file)) and wait:
             if signum := pending():
                 raise Preempted(signum, f"waiting for {folder}, which is in use by another process")

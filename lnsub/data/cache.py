@@ -20,7 +20,7 @@ import datasets
 import numpy as np
 from numpy.typing import NDArray
 
-from lnsub.common.files import make_folder, replacing
+from lnsub.common.files import make_folder, replacing, write_errors
 
 log = logging.getLogger(__name__)
 
@@ -117,32 +117,35 @@ def fill(
         How many rows the file has; with none there is no file.
 
     Raises:
-        UserError: the checksum cannot be written.
+        UserError: it cannot be written, for example because the disk is full.
     """
     part = path.with_name(f"{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     if len(numbers) < len(rows):
         rows = rows.select(numbers, keep_in_memory=True, new_fingerprint=path.stem)
     make_folder(path.parent)
     _sweep(path.parent)
-    with _bars_hidden(len(rows) < _LONG):
-        # The fingerprint that datasets would make hashes the tokenizer, whose state changes with every call.
-        table = rows.map(
-            lambda batch, positions: encode(batch, numbers[positions].tolist()),
-            batched=True,
-            with_indices=True,
-            remove_columns=rows.column_names,
-            features=features,
-            cache_file_name=str(part),
-            new_fingerprint=path.stem,
-            desc=title,
-        )
-    if len(table) == 0:
+    try:
+        with write_errors(path), _bars_hidden(len(rows) < _LONG):
+            # The fingerprint that datasets would make hashes the tokenizer, whose state changes with every call.
+            table = rows.map(
+                lambda batch, positions: encode(batch, numbers[positions].tolist()),
+                batched=True,
+                with_indices=True,
+                remove_columns=rows.column_names,
+                features=features,
+                cache_file_name=str(part),
+                new_fingerprint=path.stem,
+                desc=title,
+            )
+        if len(table) == 0:
+            return 0
+        # The checksum first: other processes, which write the same bytes, then never see a table without it.
+        with replacing(_checksum_file(path)) as file:
+            file.write(f"{_checksum(part)}\n".encode())
+        with write_errors(path):
+            part.replace(path)
+    finally:
         part.unlink(missing_ok=True)
-        return 0
-    # The checksum first: other processes, which write the same bytes, then never see a table without it.
-    with replacing(_checksum_file(path)) as file:
-        file.write(f"{_checksum(part)}\n".encode())
-    part.replace(path)
     _checked.add(_identity(path))
     return len(table)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from lnsub.common.errors import UserError
+from lnsub.common.files import write_errors
 from lnsub.common.lookup import lookup
 from lnsub.export.model_card import Card, Training, model_card
 from lnsub.models.pretrained import load_config, load_tokenizer, quiet
@@ -62,18 +63,17 @@ def export(
     place = output.resolve()
     part = place.with_name(f".{place.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        part.mkdir(parents=True)
-        _save_model(module, part)
-        _save_tokenizer(module.base_model, part)
-        found.save(part / TICKET_FILE)
-        card = _card(module, found, place.name, training)
-        readme = part / "README.md"
-        readme.write_text(model_card(card), encoding="utf-8")
-        for file in part.iterdir():  # transformers makes the weights readable by their owner alone, whatever the umask
-            file.chmod(readme.stat().st_mode)
-        part.replace(place)
-    except OSError as error:
-        raise UserError(f"cannot write the model to {output}: {error.strerror or error}") from error
+        with write_errors(output):
+            part.mkdir(parents=True)
+            _save_model(module, part)
+            _save_tokenizer(module.base_model, part)
+            found.save(part / TICKET_FILE)
+            card = _card(module, found, place.name, training)
+            readme = part / "README.md"
+            readme.write_text(model_card(card), encoding="utf-8")
+            for file in part.iterdir():  # transformers lets only the owner read the weights, whatever the umask
+                file.chmod(readme.stat().st_mode)
+            part.replace(place)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return output
