@@ -38,6 +38,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ MEGABYTES = 2000
 _MOST_MEMORY = 4 * 2**30  # of a case, so that none takes the machine down
 _MOST_WRITTEN = 2**30
 _MOST_PROCESSES = 20
+_CROWD = f"of more than {_MOST_PROCESSES} processes"
 _STEPS = 10_000  # how many cases of a kind are looked through for one by name
 _NEW = "new: "
 _ERROR = "lnsub: error: "
@@ -156,6 +158,8 @@ class Arena:
 
     def _ended(self, pid: int, status: int, usage: resource.struct_rusage) -> Outcome:
         one = self._running.pop(pid)
+        with suppress(ProcessLookupError):  # what the command has left running
+            os.killpg(pid, signal.SIGKILL)
         seconds = _command_seconds(one.notes)
         texts = {name: _text(one.notes / name) for name in ("stdout", "stderr", "broken", "violations")}
         if texts["broken"] or not (one.notes / "before.json").exists():
@@ -187,8 +191,10 @@ def _problems(outcome: Outcome, status: int, stdout: str, written: list[str]) ->
         found["other"] = f"status {status} and {len(errors)} errors instead of 0 and none"
     elif outcome.case.expected == "skipped" and not _REMARK.search(stderr):
         found["other"] = "no remark on what was left out"
-    if written:
-        found["writes outside"] = ", ".join(written)
+    if crowd := [line for line in written if line.endswith(_CROWD)]:
+        found["other"] = crowd[0]
+    if rest := [line for line in written if line not in crowd]:
+        found["writes outside"] = ", ".join(rest)
     if outcome.megabytes > MEGABYTES:
         found["too large"] = f"{outcome.megabytes:,.0f} MB"
     if characters := sorted(set(_SCREEN.findall(stderr + stdout))):
@@ -201,6 +207,7 @@ def _be(case: Case, folder: Path, notes: Path, world: World) -> None:
     status = 70
     try:
         os.setpgid(0, 0)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
         resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_WRITTEN, _MOST_WRITTEN))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -270,11 +277,12 @@ def _watch_writes(allowed: list[Path], log: Path) -> None:
         elif event in events:
             # Relative to a folder's handle: of a tree that is removed, whose root has been seen.
             touched = () if isinstance(args[-1], int) and args[-1] >= 0 and event in {"os.remove", "os.rmdir"} else args
-        elif event in {"os.system", "subprocess.Popen", "os.fork"}:
-            if event != "os.fork":
-                os.write(handle, f"{event} {args[0]!r}\n".encode(errors="replace"))
-            if next(started) > _MOST_PROCESSES:  # as a million workers would be
+        elif event in {"os.system", "subprocess.Popen", "os.fork", "os.forkpty"}:
+            if next(started) == _MOST_PROCESSES:
+                os.write(handle, f"{event} {_CROWD}\n".encode())
                 os._exit(70)
+            if args:
+                os.write(handle, f"{event} {args[0]!r}\n".encode(errors="replace"))
             return
         else:
             return
@@ -436,6 +444,7 @@ def main() -> int:
     parser.add_argument("--table", type=Path, metavar="F", help="write the table to its section of a Markdown file")
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}\n")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no case outlives this program
     memory = Path("/dev/shm")
     path = Path(tempfile.mkdtemp(prefix="lnsub-bad-input-", dir=memory if memory.is_dir() else None)).resolve()
     home = path / "home"

@@ -137,7 +137,6 @@ VALUES: dict[str, dict[str, list[str]]] = {  # bad values by option
         "--tolerance": ["-1", "1", "nan", "inf", "few", "9" * 5000],
         "--output": ["report.txt", "report", "out/report.pdf", ""],
         "--inherited": ["nowhere/x"],
-        "--split": ["--"],
     },
     "transfer": {
         "--languages": ["", ",", "xx", "en,xx", "../../x", "/tmp/x", ".git", "en+", "x" * 300, "e\nn", "\0"],

@@ -288,8 +288,8 @@ def options_of_a_run() -> dict[str, tuple[Any, Any]]:
 
 
 def _needs_file(name: str, what: str, options: dict[str, tuple[Any, Any]]) -> bool:
-    """Whether a value is a wrong one in a file alone: as an option, a list is a text like any other."""
-    return what in TEXTS and name in options and str in _members(options[name][0])
+    """Whether a value is a wrong one in a file alone: as an option, it is a text like any other."""
+    return what in {*TEXTS, "null"} and name in options and str in _members(options[name][0])
 
 
 def _members(hint: Any) -> set[Any]:
