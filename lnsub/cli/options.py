@@ -40,6 +40,6 @@ def comma_list(option: str, text: str, kind: Callable[[str], Any] = str) -> list
             values[kind(part)] = None
         except ValueError:
             raise UserError(
-                f"{option} takes comma-separated values such as {_EXAMPLES[kind]}; '{part}' is invalid."
+                f"{option} takes comma-separated values such as {_EXAMPLES[kind]}; '{part[:40]}' is invalid."
             ) from None
     return list(values)

@@ -147,6 +147,7 @@ def _share(text: str) -> tuple[int, int]:
     from lnsub.common.errors import UserError
 
     number, _, of = text.partition("/")
-    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-        raise UserError(f"--share takes N/M with N from 1 to M, such as 3/10, not '{text}'.")
+    plain = number.isdecimal() and of.isdecimal() and len(text) < 20
+    if not plain or not 1 <= int(number) <= int(of):
+        raise UserError(f"--share takes N/M with N from 1 to M, such as 3/10, not '{text[:40]}'.")
     return int(number), int(of)

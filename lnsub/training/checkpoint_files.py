@@ -102,6 +102,8 @@ def read_checkpoint(path: Path, *, thoroughly: bool = True) -> dict[str, Any]:
     Raises:
         DamagedError: it is damaged, lacks something, or is no checkpoint at all.
     """
+    if not path.is_file():
+        raise DamagedError("it is not a regular file")
     try:
         if thoroughly:
             _compare_checksums(path)

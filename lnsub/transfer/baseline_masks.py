@@ -23,10 +23,10 @@ def random_ticket(cell: Cell) -> Ticket:
         each parameter.
 
     Raises:
-        UserError: the cell's ticket file is corrupt.
+        UserError: the cell's ticket file is corrupt, or has been replaced by another.
     """
     assert cell.found is not None
-    original = Ticket.load(cell.found.path)
+    original = cell.found.load()
     if cell.variant == "shuffled":
         mask = shuffled(Mask.from_packed(original.masks, original.shapes), cell.seed)
         changes: dict[str, Any] = {}

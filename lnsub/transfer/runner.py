@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch import Trainer
 from rich.console import Console
 
+from lnsub.common.bounds import Seed, misfit, shown
 from lnsub.common.error_messages import user_message
 from lnsub.common.errors import RunError, UserError
 from lnsub.common.launcher import is_first_process
@@ -23,7 +24,6 @@ from lnsub.common.signals import Preempted
 from lnsub.runs.records import Record, read
 from lnsub.runs.settings import keep_settings
 from lnsub.tickets.finding import FoundTicket
-from lnsub.tickets.ticket import Ticket
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.config import RunConfig
 from lnsub.training.preemption import requeue_job
@@ -82,6 +82,9 @@ class Transfer:
     ) -> None:
         if not languages:
             raise UserError("Name at least one language: --languages fr,ur.")
+        for seed in seeds or ():
+            if expected := misfit(seed, Seed):
+                raise UserError(f"A cell's seed is {shown(seed)}: it must {expected}.")
         self.output = output
         self.languages = tuple(dict.fromkeys(languages))
         self.fit = CellFit(config)
@@ -153,7 +156,7 @@ class Transfer:
             self.fit.data(language).source.splits()
         found = next((cell.found for cell in thoroughly if cell.found), None)
         if found is not None:
-            self.fit.check_base(Ticket.load(found.path))
+            self.fit.check_base(found.load())
 
     # Running --------------------------------------------------------------------------------------------------------
 

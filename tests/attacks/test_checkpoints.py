@@ -260,6 +260,18 @@ def test_where_the_last_checkpoint_lacks_a_part_the_one_before_is_used(key, worl
     assert made(tmp_path / "runs") == made(world / "whole")
 
 
+@pytest.mark.parametrize(
+    "put", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")], ids=["fifo", "folder", "zeros"]
+)
+def test_where_the_last_checkpoint_is_no_file_the_one_before_is_used(put, world, tmp_path):
+    shutil.copytree(world / "cut", tmp_path / "runs")
+    folder = RunFolder(tmp_path / "runs" / RUN)
+    folder.checkpoint.unlink()
+    put(folder.checkpoint)
+    assert main(fit(world, tmp_path / "runs")) == 0
+    assert made(tmp_path / "runs") == made(world / "whole")
+
+
 UNUSABLE: dict[str, Callable[[Contents], Any]] = {
     "weights of another shape": with_value(torch.zeros(3, 5), "state_dict", "model.classifier.weight"),
     "a weight less": without("state_dict", "model.classifier.weight"),
