@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.attacks.sections import replace_section
 from tests.support.small_commands import (
     COMMANDS,
     SECONDS,
@@ -83,6 +84,13 @@ class Calls:
     ended: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     _expected: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def table(self, seed: int) -> str:
+        """What has failed, by command, as Markdown."""
+        lines = [f"Seed {seed}:\n\n| command | calls made to fail |\n| --- | ---: |\n"]
+        lines += [f"| {command} | {count} |\n" for command, count in self.failed.items()]
+        ended = ", ".join(f"{count} with status {status}" for status, count in sorted(self.ended.items()))
+        return "".join([*lines, f"\nOf these runs ended: {ended}. Wrong: {len(self.wrong)}.\n"])
 
     def record(self, command: str) -> list[Call]:
         """Runs a command undisturbed; returns its calls that write, and keeps its outcome."""
@@ -177,6 +185,7 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=66, help="how many, the commands in turn")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--commands", nargs="+", choices=list(COMMANDS), default=list(COMMANDS))
+    parser.add_argument("--table", type=Path, metavar="F", help="write the table to its section of a Markdown file")
     options = parser.parse_args()
     if shutil.which("strace") is None:
         sys.stdout.write("skipped: strace is not installed\n")
@@ -193,6 +202,8 @@ def main() -> int:
         sys.stdout.write(f"WRONG {text}\n")
     ended = ", ".join(f"{count} with status {status}" for status, count in sorted(calls.ended.items()))
     sys.stdout.write(f"{calls.failed.total()} failing calls ({ended}), {len(calls.wrong)} wrong\n")
+    if options.table:
+        replace_section(options.table, "failing calls", calls.table(options.seed))
     return 1 if calls.wrong else 0
 
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.attacks.sections import replace_section
 from tests.support.small_commands import (
     COMMANDS,
     WHOLE_OR_REFUSED,
@@ -129,6 +130,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=6, help="how many sizes for each command and place")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--commands", nargs="+", choices=list(COMMANDS), default=list(COMMANDS))
+    parser.add_argument("--table", type=Path, metavar="F", help="write the table to its section of a Markdown file")
     options = parser.parse_args()
     if not may_mount():
         sys.stdout.write("skipped: mounting a file system is not allowed here\n")
@@ -151,6 +153,11 @@ def main() -> int:
     for what, count in disks.full.items():
         sys.stdout.write(f"{what}: full {count} times\n")
     sys.stdout.write(f"{disks.full.total()} full disks, {len(disks.wrong)} wrong\n")
+    if options.table:
+        lines = [f"Seed {options.seed}:\n\n| command, and what is on the disk | full disks |\n| --- | ---: |\n"]
+        lines += [f"| {what} | {count} |\n" for what, count in disks.full.items()]
+        lines.append(f"\nWrong: {len(disks.wrong)}.\n")
+        replace_section(options.table, "full disks", "".join(lines))
     return 1 if disks.wrong else 0
 
 
