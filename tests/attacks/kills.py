@@ -2,8 +2,8 @@
 
 ::
 
-    python -m tests.attacks.kills --runs 96 --seed 1
-    python -m tests.attacks.kills --each --processes 1 2 --runs 120 --table docs/attacks.md
+    python -m tests.attacks.kills --runs 96 --processes 1 2 --seed 1 --table docs/attacks.md
+    python -m tests.attacks.kills --each --processes 1 2 --table docs/attacks.md
 
 A run's shape is what ends its rounds, when it validates, how many workers load its data and how many processes train.
 With ``--runs`` the runs take the shapes in turn; each is killed by SIGKILL, with all its processes, after one, two or
@@ -227,7 +227,7 @@ def main() -> int:
         matrix.say(f"run {number + 1}/{options.runs}, {shapes[number % len(shapes)]}: {matrix.kills} kills so far")
     matrix.say(f"{len(shapes)} shapes, {matrix.kills} kills, {len(matrix.wrong)} different")
     if options.table:
-        replace_section(options.table, "kills", matrix.table(shapes, options.seed))
+        replace_section(options.table, "kills" if options.each else "drawn kills", matrix.table(shapes, options.seed))
     if matrix.wrong:
         sys.stdout.write(f"What differs is in {path / 'runs'}.\n")
         return 1
