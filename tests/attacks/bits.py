@@ -8,6 +8,7 @@ Of a ticket's header it flips every bit; of a checkpoint, of its directory and o
 """
 
 import argparse
+import logging
 import random
 import shutil
 import sys
@@ -167,6 +168,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--table", type=Path, metavar="F", help="write the table to its section of a Markdown file")
     options = parser.parse_args()
+    logging.disable(logging.WARNING)  # a warning for each bit that is found
     path = Path(tempfile.mkdtemp(prefix="lnsub-bits-"))
     try:
         tallies = _all(path, options.bits, random.Random(options.seed))
