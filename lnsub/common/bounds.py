@@ -1,6 +1,6 @@
 """Numbers with bounds: the types of settings, checked alike on the command line, in files and in Python.
 
-Each is a type for ``jsonargparse``, which checks what it parses::
+Text must not be empty either. Each type is a type for ``jsonargparse``, which checks what it parses::
 
     def __init__(self, batch_size: Count = 32, warmup: Share = 0.0, limit: Count | None = None) -> None:
         check_numbers(hints_of(type(self)), locals())
@@ -77,14 +77,16 @@ def misfit(value: Any, hint: Any) -> str | None:
         return (
             None if hint is Any or type(None) in _alternatives(hint) else "have a value; left out, it has its default"
         )
+    if value == "" and str in _alternatives(hint):
+        return "name something; left out, it has its default"
     expected = [_expected(value, kind) for kind in _alternatives(hint) if kind is not type(None)]
     return f"be {' or '.join(map(str, expected))}" if all(expected) else None
 
 
 def shown(value: Any) -> str:
     """A value as YAML has it, for a message, and not all of it where it is long."""
-    if value is None:
-        return "null"
+    if value is None or value == "":
+        return "null" if value is None else "empty"
     try:
         text = str(value)
     except ValueError:  # Python prints no more than 4,300 digits

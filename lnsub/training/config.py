@@ -15,7 +15,8 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Trainer
 
-from lnsub.common.bounds import Count, Minutes, Seed, check_numbers, hints_of
+from lnsub.common.bounds import Count, Minutes, Seed, check_numbers, hints_of, shown
+from lnsub.common.errors import UserError
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.checkpoints import EVERY_N_STEPS
 from lnsub.training.config_files import check_files
@@ -96,9 +97,13 @@ class RunConfig:
 
     @classmethod
     def of_namespace(cls, parsed: Namespace) -> "RunConfig":
-        """Converts the result of :func:`run_parser`."""
+        """Converts the result of :func:`run_parser`; see :meth:`parse`."""
+        for section in ("trainer", "model", "data"):
+            if not isinstance(parsed[section], Namespace):
+                raise UserError(f"{section} is {shown(parsed[section])}: it must have settings by name.")
         own = Namespace({setting.name: parsed[setting.name] for setting in fields(cls)})
-        settings = yaml.safe_load(run_parser("fit").dump(own, skip_none=False))
+        with user_errors(run_parser("fit")):
+            settings = yaml.safe_load(run_parser("fit").dump(own, skip_none=False))
         arguments = settings["data"].setdefault("init_args", {})
         if arguments.get("dataset") is None:
             arguments["dataset"] = _named(settings["data"]["class_path"]).task_class.dataset
@@ -208,6 +213,7 @@ def run_parser(command: str) -> ArgumentParser:
     )
     parser.add_argument(
         "--output",
+        type=str,
         default="runs",
         help="Tree of runs; this run's folder is OUTPUT/<task>/<language>/seed<seed_everything>.",
     )

@@ -64,6 +64,10 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
         if settings[name]:
             raise UserError(f"trainer.{name} is {shown(settings[name])}, which lnsub does not support: {why}.")
     check_numbers(hints_of(Trainer) | TYPES, settings, prefix="trainer.")
+    for unit in ("epochs", "steps"):
+        least, most = settings[f"min_{unit}"], settings[f"max_{unit}"]
+        if least is not None and most is not None and 0 < most < least:
+            raise UserError(f"trainer.min_{unit} is {least}, but trainer.max_{unit} is {most}.")
     if _start_method(settings["strategy"]) in _FROM_WITHIN:
         raise UserError(
             f"trainer.strategy is {shown(settings['strategy'])}, whose processes are copies of the first one: use ddp, "

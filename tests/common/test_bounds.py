@@ -77,7 +77,7 @@ class Owner:
 class Heir(Owner):
     """What is made with more."""
 
-    def __init__(self, *args: object, share: Share = 0.5, name: str = "", **kwargs: object) -> None:
+    def __init__(self, *args: object, share: Share = 0.5, name: str = "a", **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         check_numbers(hints_of(Heir), {"share": share, "name": name})
 
@@ -93,6 +93,7 @@ class Heir(Owner):
         ({"levels": [0.5, 1.5]}, "levels is .*: it must be a number above 0 and below 1"),
         ({"share": 1}, "share is 1: it must be a number of at least 0 and below 1"),
         ({"name": None}, "name is null"),
+        ({"name": ""}, "name is empty: it must name something"),
     ],
 )
 def test_a_number_out_of_its_bounds_is_named_with_them(values, message):

@@ -52,6 +52,13 @@ def test_what_is_out_of_bounds_is_refused_by_name(name, values):
             parsed(**{name: value})
 
 
+@pytest.mark.parametrize("unit", ["epochs", "steps"])
+def test_no_more_can_be_needed_than_is_allowed(unit):
+    with pytest.raises(UserError, match=f"min_{unit} is 5, but trainer.max_{unit} is 2"):
+        parsed(**{f"min_{unit}": 5, f"max_{unit}": 2})
+    parsed(**{f"min_{unit}": 2, f"max_{unit}": 5})
+
+
 def test_what_is_within_bounds_is_taken():
     parsed(max_epochs=-1, max_steps=10, limit_train_batches=0.5, limit_val_batches=3, val_check_interval=2)
     parsed(check_val_every_n_epoch=None, val_check_interval=10, gradient_clip_val=0, devices=4, strategy="ddp")
