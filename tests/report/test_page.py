@@ -92,5 +92,5 @@ def test_the_runs_are_listed_with_what_differs_and_what_they_share(made: Made) -
 
 def test_a_page_that_cannot_be_written_is_said(small: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(UserError, match="Cannot write"):
+    with pytest.raises(UserError, match="Cannot make the folder"):
         report(small, tmp_path / "file" / "r.html")

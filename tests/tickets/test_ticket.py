@@ -295,13 +295,13 @@ def test_a_disk_that_fills_up_leaves_the_old_ticket(tmp_path: Path, saved: Path)
 
 def test_a_target_that_cannot_be_replaced_leaves_no_temporary_file(tmp_path: Path) -> None:
     (tmp_path / "folder" / "inside").mkdir(parents=True)
-    with pytest.raises(UserError, match="Cannot write"):
+    with pytest.raises(UserError, match="Cannot make the folder"):
         random_ticket(0.5, 1).save(tmp_path / "folder")
     assert [p.name for p in tmp_path.rglob("*")] == ["folder", "inside"]
 
 
 def test_a_file_in_the_place_of_the_folder_is_reported(saved: Path) -> None:
-    with pytest.raises(UserError, match="Cannot write"):
+    with pytest.raises(UserError, match="Cannot make the folder"):
         random_ticket(0.5, 1).save(saved / "t.safetensors")
 
 
