@@ -157,7 +157,7 @@ VALUES: dict[str, dict[str, list[str]]] = {  # bad values by option
             "/",
         ],
     },
-    "dashboard": {"--seeds": ["a", "1.5", "9" * 5000], "--entity": ["-", ""], "--project": [""]},
+    "dashboard": {"--seeds": ["a", "1.5", "9" * 5000], "--entity": [""], "--project": [""]},
     "completion": {"shell": ["fish", "", "BASH"]},
     "demo": {"--languages": ["xx", "", "en,xx", "../x"]},
 }
