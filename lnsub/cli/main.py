@@ -1,6 +1,7 @@
 """The `lnsub` command: dispatches to the commands, importing only the one needed, and prints errors as one line."""
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -72,11 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if is_first_process():
             sys.stderr.write(f"lnsub: {stop}\n")
         return EXIT_STATUS
-    except BrokenPipeError:
-        # Whoever read the output has had enough, as `head` has. Without a file behind it, Python complains at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 128 + signal.SIGPIPE
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
+            # Whoever read it has had enough, as `head` has. Without a file behind it, Python would complain at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 128 + signal.SIGPIPE
         from lnsub.common.error_messages import user_message
 
         line = user_message(error)
@@ -84,6 +85,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(f"lnsub: error: {line}\n")
         return 1 if isinstance(error, RunError) else 2
+
+
+def _output_is_closed() -> bool:
+    """Whether standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def program() -> int:
