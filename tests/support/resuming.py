@@ -98,21 +98,21 @@ def run(
     levels = [] if imp is None else [IMPCallback(**{"sparsities": LEVELS, "keep_checkpoint": True, **imp})]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        defaults = {
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "max_epochs": 2,
+            "gradient_clip_val": 1.0,
+            "log_every_n_steps": 2,
+        }
         trainer = Trainer(
             default_root_dir=output,
             callbacks=[*levels, *(callbacks or [])],
             accelerator="cpu",
             logger=RunCSVLogger(RunFolder(output)),
-            enable_progress_bar=False,
-            enable_model_summary=False,
             num_sanity_val_steps=0,
-            **{
-                "enable_checkpointing": False,
-                "max_epochs": 2,
-                "gradient_clip_val": 1.0,
-                "log_every_n_steps": 2,
-                **settings,
-            },
+            **{**defaults, **settings},
         )
         fit(trainer, module, datamodule, checkpoint_every_n_steps=every)
     return outcome(output)

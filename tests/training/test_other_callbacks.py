@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import (
 from lnsub.common.errors import UserError
 from lnsub.training.imp import IMPCallback
 from lnsub.training.other_callbacks import check_callbacks, drop_default_checkpoints
-from tests.support.resuming import make_place, run
+from tests.support.resuming import STEPS, Plug, Unplugged, make_place, run
 
 LOGGED = ["train_loss", "val_accuracy"]
 
@@ -68,3 +68,18 @@ def test_a_run_from_python_has_no_checkpoints_of_lightning(tmp_path, cache):
         for name, settings in (("quiet", {}), ("default", {"enable_checkpointing": True}))
     )
     assert default == quiet
+
+
+def test_with_those_that_are_known_to_hold_an_interrupted_run_ends_the_same(tmp_path, cache):
+    place = make_place(tmp_path)
+    undisturbed = run(place, tmp_path / "undisturbed", imp={})
+    shown = {"imp": {}, "enable_progress_bar": True, "enable_model_summary": True}
+    for number, step in enumerate((4, STEPS + 3)):
+        output = tmp_path / str(number)
+        with pytest.raises(Unplugged):
+            run(place, output, [*known(), Plug("on_train_batch_start", step)], **shown)
+        assert run(place, output, known(), **shown) == undisturbed
+
+
+def known():
+    return [RichModelSummary(), RichProgressBar(leave=True)]
