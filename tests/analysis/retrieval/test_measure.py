@@ -181,9 +181,9 @@ def test_a_ticket_of_another_base_is_refused_before_anything_is_measured(pairs, 
         )
 
 
-def test_a_checkpoint_with_nan_is_refused(base, pairs, tmp_path):
+def test_a_model_whose_states_overflow_is_refused(base, pairs, tmp_path):
     broken = BertForMaskedLM.from_pretrained(base)
-    broken.bert.encoder.layer[0].output.dense.bias.data.fill_(torch.nan)
+    broken.bert.encoder.layer[0].output.dense.weight.data.fill_(3e38)
     broken.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path)
     measuring = Retrieval(str(tmp_path), [read_pairs(pairs / "copy.csv")], device="cpu")
