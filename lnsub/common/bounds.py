@@ -12,6 +12,7 @@ million processes or ask for forty gigabytes.
 import math
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -67,7 +68,9 @@ def hints_of(owner: type) -> dict[str, Any]:
     hints: dict[str, Any] = {}
     for cls in reversed(owner.__mro__):
         if "__init__" in vars(cls):
-            hints |= get_type_hints(vars(cls)["__init__"])
+            # Another package's types may have names that only a type checker finds.
+            with suppress(NameError):
+                hints |= get_type_hints(vars(cls)["__init__"])
     return {name: hint for name, hint in hints.items() if name != "return"}
 
 

@@ -104,3 +104,16 @@ def test_a_number_out_of_its_bounds_is_named_with_them(values, message):
 def test_numbers_within_their_bounds_are_taken():
     Heir(1, 1.0, [0.1, 0.2], share=0, name="x")
     Heir(rate=None, levels=None)
+
+
+class Foreign(Owner):
+    """What another package makes, with types that are imported for a type checker alone."""
+
+    def __init__(self, other: "Unknown", size: Count = 3) -> None:  # type: ignore[name-defined]  # noqa: F821
+        super().__init__(size)
+
+
+def test_types_that_cannot_be_resolved_are_left_alone():
+    assert "other" not in hints_of(Foreign)
+    with pytest.raises(UserError, match="size is 0"):
+        Foreign(None, 0)
