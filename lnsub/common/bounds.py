@@ -58,13 +58,13 @@ def check_numbers(hints: Mapping[str, Any], values: Mapping[str, Any], prefix: s
         UserError: one of them is out of its bounds.
     """
     for name, value in values.items():
-        if name in hints and (expected := misfit(value, hints[name])):
+        if name in hints and (expected := out_of_bounds(value, hints[name])):
             raise UserError(f"{prefix}{name} is {shown(value)}: it must {expected}.")
 
 
 @cache
 def hints_of(owner: type) -> dict[str, Any]:
-    """The types of the arguments that a class is made with, those of its bases included where it passes them on."""
+    """The types of the arguments that a class and its bases are made with, by name."""
     hints: dict[str, Any] = {}
     for cls in reversed(owner.__mro__):
         if "__init__" in vars(cls):
@@ -74,7 +74,7 @@ def hints_of(owner: type) -> dict[str, Any]:
     return {name: hint for name, hint in hints.items() if name != "return"}
 
 
-def misfit(value: Any, hint: Any) -> str | None:
+def out_of_bounds(value: Any, hint: Any) -> str | None:
     """What a setting must be by its type; None where its value is that, or where the type has no bounds."""
     if value is None:
         return (

@@ -36,6 +36,8 @@ def user_errors(parser: ArgumentParser) -> Iterator[None]:
     """
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
         if told := told_in(error):  # what a class's __init__ refuses comes wrapped
             raise told from error

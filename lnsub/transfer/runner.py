@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch import Trainer
 from rich.console import Console
 
-from lnsub.common.bounds import Seed, misfit, shown
+from lnsub.common.bounds import Seed, out_of_bounds, shown
 from lnsub.common.error_messages import user_message
 from lnsub.common.errors import RunError, UserError
 from lnsub.common.launcher import is_first_process
@@ -83,7 +83,7 @@ class Transfer:
         if not languages:
             raise UserError("Name at least one language: --languages fr,ur.")
         for seed in seeds or ():
-            if expected := misfit(seed, Seed):
+            if expected := out_of_bounds(seed, Seed):
                 raise UserError(f"A cell's seed is {shown(seed)}: it must {expected}.")
         self.output = output
         self.languages = tuple(dict.fromkeys(languages))

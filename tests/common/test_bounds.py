@@ -22,7 +22,7 @@ from lnsub.common.bounds import (
     Workers,
     check_numbers,
     hints_of,
-    misfit,
+    out_of_bounds,
 )
 from lnsub.common.errors import UserError
 
@@ -53,18 +53,18 @@ NUMBERS += [1e300, math.inf, math.nan, 10**400]
 
 @pytest.mark.parametrize("kind", WHOLE, ids=lambda kind: kind.__name__)
 def test_whole_numbers_have_their_bounds(kind):
-    assert [misfit(n, kind) is None for n in INTEGERS] == [WHOLE[kind](n) for n in INTEGERS]
+    assert [out_of_bounds(n, kind) is None for n in INTEGERS] == [WHOLE[kind](n) for n in INTEGERS]
     for other in (2.5, math.nan, True, "8", "x", [8], {}, 1j):
-        assert misfit(other, kind) is not None
+        assert out_of_bounds(other, kind) is not None
 
 
 @pytest.mark.parametrize("kind", REAL, ids=lambda kind: kind.__name__)
 def test_real_numbers_have_their_bounds(kind):
     # 10**400 is within none but NonNegative, where no float holds it.
     expected = [REAL[kind](x) and x != 10**400 for x in NUMBERS]
-    assert [misfit(x, kind) is None for x in NUMBERS] == expected
+    assert [out_of_bounds(x, kind) is None for x in NUMBERS] == expected
     for other in (True, "0.5", [0.5], None):
-        assert misfit(other, kind) is not None
+        assert out_of_bounds(other, kind) is not None
 
 
 class Owner:
@@ -72,6 +72,7 @@ class Owner:
 
     def __init__(self, size: Count = 3, rate: Part | None = None, levels: list[Fraction] | None = None) -> None:
         check_numbers(hints_of(type(self)), locals(), prefix="model.")
+        self.given = (size, rate, levels)
 
 
 class Heir(Owner):
@@ -102,8 +103,8 @@ def test_a_number_out_of_its_bounds_is_named_with_them(values, message):
 
 
 def test_numbers_within_their_bounds_are_taken():
-    Heir(1, 1.0, [0.1, 0.2], share=0, name="x")
-    Heir(rate=None, levels=None)
+    assert Heir(1, 1.0, [0.1, 0.2], share=0, name="x").given == (1, 1.0, [0.1, 0.2])
+    assert Heir(rate=None, levels=None).given == (3, None, None)
 
 
 class Foreign(Owner):
