@@ -43,12 +43,6 @@ class Budget:
         return cls(epochs, max_steps)
 
 
-def check_validation(limit_val_batches: float | None) -> None:
-    """Refuses a run that would record nothing, by the trainer's setting of this name; raises UserError."""
-    if limit_val_batches == 0:
-        raise UserError("A fit records its validation metrics: trainer.limit_val_batches must not be 0.")
-
-
 def linear_schedule(step: int, total: int, warmup: int) -> float:
     """The learning-rate factor at optimizer step ``step``: linear from 0 over ``warmup`` steps, then linear to 0.
 

@@ -9,7 +9,7 @@ from lnsub.common.errors import UserError
 from lnsub.common.signals import deferred_signals
 from lnsub.runs.folder import RunFolder
 from lnsub.tasks.task import LanguageDataModule
-from lnsub.training.budget import Budget, check_validation
+from lnsub.training.budget import Budget
 from lnsub.training.callbacks import notifying_run_end
 from lnsub.training.checkpoints import EVERY_N_STEPS, Checkpoints
 from lnsub.training.imp import IMPCallback
@@ -44,7 +44,8 @@ def fit(
         Preempted: a signal asked the run to stop (:mod:`lnsub.common.signals`); everything is saved.
     """
     budget = Budget.of(trainer)
-    check_validation(trainer.limit_val_batches)
+    if trainer.limit_val_batches == 0:
+        raise UserError("A fit records its validation metrics: trainer.limit_val_batches must not be 0.")
     Checkpoints(RunFolder(Path(trainer.default_root_dir)), checkpoint_every_n_steps).attach(trainer, module)
     imp = IMPCallback.of(trainer)
     with deferred_signals(), notifying_run_end(trainer):

@@ -16,7 +16,7 @@ from lnsub.tasks.task import LanguageDataModule, Task
 from lnsub.tickets.ticket import Ticket
 from lnsub.tracking.logger import RunCard
 from lnsub.tracking.run import set_up
-from lnsub.training.budget import Budget, check_validation
+from lnsub.training.budget import Budget
 from lnsub.training.callbacks import log_row, notifying_run_end
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.config import RunConfig, Settings
@@ -43,7 +43,6 @@ class CellFit:
         if config.model["ticket"] is not None:
             raise UserError("The configuration has a model.ticket; the tickets are named by --tickets: take it out.")
         Budget.of_settings(config.trainer["max_epochs"], config.trainer["max_steps"])
-        check_validation(config.trainer["limit_val_batches"])
         callbacks = config.trainer["callbacks"] or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         others = [c for c in callbacks if not issubclass(pkgutil.resolve_name(c["class_path"]), IMPCallback)]
