@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from lnsub.cli.options import comma_list
+from lnsub.cli.options import comma_list, named
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -13,8 +13,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "training curves by sparsity, filtered by task and seed. Transfer and overlap use the tables logged by\n"
         "`lnsub report --wandb`. Needs the package wandb-workspaces: pip install 'lnsub[dashboard]'."
     )
-    parser.add_argument("--entity", required=True, metavar="E", help="team or user on W&B")
-    parser.add_argument("--project", required=True, metavar="P", help="project on W&B")
+    parser.add_argument("--entity", type=named, required=True, metavar="E", help="team or user on W&B")
+    parser.add_argument("--project", type=named, required=True, metavar="P", help="project on W&B")
     parser.add_argument("--tasks", default="", metavar="xnli,mlm", help="show only runs of these tasks (default: all)")
     parser.add_argument("--seeds", default="", metavar="57,58", help="show only runs with these seeds (default: all)")
     parser.add_argument("--name", default="lnsub", help="the view's name (default: %(default)s)")
@@ -25,12 +25,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lnsub.common.errors import UserError
     from lnsub.tracking.dashboard import Dashboard
 
-    for name in ("entity", "project"):
-        if not getattr(options, name).strip():
-            raise UserError(f"--{name} is empty: name the one on W&B.")
     tasks = comma_list("--tasks", options.tasks)
     seeds = comma_list("--seeds", options.seeds, int)
     dashboard = Dashboard(options.entity, options.project, tasks, seeds, options.name)

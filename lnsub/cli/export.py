@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from lnsub.cli.options import named
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
@@ -13,24 +15,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("ticket", type=Path, metavar="TICKET")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write, new or empty")
-    parser.add_argument("--base-model", metavar="M", help="base model (default: the one named in the ticket)")
+    parser.add_argument("--base-model", type=named, metavar="M", help="base model (default: the ticket's)")
     parser.add_argument(
         "--checkpoint",
         type=Path,
         metavar="CKPT",
         help="checkpoints/last.ckpt of a fit under this ticket: export its fine-tuned weights",
     )
-    parser.add_argument("--task", metavar="TASK", help="task of the model's head (default: the ticket's task)")
+    parser.add_argument(
+        "--task", type=named, metavar="TASK", help="task of the model's head (default: the ticket's task)"
+    )
     parser.set_defaults(call=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lnsub.common.errors import UserError
-
-    for name, value in {"base-model": options.base_model, "task": options.task}.items():
-        if value is not None and not value.strip():  # of a variable of the shell that is not set
-            raise UserError(f"--{name} is empty: name one, or leave the option out for the ticket's own.")
-
     from lnsub.export.folder import export
 
     folder = export(

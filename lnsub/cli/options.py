@@ -20,6 +20,17 @@ def add_inherited(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def named(text: str) -> str:
+    """An option's text, which must name something; empty, it is a variable of the shell that is not set.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty: name something, or leave the option out")
+    return text
+
+
 def comma_list(option: str, text: str, kind: Callable[[str], Any] = str) -> list[Any]:
     """Parses comma-separated values; whitespace around values and empty values are ignored.
 

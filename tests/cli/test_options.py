@@ -45,3 +45,16 @@ def test_an_error_names_the_option_and_the_value(kind, text, bad):
 )
 def test_every_command_refuses_a_value_that_it_cannot_take(args, capsys):
     assert "5x" in said(capsys, args)
+
+
+@pytest.mark.parametrize(
+    ("args", "option"),
+    [
+        (["export", "TICKET", "--output=x", "--task="], "--task"),
+        (["export", "TICKET", "--output=x", "--base-model= "], "--base-model"),
+        (["dashboard", "--dry-run", "--entity=", "--project=p"], "--entity"),
+        (["dashboard", "--dry-run", "--entity=e", "--project="], "--project"),
+    ],
+)
+def test_an_empty_name_is_not_taken_for_none(args, option, capsys):
+    assert f"argument {option}: it is empty" in said(capsys, args)

@@ -23,20 +23,6 @@ def test_verify_names_every_file_and_ends_with_one_error(tmp_path: Path, capsys:
     assert main(["ticket", "verify", str(good)]) == 0
 
 
-@pytest.mark.parametrize("name", ["--task", "--base-model"])
-def test_an_empty_name_is_not_taken_for_none(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = random_ticket(0.5, 1).save(tmp_path / "t")
-    assert main(["export", str(path), f"--output={tmp_path / 'x'}", f"{name}="]) == 2
-    assert f"{name} is empty" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["entity", "project"])
-def test_a_dashboard_needs_its_place(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    named = {"entity": "e", "project": "p", name: ""}
-    assert main(["dashboard", "--dry-run", *(f"--{key}={value}" for key, value in named.items())]) == 2
-    assert f"--{name} is empty" in capsys.readouterr().err
-
-
 def test_a_link_to_itself_is_no_ticket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = random_ticket(0.5, 1).save(tmp_path / "t")
     (tmp_path / "loop").symlink_to("loop")
