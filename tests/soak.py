@@ -14,12 +14,11 @@ import argparse
 import random
 import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.support.trials import Trial, World, differing, outcome
+from tests.support.trials import Trial, World, differing, new_place, outcome
 
 VARIANTS: dict[str, tuple[int, dict[str, Any]]] = {
     "one process": (1, {}),
@@ -136,9 +135,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}\n")
-    # In memory where there is a folder for that: a killed process loses nothing that it has written.
-    memory = Path("/dev/shm")
-    path = Path(tempfile.mkdtemp(prefix="lnsub-soak-", dir=memory if memory.is_dir() else None))
+    path = new_place("soak")
     wrong = soak(options.runs, options.seed, path, options.variants)
     sys.stdout.write("".join(f"{line}\n" for line in wrong))
     if not wrong:

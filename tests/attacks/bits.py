@@ -12,7 +12,6 @@ import logging
 import random
 import shutil
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.attacks.sections import replace_section
+from tests.support.trials import new_place
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def main() -> int:
     parser.add_argument("--table", type=Path, metavar="F", help="write the table to its section of a Markdown file")
     options = parser.parse_args()
     logging.disable(logging.WARNING)  # a warning for each bit that is found
-    path = Path(tempfile.mkdtemp(prefix="lnsub-bits-"))
+    path = new_place("bits")
     try:
         tallies = _all(path, options.bits, random.Random(options.seed))
     finally:

@@ -42,6 +42,7 @@ from tests.support.small_commands import (
     half_written,
     told_wrongly,
 )
+from tests.support.trials import new_place
 
 ERRORS = {
     "openat": ("ENOSPC", "EACCES", "EMFILE", "EIO"),
@@ -191,8 +192,7 @@ def main() -> int:
         sys.stdout.write("skipped: strace is not installed\n")
         return 77
     sys.stdout.write(f"seed {options.seed}\n")
-    memory = Path("/dev/shm")
-    path = Path(tempfile.mkdtemp(prefix="lnsub-calls-", dir=memory if memory.is_dir() else None)).resolve()
+    path = new_place("calls")
     try:
         calls = Calls(Bench.make(path))
         _run(calls, options)

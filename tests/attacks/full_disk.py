@@ -34,6 +34,7 @@ from tests.support.small_commands import (
     half_written,
     told_wrongly,
 )
+from tests.support.trials import new_place
 
 PAGE = 4
 """What such a file system is made of, in kB; the least that a file takes."""
@@ -137,8 +138,7 @@ def main() -> int:
         return 77
     sys.stdout.write(f"seed {options.seed}\n")
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))  # so that nothing stays mounted
-    memory = Path("/dev/shm")
-    path = Path(tempfile.mkdtemp(prefix="lnsub-disks-", dir=memory if memory.is_dir() else None)).resolve()
+    path = new_place("disks")
     rng = random.Random(options.seed)
     try:
         disks = Disks(Bench.make(path))

@@ -20,7 +20,6 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.attacks.sections import replace_section
-from tests.support.trials import Trial, World, differing, outcome
+from tests.support.trials import Trial, World, differing, new_place, outcome
 
 BOUNDS: dict[str, dict[str, Any]] = {
     "epochs": {"trainer.max_epochs": 2},
@@ -210,9 +209,7 @@ def main() -> int:
     parser.add_argument("--table", type=Path, metavar="F", help="write the table to its section of a Markdown file")
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}\n")
-    # In memory where there is a folder for that: a killed process loses nothing that it has written.
-    memory = Path("/dev/shm")
-    path = Path(tempfile.mkdtemp(prefix="lnsub-kills-", dir=memory if memory.is_dir() else None))
+    path = new_place("kills")
     world = World(path)
     world.make()
     matrix = Matrix(world)

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +34,15 @@ SETTINGS: dict[str, Any] = {
     "trainer.callbacks.sparsities": "[0.3,0.6]",
     "trainer.callbacks.keep_checkpoint": "true",
 }
+
+
+def new_place(name: str) -> Path:
+    """Makes a folder for a program's trials, in memory where there is a place for that.
+
+    It is as fast, and a killed process loses nothing that it has written.
+    """
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix=f"lnsub-{name}-", dir=memory if memory.is_dir() else None)).resolve()
 
 
 @dataclass
