@@ -39,7 +39,8 @@ def run(command: str, args: Sequence[str]) -> int:
         _predict(config, parsed)
     else:
         run = _measurable(config, parsed)
-        getattr(run.trainer, command)(run.module, datamodule=run.data, verbose=parsed.verbose)
+        for data in (run.data, *run.data.parts):
+            getattr(run.trainer, command)(run.module, datamodule=data, verbose=parsed.verbose)
     return 0
 
 
@@ -55,9 +56,12 @@ def _predict(config: RunConfig, parsed: Namespace) -> None:
     run = _measurable(config, parsed)
     path = run.folder.path / "predictions.jsonl"
     check_output(path, "a file of predictions", lambda path: b'"index": ' in starts_with(path))
-    batches = run.trainer.predict(run.module, datamodule=run.data, return_predictions=True)
-    mine = [row for batch in batches or [] for row in batch]
-    rows = sorted((row for part in gathered(run.trainer, mine) for row in part), key=lambda row: row["index"])
+    rows = []
+    for data in run.data.parts or (run.data,):
+        batches = run.trainer.predict(run.module, datamodule=data, return_predictions=True)
+        of_part = {"language": data.language} if data.part_of else {}
+        mine = [row | of_part for batch in batches or [] for row in batch]
+        rows += sorted((row for rank in gathered(run.trainer, mine) for row in rank), key=lambda row: row["index"])
     if run.trainer.is_global_zero:
         with replacing(path) as file:
             file.writelines(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)

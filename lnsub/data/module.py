@@ -1,44 +1,39 @@
-"""One language's rows of a data set on their way to batches: read, tokenised once, grouped by length."""
+"""The rows of a language, or of a mixture of languages, on their way to batches: tokenised once, grouped by length."""
 
-import logging
-from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable
+import copy
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, Self
 
 import datasets
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
-from lnsub.common.bounds import Count, Length, Multiple, Seed, Workers, check_numbers, hints_of
+from lnsub.common.bounds import Count, Fraction, Length, Multiple, Seed, Workers, check_numbers, hints_of
 from lnsub.common.errors import UserError
 from lnsub.common.names import plain_name
 from lnsub.common.signals import shield_data_worker
-from lnsub.data.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches, ResumableLoader, ShieldedLoader
-from lnsub.data.cache import Encoder, cache_file, fill, is_whole
-from lnsub.data.rows import RowSource, at_most, open_rows
-from lnsub.models.pretrained import load_tokenizer, tokenizer_fingerprint
-
-log = logging.getLogger(__name__)
+from lnsub.data.batching import WINDOW, BatchedRows, LengthGroupedBatches, ResumableLoader, ShieldedLoader
+from lnsub.data.mixture import apportion, balanced, drawn, parts_of, shares_of
+from lnsub.data.tokenised import TokenisedRows
+from lnsub.models.pretrained import load_tokenizer
 
 
-class LanguageRows(LightningDataModule, ABC):
-    """One language's rows of a data set, tokenised once, in batches of like length.
+class LanguageRows(TokenisedRows, LightningDataModule):
+    """The rows of one language, or of a mixture of languages, tokenised once, in batches of like length.
 
     Args:
-        language: the language's code: a sub-folder of the data folder, or part of the Hub configuration's name.
+        language: the language's code: a sub-folder of the data folder, or part of the Hub configuration's name. Codes
+            joined by ``+``, such as ``en+fa+fr+zh``, are a mixture.
         tokenizer: the base model's folder or name on the Hub.
         dataset: data folder (``<folder>/<language>/<split>.parquet``, ``.jsonl``, ``.json``, ``.csv``, ``.tsv`` or
             ``.conllu``, in shards, packed by gzip, saved by ``datasets``, or as downloaded from the Hub; see
             :mod:`lnsub.data.layouts`) or name on the Hub; None takes the task's own data set.
         max_length: longest input in tokens, special tokens included; what is beyond is cut off.
         max_train_examples: use only this many rows of the train split, drawn once for all runs; parallel
-            languages get the same rows. None uses all.
-        max_eval_examples: the same for the validation and test splits.
+            languages get the same rows. None uses all. Of a mixture: this many in all, drawn once for a seed, of each
+            language other rows.
+        max_eval_examples: the same for the validation and test splits; of a mixture, for each of its languages.
         batch_size: rows in a training batch, per process.
         tokens_per_batch: instead of ``batch_size``, the most tokens in a padded training batch, per process.
         eval_tokens_per_batch: the most tokens in a padded batch of validation, test and prediction, per process.
@@ -49,13 +44,14 @@ class LanguageRows(LightningDataModule, ABC):
             ``torch.compile`` fewer shapes.
         group_window: ``batch_size`` rows of like length make a batch, out of what was drawn at random for so many
             batches; 1: batches are random as they stand, which ``model.attention: packed`` makes as fast.
+        shares: each language's share of a mixture's training rows, in the mixture's order; None: equal shares.
+
+    Attributes:
+        part_of: the mixture that this is a part of; None for data that stands alone.
 
     Raises:
         UserError: an argument is out of range. What is wrong with the data is said when it is first read.
     """
-
-    columns: ClassVar[tuple[str, ...]]
-    """Columns of the source that are read."""
 
     def __init__(
         self,
@@ -72,12 +68,15 @@ class LanguageRows(LightningDataModule, ABC):
         seed: Seed | None = None,
         pad_to_multiple_of: Multiple = 1,
         group_window: Count = WINDOW,
+        shares: list[Fraction] | None = None,
     ) -> None:
         super().__init__()
         # With fewer rows than processes some process has nothing to evaluate, which is no error.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         check_numbers(hints_of(type(self)), locals())
         self.language = plain_name("language", language)
+        self.shares = shares_of(self.language, shares)
+        self.part_of: str | None = None
         self.tokenizer = tokenizer
         self.dataset = self.default_dataset if dataset is None else dataset
         self.max_length = max_length
@@ -90,7 +89,7 @@ class LanguageRows(LightningDataModule, ABC):
         self._seed = seed
         self.pad_to_multiple_of = pad_to_multiple_of
         self.group_window = group_window
-        self._tables: dict[str, datasets.Dataset] = {}
+        self._tables: dict[tuple[str, int | None], datasets.Dataset] = {}
 
     @property
     def seed(self) -> int:
@@ -107,78 +106,55 @@ class LanguageRows(LightningDataModule, ABC):
             )
         return self._seed or of_module or 0
 
-    # What a subclass defines
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What the rows are tokenised for: the start of the names of cache files, and part of what they depend on."""
-
-    @property
-    @abstractmethod
-    def default_dataset(self) -> str:
-        """The data set that is used unless another is named."""
-
-    @abstractmethod
-    def encoder(
-        self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features, left_out: Counter[str]
-    ) -> Encoder:
-        """Returns the function that tokenises rows.
-
-        Args:
-            tokenizer: the tokenizer.
-            where: names the split in messages.
-            features: types of the source's columns.
-            left_out: counts what the function leaves out, for the log.
-
-        Returns:
-            A function that returns the columns of :meth:`encoded_features`.
-        """
-
-    @abstractmethod
-    def encoded_features(self, tokenizer: PreTrainedTokenizerBase) -> datasets.Features:
-        """Returns the types of the tokenised columns: ``input_ids``, ``labels``, ``length``, ``index``, ..."""
-
-    def input_features(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-        """Returns the types of the tokenised columns that all tasks with labelled rows share."""
-        lists = [key for key in ("input_ids", "token_type_ids") if key in tokenizer.model_input_names]
-        types = {"input_ids": "int32", "token_type_ids": "int8"}
-        return {
-            **{key: datasets.List(datasets.Value(types[key])) for key in lists},
-            "length": datasets.Value("int32"),
-            "index": datasets.Value("int64"),
-        }
-
-    def settings(self) -> dict[str, Any]:
-        """Returns all that the tokenised rows depend on beside the source and the tokenizer, JSON-able."""
-        return {"max_length": self.max_length}
-
-    def collator(self, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> Collator:
-        """Returns the function that makes tensors of a batch's rows."""
-        return Collator(tokenizer.pad_token_id, self.pad_to_multiple_of)
-
-    def open(self) -> RowSource:
-        """Opens the source; see :func:`~lnsub.data.rows.open_rows`."""
-        return open_rows(self.dataset, self.language, self.columns)
-
-    def choose(self, source: RowSource, split: str) -> tuple[str, Callable[[int], NDArray[np.int64]] | None]:
-        """Chooses the rows that make up a split.
-
-        Returns:
-            The split of the source to read, and a function from its number of rows to the rows to use, or None for all.
-        """
-        source.require(split)
-        return split, None
-
-    # Tokenising
+    # Languages
 
     @cached_property
-    def source(self) -> RowSource:
-        """The rows, opened at first use."""
-        return self.open()
+    def parts(self) -> "tuple[Self, ...]":
+        """Of a mixture, the data of each of its languages on its own; empty for a single language.
+
+        A part's validation and test splits are those of that language alone; of its train split the mixture uses what
+        the shares say.
+        """
+        parts = parts_of(self.language)
+        counts: list[int] = []
+        if parts and self.max_train_examples is not None:
+            counts = apportion(self.max_train_examples, self.shares)
+            if not all(counts):
+                raise UserError(
+                    f"max_train_examples is {self.max_train_examples}, which leaves no example of some language of"
+                    f" '{self.language}': give more, or other shares."
+                )
+        return tuple(self._part(part, counts[place] if counts else None) for place, part in enumerate(parts))
+
+    def _part(self, language: str, max_train_examples: int | None) -> Self:
+        part = copy.copy(self)
+        for made in ("source", "parts"):
+            part.__dict__.pop(made, None)
+        part.language, part.part_of, part.shares, part.trainer = language, self.language, (), None
+        part.max_train_examples = max_train_examples
+        part._tables = {}
+        return part
+
+    @property
+    def metric_suffix(self) -> str:
+        """What the logged names of metrics end with: ``/en`` for that part of a mixture, nothing for other data."""
+        return f"/{self.language}" if self.part_of else ""
+
+    def check(self) -> None:
+        """Raises a UserError if the data set lacks a language, without fetching anything but names."""
+        for data in self.parts or (self,):
+            data.open()
+
+    def splits(self) -> list[str]:
+        """Returns the splits there are; of a mixture, those that all of its languages have."""
+        found = [data.source.splits() for data in self.parts or (self,)]
+        return [split for split in found[0] if all(split in other for other in found)]
 
     def table(self, split: str) -> datasets.Dataset:
         """Returns a split's tokenised rows, memory-mapped from the cache, which is filled if it lacks them.
+
+        Those of a mixture are its parts' rows, one language after the other. Its train split holds the shares: as many
+        rows as that allows, drawn once for a seed. Its validation and test splits hold all rows of its parts.
 
         Args:
             split: ``train``, ``validation`` or ``test``.
@@ -186,40 +162,29 @@ class LanguageRows(LightningDataModule, ABC):
         Raises:
             UserError: there is no such language, split or column, or a row is not what the task needs.
         """
-        if split not in self._tables:
-            tokenizer = load_tokenizer(self.tokenizer)
-            if self.max_length > tokenizer.model_max_length:
-                raise UserError(
-                    f"max_length is {self.max_length}, but '{self.tokenizer}' takes at most"
-                    f" {tokenizer.model_max_length} tokens."
-                )
-            self._tables[split] = self._tokenised(split, tokenizer)
-        return self._tables[split]
+        # Only the rows of a mixture depend on the seed, which a trainer may have changed.
+        key = (split, self.seed if self.parts and split == "train" else None)
+        if key not in self._tables:
+            limit = self.max_train_examples if split == "train" else self.max_eval_examples
+            self._tables[key] = self._mixed(split) if self.parts else self.tokenised(split, limit)
+        return self._tables[key]
 
-    def _tokenised(self, split: str, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
-        origin, choice = self.choose(self.source, split)
-        limit = self.max_train_examples if split == "train" else self.max_eval_examples
-        facts = {
-            "task": self.name,
-            "source": self.source.fingerprint(origin),
-            "split": split,
-            "limit": limit,
-            "tokenizer": tokenizer_fingerprint(self.tokenizer),
-            "settings": self.settings(),
-        }
-        path = cache_file(f"{self.name}-{self.language}-{split}", facts)
-        if not is_whole(path):
-            rows, where = self.source.read(origin), self.source.where(origin)
-            numbers = at_most(limit, np.arange(len(rows)) if choice is None else choice(len(rows)))
-            left_out: Counter[str] = Counter()
-            encode = self.encoder(tokenizer, where, rows.features, left_out)
-            features = self.encoded_features(tokenizer)
-            count = fill(path, rows, numbers, encode, features, f"Tokenising {self.language} {split}")
-            for what, number in left_out.items():
-                log.info("%s: left out %d %s", where, number, what)
-            if count == 0:
-                raise UserError(f"{where} has no row from which the tokenizer of '{self.tokenizer}' makes any token.")
-        return datasets.Dataset.from_file(str(path))
+    def _mixed(self, split: str) -> datasets.Dataset:
+        if split != "train":
+            return datasets.concatenate_datasets([part.table(split) for part in self.parts])
+        seed = self.seed
+        tables = [part.tokenised(split, part.max_train_examples, seed) for part in self.parts]
+        counts = balanced([len(table) for table in tables], self.shares)
+        if not all(counts):
+            raise UserError(
+                f"The languages of '{self.language}' have {', '.join(str(len(table)) for table in tables)} rows, too"
+                f" few to mix them by the shares {', '.join(f'{share:.3g}' for share in self.shares)}."
+            )
+        chosen = [
+            table.select(drawn(count, np.arange(len(table)), part.language, seed), keep_in_memory=True)
+            for table, count, part in zip(tables, counts, self.parts, strict=True)
+        ]
+        return datasets.concatenate_datasets(chosen)
 
     # Lightning's hooks
 
@@ -240,9 +205,9 @@ class LanguageRows(LightningDataModule, ABC):
 
     def _splits(self, stage: str | None) -> list[str]:
         if stage is None:
-            return ["train", "validation", *(["test"] if "test" in self.source.splits() else [])]
+            return ["train", "validation", *(["test"] if "test" in self.splits() else [])]
         if stage == "predict":
-            return ["test" if "test" in self.source.splits() else "validation"]
+            return ["test" if "test" in self.splits() else "validation"]
         return {"fit": ["train", "validation"], "validate": ["validation"], "test": ["test"]}[stage]
 
     def train_dataloader(self) -> ResumableLoader:
@@ -266,7 +231,8 @@ class LanguageRows(LightningDataModule, ABC):
         table = self.table(split)
         by_tokens = self.tokens_per_batch if training else self.eval_tokens_per_batch
         sampler = LengthGroupedBatches(
-            table.data.column("length").to_numpy(),
+            # Not of table.data, which has the rows that a mixture leaves out too.
+            table.select_columns("length").with_format("arrow")[:]["length"].to_numpy(),
             batch_size=self.batch_size if by_tokens is None else None,
             tokens_per_batch=by_tokens,
             shuffle=training,

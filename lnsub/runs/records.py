@@ -32,11 +32,12 @@ class Record:
 
     Attributes:
         kind: what was done: ``imp`` (a round of iterative magnitude pruning), ``transfer`` (a ticket fine-tuned on a
-            language), ``dense`` (fine-tuning without a ticket), ...
+            language), ``dense`` (fine-tuning without a ticket), ``part`` (any of these on a mixture of languages,
+            measured on one of them), ...
         task: the task's name.
         model: the base model, as the user named it.
         source: the language that the ticket was found on; None without a ticket.
-        target: the language that was trained and measured on.
+        target: the language, or mixture of languages, that was trained and measured on.
         sparsity: the pruned share of the prunable weights, as asked for, in [0, 1).
         score: the score that the ticket was selected by.
         init: ``pretrained`` or ``random``.
@@ -51,6 +52,7 @@ class Record:
         layer: for ``retrieval``: the hidden state that was compared, 0 for the embeddings.
         source_task: the task that the ticket was found on; None without a ticket, or in ``task``'s own pruning loop.
         source_seed: the seed of the run that it was found in; likewise.
+        trained_on: for ``part``: the mixture that was trained on.
         lnsub_version: the version that measured.
         time: when, in UTC, ISO 8601.
     """
@@ -74,6 +76,7 @@ class Record:
     layer: int | None = None
     source_task: str | None = None
     source_seed: int | None = None
+    trained_on: str | None = None
     lnsub_version: str = __version__
     time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 

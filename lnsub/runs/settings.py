@@ -40,7 +40,7 @@ def keep_settings(path: Path, config: dict[str, Any]) -> None:
     except UnreadableError as error:
         raise UserError(f"{path} cannot be read, as {error}: mend it, or choose another --output.") from error
     before, now = _by_dotted_key(there), _by_dotted_key(config)
-    differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    differing = sorted(key for key in before.keys() | now.keys() if before.get(key, "null") != now.get(key, "null"))
     if differing:
         key = differing[0]
         raise UserError(

@@ -52,8 +52,9 @@ class FoundTicket:
 
     @property
     def has_one_source(self) -> bool:
-        """Whether it has a single source language, unlike an inherited mask or a union of two languages."""
-        return self.provenance.language != INHERITED and "+" not in self.provenance.language
+        """Whether it was found on one language or mixture, unlike an inherited mask or a union of two tickets."""
+        p = self.provenance
+        return p.language != INHERITED and ("+" not in p.language or not p.sources)
 
     @property
     def key(self) -> tuple[str | int | float, ...]:

@@ -31,7 +31,8 @@ class Provenance:
     task: str
     """Task that the ticket was found on: ``xnli``, ``wikiann``, ``mlm``, ...; ``inherited`` for an inherited mask."""
     language: str
-    """Source language, or languages joined by ``+`` for a combined ticket; ``inherited`` for an inherited mask."""
+    """Source language, or languages joined by ``+`` for a mixture or a combined ticket; ``inherited`` for an inherited
+    mask."""
     seed: int
     """Seed of the run; -1 for a ticket combined from runs of several seeds."""
     round: int

@@ -17,6 +17,7 @@ from lightning.pytorch import Trainer
 
 from lnsub.common.bounds import Count, Minutes, Seed, check_numbers, hints_of, shown
 from lnsub.common.errors import UserError
+from lnsub.data.mixture import parts_of
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.checkpoints import EVERY_N_STEPS
 from lnsub.training.config_files import check_files
@@ -154,10 +155,20 @@ class RunConfig:
         Raises:
             UserError: an argument is outside its range.
         """
-        arguments = self.data["init_args"] | ({"language": language} if language else {})
+        arguments = self.data["init_args"] | (self.language_arguments(language) if language else {})
         return _named(self.data["class_path"])(
             tokenizer=self.model["base_model"], seed=self.seed_everything, **arguments
         )
+
+    def language_arguments(self, language: str) -> dict[str, Any]:
+        """The arguments of the data module that differ for another language, or mixture of languages.
+
+        The shares of a mixture are left out for what has another number of parts.
+        """
+        shares = self.data["init_args"].get("shares")
+        if shares is None or len(shares) == len(parts_of(language)):
+            return {"language": language}
+        return {"language": language, "shares": None}
 
     def trainer_arguments(self) -> dict[str, Any]:
         """The arguments of the trainer, with callbacks, loggers, strategies and plugins instantiated.

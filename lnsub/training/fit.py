@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Trainer
 
@@ -14,7 +15,7 @@ from lnsub.training.callbacks import notifying_run_end
 from lnsub.training.checkpoints import EVERY_N_STEPS, Checkpoints
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
-from lnsub.training.one_fit import fit_once, measure, records
+from lnsub.training.one_fit import fit_once, lacking_parts, measure, measure_parts, records
 from lnsub.training.rounds import run_rounds
 
 log = logging.getLogger(__name__)
@@ -61,15 +62,17 @@ def _fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataM
     folder = checkpoints.folder
     kind = "transfer" if module.ticket else "dense"
     metrics, wanted = list(module.task.metrics()), (None, datamodule.language, "validation")
-    if wanted in folder.measured(kind, metrics):
+    if wanted in folder.measured(kind, metrics) and not lacking_parts(folder, datamodule, metrics, None):
         log.info(f"This run is already done: {folder.path}")
         checkpoints.finish(trainer, keep=True)
         return
     seconds = fit_once(trainer, module, datamodule, budget, checkpoints.newest())
     checkpoints.save(trainer, weights_only=True)
-    found = measure(trainer, module, datamodule)
+    facts: dict[str, Any] = {"split": "validation", "wall_s": seconds}
+    found = records(module, datamodule, measure(trainer, module, datamodule), kind=kind, **facts)
+    found += measure_parts(trainer, module, datamodule, **facts)
     if trainer.is_global_zero:
-        folder.record(records(module, datamodule, found, split="validation", kind=kind, wall_s=seconds))
+        folder.record(found)
     checkpoints.finish(trainer, keep=True)
     if trainer.is_global_zero and wanted not in folder.measured(kind, metrics):
         raise UserError(f"{folder.results} does not hold what was just recorded: run the same command again.")

@@ -233,8 +233,16 @@ class SubnetModule(LightningModule):
         """Keeps the metrics, so that a fit that ends with a validation needs no further one."""
         if not self.trainer.sanity_checking:
             logged = self.trainer.callback_metrics.items()
-            metrics = {name.removeprefix("val_"): float(value) for name, value in logged if name.startswith("val_")}
+            metrics = {
+                name.removeprefix("val_").removesuffix(self._suffix): float(value)
+                for name, value in logged
+                if name.startswith("val_")
+            }
             self.validation = Validation(self.trainer.datamodule, self.trainer.global_step, metrics)
+
+    @property
+    def _suffix(self) -> str:
+        return getattr(self.trainer.datamodule, "metric_suffix", "")
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Adds one batch to the test metrics."""
@@ -250,7 +258,8 @@ class SubnetModule(LightningModule):
 
     def _log_and_reset(self, prefix: str, metrics: Any) -> None:
         # Equal on all ranks: torchmetrics reduces the states of all ranks before it computes.
-        self.log_dict({f"{prefix}_{name}": value for name, value in metrics.compute().items()}, rank_zero_only=False)
+        found = {f"{prefix}_{name}{self._suffix}": value for name, value in metrics.compute().items()}
+        self.log_dict(found, rank_zero_only=False)
         metrics.reset()
 
     def configure_optimizers(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from lnsub.common.errors import UserError
+from lnsub.runs.folder import RunFolder
 from lnsub.runs.records import Record, records_of
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.budget import Budget
@@ -85,7 +86,44 @@ def measure(
     evaluate = trainer.validate if split == "validation" else trainer.test
     (logged,) = evaluate(module, datamodule=datamodule, verbose=False)
     prefix = "val_" if split == "validation" else "test_"
-    return {name.removeprefix(prefix): float(value) for name, value in logged.items() if name.startswith(prefix)}
+    found = {name.removeprefix(prefix): float(value) for name, value in logged.items() if name.startswith(prefix)}
+    return {name.removesuffix(datamodule.metric_suffix): value for name, value in found.items()}
+
+
+def measure_parts(
+    trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, *, split: str, **facts: Any
+) -> list[Record]:
+    """Evaluates the current weights on each language of a mixture.
+
+    Args:
+        trainer: the run's trainer.
+        module: the model to evaluate.
+        datamodule: the data that was trained on; for a single language there is nothing to do.
+        split: the split.
+        facts: see :func:`records`.
+
+    Returns:
+        Records of kind ``part``.
+    """
+    shared = {**facts, "kind": "part", "trained_on": datamodule.language}
+    return [
+        record
+        for part in datamodule.parts
+        for record in records(module, part, measure(trainer, module, part, split), split=split, **shared)
+    ]
+
+
+def lacking_parts(folder: RunFolder, datamodule: LanguageDataModule, metrics: list[str], at: int | None) -> list[str]:
+    """The languages of a mixture that a folder lacks validation records of.
+
+    Args:
+        folder: the run's folder.
+        datamodule: the data that was trained on.
+        metrics: the metrics of a complete measurement.
+        at: the round; None outside the pruning loop.
+    """
+    there = folder.measured("part", metrics)
+    return [part.language for part in datamodule.parts if (at, part.language, "validation") not in there]
 
 
 def records(

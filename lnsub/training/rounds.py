@@ -7,6 +7,7 @@ stays up.
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Trainer
 
@@ -20,7 +21,7 @@ from lnsub.training.checkpoint_files import explaining, read_checkpoint
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
-from lnsub.training.one_fit import fit_once, measure, records
+from lnsub.training.one_fit import fit_once, lacking_parts, measure, measure_parts, records
 
 log = logging.getLogger(__name__)
 
@@ -103,12 +104,14 @@ def _resume(
 
 def _lacking(imp: IMPCallback, module: SubnetModule, datamodule: LanguageDataModule, folder: RunFolder) -> list[str]:
     """What a folder lacks of the rounds before the current one: whole tickets, and complete records."""
-    there = folder.measured("imp", list(module.task.metrics()))
+    metrics = list(module.task.metrics())
+    there = folder.measured("imp", metrics)
     rounds = range(min(imp.round, len(imp.levels)))
     lacking = [
         f"round {number} in {folder.results.name}"
         for number in rounds
         if (number, datamodule.language, "validation") not in there
+        or lacking_parts(folder, datamodule, metrics, number)
     ]
     for sparsity in imp.levels[1 : imp.round + 1]:
         path = folder.ticket(sparsity)
@@ -133,18 +136,20 @@ def _write(
     ticket: Ticket | None,
 ) -> None:
     """Records a round, writes the next round's ticket, and logs the metrics with the sparsity."""
+    facts: dict[str, Any] = {
+        "split": "validation",
+        "source": datamodule.language,
+        "sparsity": imp.sparsity,
+        "score": imp.score,
+        "round": imp.round,
+        "wall_s": seconds,
+        "ticket": imp.checksum,
+    }
+    found = records(module, datamodule, metrics, kind="imp", **facts)
+    found += measure_parts(trainer, module, datamodule, **facts)
     if trainer.is_global_zero:
         folder = Checkpoints.of(trainer).folder
-        facts = {
-            "kind": "imp",
-            "source": datamodule.language,
-            "sparsity": imp.sparsity,
-            "score": imp.score,
-            "round": imp.round,
-            "wall_s": seconds,
-            "ticket": imp.checksum,
-        }
-        folder.record(records(module, datamodule, metrics, split="validation", **facts))
+        folder.record(found)
         if ticket is not None:
             _save_ticket(ticket, folder.ticket(ticket.provenance.sparsity))
     row = {"imp/round": float(imp.round), "imp/sparsity": imp.sparsity}

@@ -4,6 +4,7 @@ import dataclasses
 import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
@@ -22,7 +23,7 @@ from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.config import RunConfig, Settings
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
-from lnsub.training.one_fit import fit_once, measure, records
+from lnsub.training.one_fit import fit_once, measure, measure_parts, records
 from lnsub.training.setup import Run
 from lnsub.transfer.baseline_masks import pruned_once
 from lnsub.transfer.cell_folder import CellFolder
@@ -47,7 +48,7 @@ class CellFit:
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         others = [c for c in callbacks if not issubclass(pkgutil.resolve_name(c["class_path"]), IMPCallback)]
         self.config = dataclasses.replace(config, trainer={**config.trainer, "callbacks": others})
-        self.task: Task = config.data_module().task
+        self.task: Task = config.data_module(config.data["init_args"]["language"]).task
         self.metrics = tuple(self.task.metrics())
 
     @property
@@ -85,7 +86,7 @@ class CellFit:
         """
         changes = {
             "seed_everything": cell.seed,
-            "data.init_args.language": cell.language,
+            **{f"data.init_args.{key}": value for key, value in self.config.language_arguments(cell.language).items()},
             "model.ticket": str(ticket) if ticket else None,
             "model.init": "random" if cell.variant == "reinit" else self.config.model["init"],
         }
@@ -120,11 +121,13 @@ class CellFit:
         with notifying_run_end(trainer):
             seconds = fit_once(trainer, run.module, run.data, Budget.of(trainer), checkpoints.newest())
             for target, split in wanted:
-                if target in unusable or (split == "test" and split not in data[target].source.splits()):
+                if target in unusable or (split == "test" and split not in data[target].splits()):
                     continue
                 metrics = measure(trainer, run.module, data[target], split)
-                facts = _facts(cell) | {"wall_s": seconds}
-                found += records(run.module, data[target], metrics, split=split, **facts)
+                facts: dict[str, Any] = _facts(cell) | {"wall_s": seconds, "split": split}
+                found += records(run.module, data[target], metrics, **facts)
+                if cell.kind == "transfer":
+                    found += measure_parts(trainer, run.module, data[target], **facts)
             _log(trainer, found)
         return found, unusable
 
@@ -137,7 +140,7 @@ class CellFit:
             try:
                 if target not in data:
                     data[target] = self.data(target)
-                if split == "validation" or split in data[target].source.splits():
+                if split == "validation" or split in data[target].splits():
                     data[target].table(split)
             except UserError as error:
                 if target == cell.language or len(cell.targets) == 1:
@@ -209,5 +212,6 @@ def _log(trainer: Trainer, found: Sequence[Record]) -> None:
         return
     # A transfer has one target, which is in its configuration; a zero-shot transfer has several.
     row = {f"{found[0].kind}/sparsity": found[0].sparsity}
-    row |= {f"{r.kind}/{f'{r.target}_' if r.kind == 'zero_shot' else ''}{r.split}_{r.metric}": r.value for r in found}
+    of = {r: f"{r.kind}/{f'{r.target}_' if r.kind == 'zero_shot' else ''}" for r in found if r.kind != "part"}
+    row |= {f"{kind}{r.split}_{r.metric}": r.value for r, kind in of.items()}
     log_row(trainer, row)

@@ -134,7 +134,7 @@ class Transfer:
         ]
 
     def _has_test(self, language: str) -> bool:
-        return "test" in self.fit.data(language).source.splits()
+        return "test" in self.fit.data(language).splits()
 
     def _to_prune(self, cell: Cell) -> bool:
         names = [one_shot.mask_name(cell.task, cell.language, cell.seed) for one_shot in cell.prunes]
@@ -151,9 +151,9 @@ class Transfer:
             UserError: a language is unknown; the base model cannot be loaded or is not that of the tickets.
         """
         for language in self.languages:
-            self.fit.data(language).open()
+            self.fit.data(language).check()
         for language in sorted({name for cell in thoroughly for name in (cell.language, *cell.targets)}):
-            self.fit.data(language).source.splits()
+            self.fit.data(language).splits()
         found = next((cell.found for cell in thoroughly if cell.found), None)
         if found is not None:
             self.fit.check_base(found.load())
