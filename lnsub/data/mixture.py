@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lnsub.common.errors import UserError
 from lnsub.data.rows import SUBSET_SEED
 
-_ROUNDED = 0.01
+_ROUNDED = 0.011
 """How far shares may add up to something else than 1: a third is written 0.33."""
 
 
@@ -80,10 +80,9 @@ def balanced(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
         sizes: the rows that each part has.
         shares: they add up to 1.
     """
-    total = int(min((size + 1) / share for size, share in zip(sizes, shares, strict=True)))
-    while any(count > size for count, size in zip(apportion(total, shares), sizes, strict=True)):
-        total -= 1
-    return apportion(total, shares)
+    if (counts := apportion(sum(sizes), shares)) == list(sizes):
+        return counts
+    return apportion(int(min(np.round(np.asarray(sizes) / np.asarray(shares), 9))), shares)
 
 
 def drawn(count: int, of: NDArray[np.int64], language: str, seed: int) -> NDArray[np.int64]:

@@ -70,8 +70,13 @@ class Place:
 
 def make_place(folder: Path) -> Place:
     """Writes the model and the data."""
-    for split, rows in (("train", 40), ("validation", 12)):
-        path = folder / "xnli" / "en" / f"{split}.jsonl"
+    for language, split, rows in (
+        ("en", "train", 40),
+        ("en", "validation", 12),
+        ("fr", "train", 16),
+        ("fr", "validation", 9),
+    ):
+        path = folder / "xnli" / language / f"{split}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = []
         for i in range(rows):
@@ -90,10 +95,12 @@ def run(
     imp: dict[str, Any] | None,
     every: int | None = 1,
     workers: int = 0,
+    data: dict[str, Any] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Starts or resumes a run in ``output`` in this process; returns its :func:`outcome`."""
-    datamodule = XNLI("en", place.base, place.data, batch_size=8, max_length=32, seed=3, num_workers=workers)
+    arguments = {"language": "en", "batch_size": 8, "max_length": 32, "num_workers": workers, **(data or {})}
+    datamodule = XNLI(tokenizer=place.base, dataset=place.data, seed=3, **arguments)
     module = SubnetModule(datamodule.task, place.base, learning_rate=5e-3, seed=3, warmup=0.2)
     levels = [] if imp is None else [IMPCallback(**{"sparsities": LEVELS, "keep_checkpoint": True, **imp})]
     with warnings.catch_warnings():
@@ -126,7 +133,7 @@ def outcome(output: Path) -> dict[str, Any]:
         "tickets": {path.name: Ticket.load(path).checksum for path in sorted((output / "tickets").glob("*"))},
         "results": [
             (r.kind, r.round, r.split, r.metric, r.value, r.n, r.ticket)
-            for kind in ("imp", "dense")
+            for kind in ("imp", "dense", "part")
             for r in folder.records(kind)
         ],
         "weights": {name: tensor.numpy().tobytes() for name, tensor in state.items()},

@@ -31,6 +31,8 @@ SELDOM: dict[str, Any] = {"imp": {}, "check_val_every_n_epoch": 2}
 PAIRS: dict[str, Any] = {"imp": {}, "accumulate_grad_batches": 2}
 KEPT: dict[str, Any] = {"imp": {"rewind": "none", "rewind_lr": False, "head": "keep"}}
 PLAIN: dict[str, Any] = {"imp": None}
+MIXED: dict[str, Any] = {"data": {"language": "en+fr", "max_train_examples": 40, "shares": [0.7, 0.3]}}
+MIXED_ROUNDS: dict[str, Any] = {"imp": {}, **MIXED}
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,12 @@ PLAIN: dict[str, Any] = {"imp": None}
         (KEPT, 1, Plug("on_train_batch_start", STEPS + 3), STEPS + 3),
         (PLAIN, 2, Plug("on_train_batch_start", 7), 6),
         (PLAIN, 1, Plug("on_train_end", 10), 10),
+        # A mixture: within an epoch, in the evaluation of its first and of its second part, in a later round.
+        (MIXED_ROUNDS, 1, Plug("on_train_batch_start", 3), 3),
+        (MIXED_ROUNDS, 3, Plug("on_validation_start", STEPS, skip=1), 9),
+        (MIXED_ROUNDS, 1, Plug("on_validation_end", STEPS, skip=2), STEPS),
+        (MIXED_ROUNDS, 4, Plug("on_train_batch_start", STEPS + 7), STEPS + 4),
+        ({"imp": None, **MIXED}, 1, Plug("on_validation_start", 10, skip=2), 10),
     ],
     ids=lambda value: f"{value.hook}-{value.step}" if isinstance(value, Plug) else None,
 )
