@@ -120,7 +120,7 @@ def fill(
         UserError: it cannot be written, for example because the disk is full.
     """
     part = path.with_name(f"{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-    if len(numbers) < len(rows):
+    if not np.array_equal(numbers, np.arange(len(rows))):
         rows = rows.select(numbers, keep_in_memory=True, new_fingerprint=path.stem)
     make_folder(path.parent)
     _sweep(path.parent)
@@ -148,6 +148,22 @@ def fill(
         part.unlink(missing_ok=True)
     _checked.add(_identity(path))
     return len(table)
+
+
+def stopping(encode: Encoder, most: int) -> Encoder:
+    """Makes an encoder that stops tokenising once it has made ``most`` rows; it goes through its input once."""
+    made = 0
+
+    def encode_some(batch: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> Encoded:
+        nonlocal made
+        # A row of the batch at least, which tells the columns.
+        needed = batch if made < most else {column: values[:1] for column, values in batch.items()}
+        encoded = encode(needed, numbers if made < most else numbers[:1])
+        kept = {column: values[: most - made] for column, values in encoded.items()}
+        made += len(next(iter(kept.values())))
+        return kept
+
+    return encode_some
 
 
 def _sweep(folder: Path) -> None:

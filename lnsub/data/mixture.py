@@ -94,7 +94,9 @@ def drawn(count: int, of: NDArray[np.int64], language: str, seed: int) -> NDArra
         language: the part.
         seed: the run's seed.
     """
-    if count >= len(of):
-        return of
-    rng = np.random.default_rng([SUBSET_SEED, seed, zlib.crc32(language.encode())])
-    return np.sort(rng.permutation(of)[:count])
+    return of if count >= len(of) else np.sort(shuffled(of, language, seed)[:count])
+
+
+def shuffled(of: NDArray[np.int64], language: str, seed: int) -> NDArray[np.int64]:
+    """Returns row numbers in a random order that depends on the language and the seed alone."""
+    return np.random.default_rng([SUBSET_SEED, seed, zlib.crc32(language.encode())]).permutation(of)

@@ -2,7 +2,7 @@
 
 import copy
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import datasets
 import numpy as np
@@ -52,6 +52,9 @@ class LanguageRows(TokenisedRows, LightningDataModule):
     Raises:
         UserError: an argument is out of range. What is wrong with the data is said when it is first read.
     """
+
+    in_all: ClassVar[tuple[str, ...]] = ("max_train_examples",)
+    """The limits that are divided among the parts of a mixture by their shares."""
 
     def __init__(
         self,
@@ -115,25 +118,30 @@ class LanguageRows(TokenisedRows, LightningDataModule):
         A part's validation and test splits are those of that language alone; of its train split the mixture uses what
         the shares say.
         """
-        parts = parts_of(self.language)
-        counts: list[int] = []
-        if parts and self.max_train_examples is not None:
-            counts = apportion(self.max_train_examples, self.shares)
-            if not all(counts):
-                raise UserError(
-                    f"max_train_examples is {self.max_train_examples}, which leaves no example of some language of"
-                    f" '{self.language}': give more, or other shares."
-                )
-        return tuple(self._part(part, counts[place] if counts else None) for place, part in enumerate(parts))
+        return tuple(self._part(language, place) for place, language in enumerate(parts_of(self.language)))
 
-    def _part(self, language: str, max_train_examples: int | None) -> Self:
+    def _part(self, language: str, place: int) -> Self:
         part = copy.copy(self)
         for made in ("source", "parts"):
             part.__dict__.pop(made, None)
         part.language, part.part_of, part.shares, part.trainer = language, self.language, (), None
-        part.max_train_examples = max_train_examples
         part._tables = {}
+        for limit in self.in_all:
+            setattr(part, limit, self._portion(limit, place))
         return part
+
+    def _portion(self, limit: str, place: int) -> int | None:
+        """A part's portion of a limit that is for the mixture in all."""
+        total = getattr(self, limit)
+        if total is None:
+            return None
+        counts = apportion(total, self.shares)
+        if not all(counts):
+            raise UserError(
+                f"{limit} is {total}, which leaves nothing of some language of '{self.language}': give more, or other"
+                " shares."
+            )
+        return counts[place]
 
     @property
     def metric_suffix(self) -> str:

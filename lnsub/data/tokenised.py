@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerBase
 
 from lnsub.common.errors import UserError
 from lnsub.data.batching import Collator
-from lnsub.data.cache import Encoder, cache_file, fill, is_whole
-from lnsub.data.mixture import drawn
+from lnsub.data.cache import Encoder, cache_file, fill, is_whole, stopping
+from lnsub.data.mixture import drawn, shuffled
 from lnsub.data.rows import RowSource, at_most, open_rows
 from lnsub.models.pretrained import load_tokenizer, tokenizer_fingerprint
 
@@ -73,6 +73,13 @@ class TokenisedRows(ABC):
     @abstractmethod
     def encoded_features(self, tokenizer: PreTrainedTokenizerBase) -> datasets.Features:
         """Returns the types of the tokenised columns: ``input_ids``, ``labels``, ``length``, ``index``, ..."""
+
+    def most_rows(self, split: str) -> int | None:
+        """Returns the most tokenised rows that a split may have; None: as many as come out of it.
+
+        Where there is a limit, what the rows are made of is taken in a random order that is always the same.
+        """
+        return None
 
     def input_features(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         """Returns the types of the tokenised columns that all tasks with labelled rows share."""
@@ -138,7 +145,10 @@ class TokenisedRows(ABC):
             "tokenizer": tokenizer_fingerprint(self.tokenizer),
             "settings": self.settings(),
         }
-        if seed is not None and limit is not None:
+        most = self.most_rows(split)
+        if most is not None:
+            facts["most"] = most
+        if seed is not None and (limit is not None or most is not None):
             facts["drawn"] = [seed, self.language]
         path = cache_file(f"{self.name}-{self.language}-{split}", facts)
         if not is_whole(path):
@@ -150,6 +160,9 @@ class TokenisedRows(ABC):
                 numbers = at_most(limit, numbers)
             left_out: Counter[str] = Counter()
             encode = self.encoder(tokenizer, where, rows.features, left_out)
+            if most is not None:
+                numbers = shuffled(numbers, self.language if seed is not None else "", seed or 0)
+                encode = stopping(encode, most)
             features = self.encoded_features(tokenizer)
             count = fill(path, rows, numbers, encode, features, f"Tokenising {self.language} {split}")
             for what, number in left_out.items():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from lnsub.common.bounds import Fraction, check_numbers, hints_of
+from lnsub.common.bounds import Count, Fraction, check_numbers, hints_of
 from lnsub.common.errors import UserError
 from lnsub.data.batching import IGNORED
 from lnsub.data.cache import Encoded, Encoder
@@ -24,6 +24,10 @@ from lnsub.tasks.task import LanguageDataModule, Task, model_inputs
 
 EVAL_MASK_SEED = 1810_04805
 """Seed of the masks of validation and test, the same in every run, so that their losses are comparable."""
+
+
+HELD_OUT = 2000
+"""The most documents that are held out for validation, unless another number is asked for."""
 
 
 class MLMTask(Task):
@@ -100,22 +104,51 @@ class WikipediaMLM(LanguageDataModule):
 
     Its column is ``text``, one document a row. Documents are tokenised, joined with a separator between them and cut
     into blocks of ``max_length`` tokens, which are the rows of batches; nothing is discarded. Where there is no
-    validation split (Wikipedia on the Hub), a fixed 1 % of the documents, at most 2,000, are held out for it. Training
-    masks are drawn anew in each epoch; those of validation and test are always the same.
+    validation split (Wikipedia on the Hub), a fixed 1 % of the documents are held out for it. Training masks are drawn
+    anew in each epoch; those of validation and test are always the same.
+
+    ``max_train_examples`` and ``max_eval_examples`` count documents, which differ in length from language to language.
+    With limits of blocks every language has as much text.
 
     Args:
         snapshot: date of the Wikipedia dump on the Hub; ignored for a data folder.
         mlm_probability: share of a block's tokens that are predicted.
+        max_train_blocks: use only this many blocks of the train split, of documents in a random order that is the same
+            in every run; of a mixture, in all. None uses all.
+        max_eval_blocks: the same for the validation and test splits; of a mixture, for each of its languages.
+        max_held_out: the most documents that are held out.
     """
 
     task_class = MLMTask
     columns = ("text",)
+    in_all = ("max_train_examples", "max_train_blocks")
 
-    def __init__(self, *args: Any, snapshot: str = "20231101", mlm_probability: Fraction = 0.15, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        snapshot: str = "20231101",
+        mlm_probability: Fraction = 0.15,
+        max_train_blocks: Count | None = None,
+        max_eval_blocks: Count | None = None,
+        max_held_out: Count = HELD_OUT,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        check_numbers(hints_of(WikipediaMLM), {"snapshot": snapshot, "mlm_probability": mlm_probability})
+        check_numbers(hints_of(WikipediaMLM), locals())
         self.snapshot = snapshot
         self.mlm_probability = mlm_probability
+        self.max_train_blocks = max_train_blocks
+        self.max_eval_blocks = max_eval_blocks
+        self.max_held_out = max_held_out
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the length, and how many documents are held out where that is not what it usually is."""
+        held_out = {} if self.max_held_out == HELD_OUT else {"held_out": self.max_held_out}
+        return {**super().settings(), **held_out}
+
+    def most_rows(self, split: str) -> int | None:
+        """Returns the limit of blocks."""
+        return self.max_train_blocks if split == "train" else self.max_eval_blocks
 
     def open(self) -> RowSource:
         """Opens the documents; on the Hub, a configuration is named by snapshot and language."""
@@ -133,7 +166,7 @@ class WikipediaMLM(LanguageDataModule):
                     f"{source.where('train')} has one document and there is no validation split, for which one of the"
                     " train split's is held out: give a validation split, or cut the text into several documents."
                 )
-            return held_out(count, validation=split == "validation")
+            return held_out(count, validation=split == "validation", most=self.max_held_out)
 
         return "train", chosen
 
@@ -192,13 +225,14 @@ def special_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[i
     return ids[: text[0]], ids[text[-1] + 1 :]
 
 
-def held_out(count: int, *, validation: bool) -> NDArray[np.int64]:
+def held_out(count: int, *, validation: bool, most: int = HELD_OUT) -> NDArray[np.int64]:
     """Returns the rows of a data set's only split that are for validation, or for training, in order.
 
     Args:
-        count: rows in the split; 1 % of them, at least 1 and at most 2,000, are validation, the same in every run.
+        count: rows in the split; 1 % of them, at least 1, are validation, the same in every run.
         validation: which of the two.
+        most: the most rows that are validation.
     """
-    size = min(2000, max(1, math.ceil(count / 100)))
+    size = min(most, max(1, math.ceil(count / 100)))
     order = np.random.default_rng(SUBSET_SEED).permutation(count)
     return np.sort(order[:size] if validation else order[size:])

@@ -1,4 +1,4 @@
-"""The length of one fit, and its learning-rate schedule."""
+"""The length of one fit."""
 
 from dataclasses import dataclass
 
@@ -41,13 +41,3 @@ class Budget:
         if epochs < 1 and max_steps < 1:
             raise UserError("Say how long a fit is: set trainer.max_epochs or trainer.max_steps.")
         return cls(epochs, max_steps)
-
-
-def linear_schedule(step: int, total: int, warmup: int) -> float:
-    """The learning-rate factor at optimizer step ``step``: linear from 0 over ``warmup`` steps, then linear to 0.
-
-    Devlin et al. (2019); equals transformers' ``get_linear_schedule_with_warmup``.
-    """
-    if step < warmup:
-        return step / warmup
-    return max(0.0, (total - step) / max(1, total - warmup))

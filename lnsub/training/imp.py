@@ -45,8 +45,9 @@ class IMPCallback(Callback):
         rewind: the values of kept weights after pruning: ``init`` (theta_0), ``step`` (their values after
             ``rewind_step`` steps of round 0; late rewinding, Frankle et al. 2019) or ``none`` (they stay as trained).
         rewind_step: for ``rewind: step``: the optimizer step of round 0.
-        rewind_lr: restart the learning-rate schedule in each round. With ``rewind: none`` this is learning-rate
-            rewinding (Renda et al. 2020); False there runs one schedule over all rounds.
+        rewind_lr: restart the learning-rate schedule in each round; with ``rewind: none`` this is learning-rate
+            rewinding (Renda et al. 2020). False lays one schedule over all rounds, of which each sees its part, as the
+            code of Foroutan et al. does.
         head: ``reinit`` rewinds the task head too; ``keep`` keeps training it across rounds, as the code of Foroutan
             et al. does.
         score_batches: for ``score: taylor``: training batches that the gradient is summed over.
@@ -76,8 +77,6 @@ class IMPCallback(Callback):
         self.levels = (0.0, *scheduled(schedule, levels=levels, rate=rate, rounds=rounds))
         if (rewind == "step") != (rewind_step is not None):
             raise UserError("rewind_step and `rewind: step` require each other: set both or neither.")
-        if not rewind_lr and rewind != "none":
-            raise UserError("`rewind_lr: false` requires `rewind: none`: rewound weights start a new schedule.")
         self.schedule = schedule
         self.score = score
         self.scope = scope

@@ -19,7 +19,8 @@ from lnsub.models.compiling import Mode, check_can_compile, compile_for_training
 from lnsub.models.subnet import Subnet
 from lnsub.tasks.task import Task
 from lnsub.tickets.ticket import Ticket
-from lnsub.training.budget import Budget, linear_schedule
+from lnsub.training.budget import Budget
+from lnsub.training.optimizers import LR_SCHEDULES, OptimizerName, ScheduleName, make_optimizer
 from lnsub.training.ranks import relative_count
 from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
 
@@ -53,10 +54,11 @@ class SubnetModule(LightningModule):
         ticket: a ticket file; the model is fine-tuned under its mask. None: dense.
         init: ``pretrained`` starts from the checkpoint, ``random`` from fresh weights of the same shapes
             (a re-initialised ticket).
-        learning_rate: AdamW's peak learning rate.
+        learning_rate: the peak learning rate.
         weight_decay: decoupled weight decay; biases and norms have none.
-        warmup: share of a round's steps over which the learning rate rises from 0, in [0, 1); it then falls linearly
-            to 0.
+        warmup: share of the schedule's steps over which the learning rate rises from 0, in [0, 1).
+        lr_schedule: after the warm-up the learning rate falls to 0 (``linear``) or stays there (``constant``).
+        optimizer: ``adamw``, or ``adafactor`` without relative steps, as mT5 is fine-tuned.
         adam_epsilon: AdamW's epsilon.
         attention: ``sdpa`` or ``eager`` of transformers, on padded batches; ``packed``: without padding, with the same
             logits, for BERT-like encoders.
@@ -80,6 +82,8 @@ class SubnetModule(LightningModule):
         learning_rate: Part = 5e-5,
         weight_decay: UpTo10 = 0.0,
         warmup: Share = 0.0,
+        lr_schedule: ScheduleName = "linear",
+        optimizer: OptimizerName = "adamw",
         adam_epsilon: Part = 1e-8,
         attention: Literal["sdpa", "eager", "packed"] = "sdpa",
         compile: Mode | None = None,
@@ -94,6 +98,8 @@ class SubnetModule(LightningModule):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
+        self.lr_schedule: ScheduleName = lr_schedule
+        self.optimizer_name: OptimizerName = optimizer
         self.adam_epsilon = adam_epsilon
         self.attention = attention
         self.compile_mode = compile
@@ -263,20 +269,22 @@ class SubnetModule(LightningModule):
         metrics.reset()
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW without weight decay on biases and norms; linear warm-up and decay over this fit's own steps."""
-        decayed = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
-        plain = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
-        optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=self.learning_rate,
-            eps=self.adam_epsilon,
+        """The optimizer, and its learning-rate schedule over this fit's own steps or those of all rounds."""
+        optimizer = make_optimizer(
+            self.optimizer_name,
+            list(self.parameters()),
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            epsilon=self.adam_epsilon,
             fused=not self._scaled,
+            sharded=self.device_mesh is not None,
         )
         budget = self.budget or Budget.of(self.trainer)
         steps = self.fit_steps(budget)
         total, done = steps * budget.parts, steps * budget.part
         warmup = round(total * self.warmup)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: linear_schedule(at + done, total, warmup))
+        factor = LR_SCHEDULES[self.lr_schedule]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: factor(at + done, total, warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def fit_steps(self, budget: Budget) -> int:

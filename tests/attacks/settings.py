@@ -148,7 +148,6 @@ GROUPS: dict[str, dict[str, Any]] = {
     "fewer steps at most than at least": {"trainer.max_steps": 2, "trainer.min_steps": 5, "trainer.max_epochs": -1},
     "IMP under a ticket": {"model.ticket": "any.safetensors"},
     "a rewind that no round reaches": {"trainer.callbacks.rewind": "step", "trainer.callbacks.rewind_step": 10**6},
-    "a learning rate kept with a rewind": {"trainer.callbacks.rewind_lr": "false"},
     "no validation": {"trainer.limit_val_batches": 0},
     "more length than positions": {"data.init_args.max_length": 100_000},
     "a root of its own": {"trainer.default_root_dir": "elsewhere"},

@@ -155,3 +155,17 @@ def test_what_a_killed_process_left_half_written_is_swept_once_it_is_old(data, b
     os.utime(old, (time.time() - 8 * 24 * 3600,) * 2)
     XNLI("zh", bert, str(data)).table("train")
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_an_encoder_with_a_limit_stops_tokenising_when_it_is_reached():
+    tokenised: list[str] = []
+
+    def twice(batch, numbers):
+        tokenised.extend(batch["text"])
+        return {"text": [text for text in batch["text"] for _ in range(2)]}
+
+    encode = cache_module.stopping(twice, 5)
+    made = [encode({"text": [f"{n}{i}" for i in range(2)]}, [2 * n, 2 * n + 1])["text"] for n in range(4)]
+    assert made == [["00", "00", "01", "01"], ["10"], [], []]
+    # Of a batch that is not needed, one row, which tells the columns.
+    assert tokenised == ["00", "01", "10", "11", "20", "30"]

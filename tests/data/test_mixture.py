@@ -132,7 +132,7 @@ def test_what_cannot_be_mixed_is_refused(world, bert):
         module("en", shares=[0.5, 0.5])
     with pytest.raises(UserError, match="it must be a number above 0 and below 1"):
         module("en+fa", shares=[0.0, 1.0])
-    with pytest.raises(UserError, match="max_train_examples is 1, which leaves no example"):
+    with pytest.raises(UserError, match="max_train_examples is 1, which leaves nothing of some language"):
         module("en+fa", max_train_examples=1).table("train")
     with pytest.raises(UserError, match="has no language 'xx'"):
         module("en+xx").check()

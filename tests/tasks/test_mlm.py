@@ -220,6 +220,8 @@ def test_held_out_documents_are_a_fixed_hundredth_and_the_rest_is_training(count
     assert len(validation) == size
     assert np.array_equal(np.sort(np.concatenate([validation, train])), np.arange(count))
     assert np.array_equal(validation, held_out(count, validation=True))
+    assert len(held_out(count, validation=True, most=5)) == min(size, 5)
+    assert len(held_out(count, validation=True, most=10**6)) == max(1, -(-count // 100))
 
 
 def test_without_a_validation_split_documents_of_the_train_split_are_held_out(data, bert):
@@ -237,6 +239,39 @@ def test_without_a_validation_split_documents_of_the_train_split_are_held_out(da
     assert text("train") == " [SEP] ".join(rest)
     with pytest.raises(UserError, match="has no test split for 'fr': it has train"):
         module.setup("test")
+
+
+def test_a_limit_of_blocks_gives_that_many_of_documents_in_a_random_order(data, bert):
+    every = [
+        " ".join(load_tokenizer(bert).convert_ids_to_tokens(block[1:-1]))
+        for block in blocks(WikipediaMLM("fr", bert, data, max_length=32), "train")
+    ]
+    module = WikipediaMLM("fr", bert, data, max_length=32, max_train_blocks=20, max_eval_blocks=7)
+    tokenizer = load_tokenizer(bert)
+    found = [" ".join(tokenizer.convert_ids_to_tokens(block[1:-1])) for block in blocks(module, "train")]
+    assert len(found) == 20
+    assert len(blocks(module, "validation")) == 7
+    # The blocks are the start of all documents in another order than the file's.
+    order = np.random.default_rng([20220, 0, 0]).permutation(120)
+    text = " [SEP] ".join(documents(120)[i] for i in order)
+    assert text.startswith(" ".join(found))
+    assert found != every[:20]
+    assert (
+        blocks(WikipediaMLM("fr", bert, data, max_length=32, max_train_blocks=10), "train")
+        == blocks(module, "train")[:10]
+    )
+    whole = WikipediaMLM("fr", bert, data, max_length=32, max_train_blocks=10_000)
+    assert len(blocks(whole, "train")) == len(every)
+
+
+def test_a_mixture_has_as_many_blocks_of_each_language_whatever_their_documents(data, bert):
+    write_rows(Path(data) / "sw" / "train.parquet", {"text": [f"dog {text}" for text in documents(300, seed=2)]})
+    write_rows(Path(data) / "sw" / "validation.parquet", {"text": documents(30, seed=3)})
+    module = WikipediaMLM("fr+sw", bert, data, max_length=32, max_train_blocks=60, shares=[0.25, 0.75], seed=4)
+    assert [len(part.tokenised("train", None, 4)) for part in module.parts] == [15, 45]
+    assert len(blocks(module, "train")) == 60
+    limited = WikipediaMLM("fr+sw", bert, data, max_length=32, max_eval_blocks=5)
+    assert len(blocks(limited, "validation")) == 10
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from torch.optim.optimizer import Optimizer
-from transformers import get_linear_schedule_with_warmup
+from transformers import get_constant_schedule_with_warmup, get_linear_schedule_with_warmup
 
 from lnsub.common.errors import UserError
 from lnsub.pruning.masks import Mask
@@ -20,10 +20,10 @@ from lnsub.pruning.selection import select
 from lnsub.runs.folder import RunFolder
 from lnsub.tasks.xnli import XNLI
 from lnsub.tickets.ticket import Ticket
-from lnsub.training.budget import linear_schedule
 from lnsub.training.fit import fit
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
+from lnsub.training.optimizers import linear_schedule
 from tests.support.data_makers import WORDS
 
 LEVELS = [0.2, 0.5, 0.7]
@@ -82,7 +82,8 @@ def run(
     base: str, data: Path, output: Path, imp: IMPCallback | None, watch: Watch | None = None, **settings: Any
 ) -> tuple[Watch, SubnetModule, Trainer]:
     """One process's worth of a run in ``output``."""
-    module_settings = {k: settings.pop(k) for k in ("ticket", "init", "seed", "warmup") if k in settings}
+    of_module = ("ticket", "init", "seed", "warmup", "lr_schedule", "optimizer")
+    module_settings = {k: settings.pop(k) for k in of_module if k in settings}
     watch = watch or Watch()
     datamodule = XNLI(language="en", tokenizer=base, dataset=str(data), batch_size=8, max_length=32, seed=3)
     module = SubnetModule(datamodule.task, base, learning_rate=5e-3, **{"seed": 3, **module_settings})
@@ -156,11 +157,43 @@ def test_the_learning_rate_falls_to_zero_within_each_round(bert, data, tmp_path)
     assert watch.rates == [pytest.approx(expected)] * 4
 
 
-def test_without_lr_rewinding_one_schedule_runs_over_all_rounds(bert, data, tmp_path):
-    imp = IMPCallback(sparsities=LEVELS, rewind="none", rewind_lr=False)
+@pytest.mark.parametrize("rewind", [{"rewind": "none"}, {"rewind": "init"}, {"rewind": "step", "rewind_step": 3}])
+def test_without_lr_rewinding_one_schedule_runs_over_all_rounds(rewind, bert, data, tmp_path):
+    imp = IMPCallback(sparsities=LEVELS, rewind_lr=False, **rewind)
     watch, _, _ = run(bert, data, tmp_path / "run", imp)
     rates = [rate for rates in watch.rates for rate in rates]
     assert rates == pytest.approx([5e-3 * linear_schedule(step, 4 * STEPS, 0) for step in range(4 * STEPS)])
+    # Round 0 of four ends near three quarters of the peak.
+    assert watch.rates[0][-1] == pytest.approx(5e-3 * (0.75 + 1 / (4 * STEPS)))
+
+
+def test_one_schedule_over_all_rounds_rewinds_to_theta_0_all_the_same(bert, data, tmp_path):
+    watch, _, _ = run(bert, data, tmp_path / "run", IMPCallback(sparsities=LEVELS, rewind_lr=False))
+    for begun, ticket in zip(watch.started[1:], tickets(tmp_path / "run"), strict=True):
+        for name, kept in Mask.from_packed(ticket.masks, ticket.shapes).items():
+            assert torch.equal(begun[f"bert.{name}"], torch.where(kept, watch.started[0][f"bert.{name}"], 0.0))
+
+
+def test_a_constant_rate_stays_at_its_peak_after_the_warm_up(bert, data, tmp_path):
+    watch, _, _ = run(bert, data, tmp_path / "run", IMPCallback(sparsities=[0.5]), warmup=0.2, lr_schedule="constant")
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([parameter], lr=5e-3)
+    schedule = get_constant_schedule_with_warmup(optimizer, 2)
+    expected = []
+    for _ in range(STEPS):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert watch.rates == [pytest.approx(expected)] * 2
+
+
+def test_adafactor_trains_and_leaves_pruned_weights_at_zero(bert, data, tmp_path):
+    watch, _, _ = run(bert, data, tmp_path / "run", IMPCallback(sparsities=LEVELS), optimizer="adafactor")
+    assert all(type(optimizer).__name__ == "Adafactor" for optimizer in watch.optimizers)
+    for ended, ticket in zip(watch.ended[1:], tickets(tmp_path / "run"), strict=True):
+        for name, kept in Mask.from_packed(ticket.masks, ticket.shapes).items():
+            assert not ended[f"bert.{name}"][~kept].any()
+            assert (ended[f"bert.{name}"] != watch.started[0][f"bert.{name}"])[kept].any()
 
 
 def test_late_rewinding_goes_back_to_the_weights_of_that_step(bert, data, tmp_path):
@@ -197,17 +230,21 @@ def test_without_a_rewind_weights_stay_trained_and_the_head_does_as_told(head, b
         {"rewind": "step", "rewind_step": 3},
         {"rewind": "none", "head": "keep"},
         {"rewind": "none", "rewind_lr": False},
+        {"rewind_lr": False, "head": "keep"},
+        {"optimizer": "adafactor", "lr_schedule": "constant"},
         {"score": "taylor", "score_batches": 2},
     ],
 )
 @pytest.mark.parametrize("stop_at", [STEPS + 3, 3 * STEPS])
 def test_an_interrupted_run_ends_with_the_same_tickets_and_results(stop_at, variant, bert, data, tmp_path):
-    _, module, _ = run(bert, data, tmp_path / "whole", IMPCallback(sparsities=LEVELS, **variant))
+    settings = {key: value for key, value in variant.items() if key in {"optimizer", "lr_schedule"}}
+    loop = {key: value for key, value in variant.items() if key not in settings}
+    _, module, _ = run(bert, data, tmp_path / "whole", IMPCallback(sparsities=LEVELS, **loop), **settings)
     with pytest.raises(KeyError, match="pulled the plug"):
-        run(bert, data, tmp_path / "cut", IMPCallback(sparsities=LEVELS, **variant), Watch(stop_at))
+        run(bert, data, tmp_path / "cut", IMPCallback(sparsities=LEVELS, **loop), Watch(stop_at), **settings)
     done = {r.round for r in RunFolder(tmp_path / "cut").records("imp")}
     assert done == set(range(stop_at // STEPS))
-    again, module_again, _ = run(bert, data, tmp_path / "cut", IMPCallback(sparsities=LEVELS, **variant))
+    again, module_again, _ = run(bert, data, tmp_path / "cut", IMPCallback(sparsities=LEVELS, **loop), **settings)
     assert len(again.started) == 4 - len(done)
     assert [t.checksum for t in tickets(tmp_path / "cut")] == [t.checksum for t in tickets(tmp_path / "whole")]
     assert values(tmp_path / "cut") == values(tmp_path / "whole")
@@ -327,8 +364,6 @@ def test_the_callback_says_what_starts_it(bert, data):
 def test_settings_that_cannot_work_are_refused_before_training(bert, data, tmp_path):
     with pytest.raises(UserError, match=r"rewind_step .*rewind: step"):
         IMPCallback(rewind="step")
-    with pytest.raises(UserError, match=r"rewind_lr: false.*rewind: none"):
-        IMPCallback(rewind_lr=False)
     with pytest.raises(UserError, match=r"rewind_step .*99.* 10 "):
         run(bert, data, tmp_path / "a", IMPCallback(rewind="step", rewind_step=99))
     with pytest.raises(UserError, match=r"max_epochs or trainer\.max_steps"):
