@@ -92,27 +92,6 @@ def test_every_config_parses_and_names_only_settings_that_exist(config):
     assert config.stem.split("_")[:2] == [module.task_class.name, cli["data"]["init_args"]["language"]]
 
 
-def test_the_authors_hyper_parameters_are_those_of_the_configs():
-    found = {}
-    for path in CONFIGS:
-        config = parsed(["fit", f"--config={path}"])
-        data, trainer = config["data"]["init_args"], config["trainer"]
-        found[path.stem] = (
-            config["model"]["learning_rate"],
-            data["batch_size"],
-            data["max_length"],
-            trainer["max_epochs"],
-            trainer["max_steps"],
-        )
-    expected = {
-        "xnli_fr": (5e-5, 32, 128, 3, -1),
-        "xnli_fr_mt5": (2e-4, 32, 128, 3, -1),
-        "wikiann_ur": (2e-5, 32, 128, 3, -1),
-        "mlm_en": (2e-5, 16, 128, -1, 10_000),
-    }
-    assert {name: found[name] for name in expected} == expected
-
-
 @pytest.mark.parametrize(
     ("change", "facts"),
     [
