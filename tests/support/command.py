@@ -9,7 +9,9 @@ from lnsub.cli.main import main
 from lnsub.training.config import RunConfig
 
 CONFIGS = sorted(
-    path for path in (Path(__file__).parents[2] / "configs").glob("*.yaml") if not path.stem.startswith("as_in_the_code")
+    path
+    for path in (Path(__file__).parents[2] / "configs").glob("*.yaml")
+    if not path.stem.startswith("as_in_the_code")
 )
 """The configurations that stand alone; the others are layers on top of them."""
 
