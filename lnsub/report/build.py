@@ -11,20 +11,26 @@ from lnsub.common.files import check_output, replacing, starts_with
 from lnsub.common.tables import csv_cell
 from lnsub.report.collect import Material, collect
 from lnsub.report.figure import Figure, Missing, Options
+from lnsub.report.figures.across import across_figure
 from lnsub.report.figures.baselines import baseline_figure
 from lnsub.report.figures.correlation import overlap_against_transfer
 from lnsub.report.figures.layers import overlap_by_layer, overlap_by_sparsity
 from lnsub.report.figures.metric import metric_by_sparsity
+from lnsub.report.figures.mixture import mixture_figure
 from lnsub.report.figures.overlap import overlap_figure
 from lnsub.report.figures.pruned import neutrality_figure, pruned_where
 from lnsub.report.figures.retrieval import retrieval_figure
 from lnsub.report.figures.transfer import drop_figure, transfer_figure, zero_shot_figure
+from lnsub.report.figures.winning import winning_figure
 from lnsub.report.page import TITLE, page
 
 FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (
     metric_by_sparsity,
+    winning_figure,
     transfer_figure,
     drop_figure,
+    mixture_figure,
+    across_figure,
     zero_shot_figure,
     baseline_figure,
     overlap_figure,
@@ -41,11 +47,15 @@ FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (
 TABLES: frozenset[str] = frozenset(
     {
         "metric_by_sparsity",
+        "winning_tickets",
         "transfer",
         "relative_drop",
+        "mixtures",
+        "across_tasks",
         "zero_shot",
         "baselines",
         "overlap",
+        "clusters",
         "overlap_by_sparsity",
         "overlap_by_layer",
         "neutrality",

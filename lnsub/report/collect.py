@@ -60,6 +60,8 @@ class Material:
     """Each study's main metric; none of studies without records."""
     languages: list[str]
     """All languages, sorted; a language's place is the number of its colour in every figure."""
+    mixtures: list[str]
+    """The mixtures of languages that tickets were found on, sorted; their colours follow those of the languages."""
     facts: dict[str, int]
     """How many ``records`` (of any metric and split), ``tickets`` and ``seeds`` there are."""
     notes: list[str]
@@ -71,8 +73,9 @@ class Material:
         return language_pairs(self.pairs)
 
     def style(self, language: str) -> int:
-        """The number of a language's colour and marker."""
-        return self.languages.index(language) if language in self.languages else len(self.languages)
+        """The number of the colour and marker of a language or mixture."""
+        named = [*self.languages, *self.mixtures]
+        return named.index(language) if language in named else len(named)
 
 
 def collect(root: Path, split: str = "validation", inherited_from: str | None = None) -> Material:
@@ -129,6 +132,7 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
         studies=list(names.values()),
         metrics={label: metrics[key[1]] for key, label in names.items() if key[1] in metrics},
         languages=_languages(frame, known.values()),
+        mixtures=_mixtures(records),
         facts={
             "records": len(frame),
             "tickets": sum(len(members) for members in ticket_index.sets().values()),
@@ -210,6 +214,11 @@ def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.Dat
 def _languages(frame: pd.DataFrame, tickets: Iterable[Provenance]) -> list[str]:
     spoken = {*frame["source"].dropna(), *frame["target"].dropna(), *(p.language for p in tickets)}
     return sorted(code for code in spoken if "+" not in code and code not in {INHERITED, "random"})
+
+
+def _mixtures(records: pd.DataFrame) -> list[str]:
+    found = records[records["variant"] == "ticket"]
+    return sorted({name for name in {*found["source"].dropna(), *found["target"].dropna()} if "+" in name})
 
 
 def _unread(root: Path, runs: Iterable[Run]) -> list[str]:
