@@ -17,7 +17,7 @@ import pandas as pd
 
 BINOMIAL = "binomial standard error"
 CHOSEN = "chosen"
-NONE = "none"
+NONE = "no tolerance"
 
 SLACK = 1e-12
 """Added to every tolerance, as the difference of two decimal fractions is not exact."""
@@ -29,8 +29,8 @@ class Tolerance:
 
     Attributes:
         amount: in the metric's units, at least 0; NaN where the reference is unknown.
-        criterion: ``deviation over 3 seeds``, ``binomial standard error``, ``chosen``, or ``none`` where nothing is
-            known and nothing allowed.
+        criterion: ``deviation over 3 seeds``, ``binomial standard error``, ``chosen``, or ``no tolerance`` where
+            nothing is known and nothing allowed.
     """
 
     amount: float

@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lnsub.report.build import Made, report
+    from lnsub.report.build import Made, published_report, report
     from lnsub.report.figure import Options
 
-__all__ = ["Made", "Options", "report"]
+__all__ = ["Made", "Options", "published_report", "report"]
 
-_PLACES = {"Made": "build", "Options": "figure", "report": "build"}
+_PLACES = {"Made": "build", "Options": "figure", "published_report": "build", "report": "build"}
 
 
 def __getattr__(name: str) -> Any:

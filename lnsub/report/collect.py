@@ -66,6 +66,8 @@ class Material:
     """How many ``records`` (of any metric and split), ``tickets`` and ``seeds`` there are."""
     notes: list[str]
     """Sentences on what was left out or looked odd."""
+    about: str = ""
+    """What the page says of itself in place of how much there is; for numbers that are not of runs."""
 
     @cached_property
     def language_pairs(self) -> pd.DataFrame:
@@ -140,7 +142,11 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
             "seeds": frame.loc[frame["kind"] != "retrieval", "seed"].nunique(),
         },
         notes=notes + problems + unfit + _unread(root, runs) + _oddities(records, frame, split),
-        **tables,
+        pairs=tables["pairs"],
+        layers=tables["layers"],
+        alone=tables["alone"],
+        densities=tables["densities"],
+        indices=tables["indices"],
     )
 
 

@@ -94,6 +94,11 @@ def overlaps(evidence: Evidence, relation: str) -> dict[str, float]:
     return {str(task): float(value) for task, value in means.items() if task in TITLES}
 
 
+def percent(share: float, decimals: int = 1) -> str:
+    """Writes a share in percent."""
+    return f"{100 * share:.{decimals}f}\u00a0%"
+
+
 def shares(values: dict[str, float], order: Sequence[str] = ()) -> str:
     """Writes a share of each task in percent."""
-    return ", ".join(f"{TITLES.get(task, task)} {values[task]:.1%}" for task in order or values)
+    return ", ".join(f"{TITLES.get(task, task)} {percent(values[task])}" for task in order or values)

@@ -4,7 +4,17 @@ from itertools import pairwise
 
 import pandas as pd
 
-from lnsub.analysis.findings.evidence import TITLES, Clause, Evidence, Finding, finding, losses_of, overlaps, shares
+from lnsub.analysis.findings.evidence import (
+    TITLES,
+    Clause,
+    Evidence,
+    Finding,
+    finding,
+    losses_of,
+    overlaps,
+    percent,
+    shares,
+)
 
 
 def winning_tickets_exist(evidence: Evidence) -> Finding:
@@ -16,7 +26,7 @@ def winning_tickets_exist(evidence: Evidence) -> Finding:
     clauses: list[Clause] = [(None, "the sparsest winning tickets")]
     if len(evidence.winning):
         levels = evidence.winning["sparsity"]
-        ends = f"{levels.min():.0%} to {levels.max():.0%}" if levels.notna().any() else "none"
+        ends = f"{percent(levels.min(), 0)} to {percent(levels.max(), 0)}" if levels.notna().any() else "none"
         won = int((levels >= 0.3 - 1e-9).sum())
         clauses = [(won == len(levels), f"{won} of {len(levels)} languages have one at 30 % or above ({ends})")]
     rounds = evidence.rounds
@@ -60,11 +70,12 @@ def overlap_differs_by_task(evidence: Evidence) -> Finding:
             continue
         by_layer, last = rows.groupby("layer")["value"].mean(), rows["layer"].max()
         upper, lower = by_layer[by_layer.index > last / 2].mean(), by_layer[by_layer.index <= last / 2].mean()
-        best = int(by_layer.idxmax())
+        best = int(str(by_layer.idxmax()))
         if task == "mlm":
             clauses.append((last / 4 <= best <= 3 * last / 4, f"{name} is highest in layer {best} of {last}"))
         else:
-            clauses.append((upper > lower, f"{name} {upper:.1%} in the upper half of the layers, {lower:.1%} below"))
+            text = f"{name} {percent(upper)} in the upper half of the layers, {percent(lower)} below"
+            clauses.append((upper > lower, text))
     return finding(2, "Overlap: NER > XNLI > MLM; higher layers in NER and XNLI, middle ones in MLM", clauses)
 
 
@@ -72,7 +83,7 @@ def seeds_overlap_more(evidence: Evidence) -> Finding:
     """3. In each task, the mean overlap of two seeds of one language exceeds that of two languages."""
     languages, seeds = overlaps(evidence, "languages"), overlaps(evidence, "seeds")
     clauses: list[Clause] = [
-        (seeds[task] > languages[task], f"{TITLES[task]} {seeds[task]:.1%} against {languages[task]:.1%}")
+        (seeds[task] > languages[task], f"{TITLES[task]} {percent(seeds[task])} against {percent(languages[task])}")
         if task in seeds and task in languages
         else (None, TITLES[task])
         for task in ("wikiann", "xnli", "mlm")
@@ -93,7 +104,7 @@ def retrieval_in_the_middle(evidence: Evidence) -> Finding:
     clauses: list[Clause] = [(None, "the layers")]
     if by_layer:
         last = int(rows["layer"].max())
-        best = {system: int(values.idxmax()) for system, values in by_layer.items()}
+        best = {system: int(str(values.idxmax())) for system, values in by_layer.items()}
         shown = ", ".join(f"{TITLES.get(system, system)} in layer {layer}" for system, layer in best.items())
         clauses = [(all(last / 4 <= layer <= 3 * last / 4 for layer in best.values()), f"best: {shown} of {last}")]
     tasks = {task: values for task, values in by_layer.items() if task in TITLES}

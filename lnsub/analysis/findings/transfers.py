@@ -13,6 +13,7 @@ from lnsub.analysis.findings.evidence import (
     losses_of,
     mean_loss,
     overlaps,
+    percent,
     shares,
 )
 from lnsub.analysis.mixtures import OWN, beats_parts
@@ -43,13 +44,13 @@ def transfer_at_half(evidence: Evidence) -> Finding:
             clauses.append((near > len(rows) / 2, f"{name}: {near} of {len(rows)} at 98 % of the own F1 or more"))
     rows = cells[cells["task"] == "xnli"] if len(cells) else cells
     clauses += _xnli_clauses(rows) if len(rows) else [(None, "XNLI")]
-    near = [
-        abs(row.value - row.own) < abs(row.value - value)
-        for row in cells.itertuples()
-        for value in _random_of(evidence, row.task, row.target, row.sparsity)
+    nearer = [
+        abs(row["value"] - row["own"]) < abs(row["value"] - value)
+        for row in cells.to_dict("records")
+        for value in _random_of(evidence, row["task"], row["target"], row["sparsity"])
     ]
-    text = f"{sum(near)} of {len(near)} are nearer to the own ticket than to a random mask"
-    clauses.append((all(near), text) if near else (None, "random masks"))
+    text = f"{sum(nearer)} of {len(nearer)} are nearer to the own ticket than to a random mask"
+    clauses.append((all(nearer), text) if nearer else (None, "random masks"))
     return finding(4, "At 50 %, tickets of other languages fall short in MLM and NER, often succeed in XNLI", clauses)
 
 
@@ -81,7 +82,8 @@ def drop_grows(evidence: Evidence) -> Finding:
             clauses.append((None, f"{TITLES[task]} at 80 %"))
         else:
             low, high = (float(end) for end in ends if end is not None)
-            clauses.append((high > low, f"{TITLES[task]} loses {low:.2%} at 50 % and {high:.2%} at 80 %"))
+            text = f"{TITLES[task]} loses {percent(low, 2)} at 50 % and {percent(high, 2)} at 80 %"
+            clauses.append((high > low, text))
     return finding(5, "The relative drop grows from 50 % to 80 %", clauses)
 
 
@@ -97,7 +99,7 @@ def overlap_predicts_little(evidence: Evidence) -> Finding:
     clauses: list[Clause] = [(None, "between tasks")]
     if len(losses) > 1:
         most, best = max(losses, key=means.__getitem__), min(losses, key=losses.__getitem__)
-        text = f"{TITLES[most]} overlaps most ({means[most]:.1%}), {TITLES[best]} transfers best"
+        text = f"{TITLES[most]} overlaps most ({percent(means[most])}), {TITLES[best]} transfers best"
         text += f" (losses {shares(losses)})"
         clauses = [(most != best, text)]
     rows = evidence.correlations
@@ -115,7 +117,8 @@ def mixture_transfers_better(evidence: Evidence) -> Finding:
     """7. At 50 %, a mixture's ticket beats that of each of its languages on more than half of the other targets."""
     clauses: list[Clause] = []
     rows = at(evidence.mixtures, 0.5)
-    for (task, mixture), found in rows.groupby(["task", "mixture"]) if len(rows) else ():
+    for key, found in rows.groupby(["task", "mixture"]) if len(rows) else ():
+        task, mixture = map(str, key)
         better = beats_parts(found)
         means = found[found["source"] != OWN].groupby("source")["value"].mean()
         text = f"{TITLES.get(task, task)} {mixture} beats each on {sum(better)} of {len(better)} targets"
@@ -139,7 +142,8 @@ def mlm_transfers_badly(evidence: Evidence) -> Finding:
         failed = int((~mlm["successful"].astype(bool)).sum())
         means = on_task.groupby("source_task")["difference"].mean().items()
         shown = ", ".join(f"{TITLES.get(str(source), source)} {mean:.2f}" for source, mean in means)
-        clauses.append((2 * failed > len(mlm), f"on {TITLES[task]} {failed} of {len(mlm)} fall short (means: {shown})"))
+        text = f"on {TITLES[task]} {failed} of {len(mlm)} fall short (mean points: {shown})"
+        clauses.append((2 * failed > len(mlm), text))
     return finding(8, "MLM tickets do not transfer well to the other tasks", clauses)
 
 

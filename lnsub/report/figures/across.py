@@ -13,7 +13,7 @@ from lnsub.report.drawing.plots import plain_key, swatch
 from lnsub.report.figure import Figure, Missing, Options, Panel, by_level, by_panel, listed, sparsity_name
 from lnsub.report.figures.winning import random_values
 from lnsub.report.languages import label as language_label
-from lnsub.report.metric_text import change_unit, named, scale, tolerance_words, written_change
+from lnsub.report.metric_text import named, scale, tolerance_words, written_change
 
 TITLE = "Across tasks"
 
@@ -46,7 +46,7 @@ def across_figure(material: Material, options: Options) -> Figure | Missing:
         svg = bar_groups(
             groups,
             label=f"{study}, {sparsity_name(sparsity)} pruned: difference of {named(metric)} to the task's own ticket",
-            x_label=f"difference of {named(metric)}, {change_unit(metric)}" if metric.is_share else named(metric),
+            x_label=f"difference of {named(metric)}{', points' if metric.is_share else ''}",
             decimals=1 if metric.is_share else 2,
             name=language_label,
         )

@@ -97,9 +97,10 @@ def clusters_of(material: Material) -> dict[tuple[str, float], Clusters]:
     """The clusters of languages of each study and sparsity that has them."""
     found = {}
     for (study, sparsity), rows in material.pairs.groupby(["study", "sparsity"]) if len(material.pairs) else ():
-        clusters = find_clusters(rows.to_dict("records"))
+        listed_rows = [{str(column): value for column, value in row.items()} for row in rows.to_dict("records")]
+        clusters = find_clusters(listed_rows)
         if clusters is not None:
-            found[study, float(sparsity)] = clusters
+            found[str(study), float(str(sparsity))] = clusters
     return found
 
 

@@ -14,12 +14,26 @@ from lnsub.report.metric_text import named, tolerance_words, written
 
 TITLE = "Sparsest winning tickets"
 
+OPEN = 40
+"""Tables with more rows than this are folded."""
+
 
 def winning_figure(material: Material, options: Options) -> Figure | Missing:
     """The sparsest winning ticket of each language beside the dense model and a random mask of the same sparsity."""
     data = winning_data(material, options)
     if data.empty:
         return Missing(TITLE, "it takes rounds of pruning (kind imp) of a dense model and of tickets")
+    return winning_table(data, material, options)
+
+
+def winning_table(data: pd.DataFrame, material: Material, options: Options) -> Figure:
+    """The table of sparsest winning tickets.
+
+    Args:
+        data: of :func:`winning_data`.
+        material: the studies and their metrics.
+        options: the tolerance.
+    """
     body, leads = [], []
     for study, rows in by_study(data, material.studies):
         metric = material.metrics[study]
@@ -31,7 +45,7 @@ def winning_figure(material: Material, options: Options) -> Figure | Missing:
         if len(levels):
             ends = listed([sparsity_name(level) for level in dict.fromkeys((levels.min(), levels.max()))])
             ends = ends.replace(" and ", " to ")
-            leads.append(f"{study} at {ends} ({len(levels)} of {len(rows)} languages)")
+            leads.append(f"{study} {ends} ({len(levels)} of {len(rows)} languages)")
         else:
             leads.append(f"{study} none ({len(rows)} languages)")
     words = tolerance_words(data["criterion"], material.metrics.values(), options.tolerance)
@@ -40,9 +54,10 @@ def winning_figure(material: Material, options: Options) -> Figure | Missing:
         f"{words}. That it wins at every lower sparsity too is not asked for; the CSV says where it does. Beside it a "
         "random mask of the same sparsity, where there is one."
     )
+    lead = f"The highest sparsity at which a ticket wins: {'; '.join(leads)}."
     head = ("study", "language", "metric", "dense", "ticket", "sparsity", "random mask", "criterion")
-    table = rows_table(head, body, folded=f"All {len(body)} languages")
-    return Figure("winning_tickets", TITLE, reading, (), "", data, f"Winning tickets: {'; '.join(leads)}.", table)
+    table = rows_table(head, body, folded=f"All {len(body)} languages" if len(body) > OPEN else "")
+    return Figure("winning_tickets", TITLE, reading, (), "", data, lead, table)
 
 
 def winning_data(material: Material, options: Options) -> pd.DataFrame:
@@ -61,7 +76,8 @@ def winning_data(material: Material, options: Options) -> pd.DataFrame:
     data = data[data["dense"].notna() & (data["sparsity"] > 0)]
     random = random_values(material)
     rows = []
-    for (study, language), group in data.groupby(["study", "language"], sort=False):
+    for (study, named_language), group in data.groupby(["study", "language"], sort=False):
+        language = str(named_language)
         won = group[group["best"]]
         found: dict[str, Any] = {"sparsity": math.nan, "ticket": math.nan, "all_lower_win": False}
         if len(won):

@@ -26,8 +26,6 @@ MATRICES = (3, 4, 5, 6)
 MIXTURE = 1
 """The table of the ticket of a mixture, on NER."""
 
-_RECORD = {"score": "magnitude", "scope": "", "init": "pretrained", "seed": 0, "round": None, "split": "validation"}
-
 
 def transfer(*tables: int) -> pd.DataFrame:
     """Tables 1 and 3 to 6: every ticket on every language, with the dense model and, for mT5, random masks.
@@ -52,10 +50,8 @@ def transfer(*tables: int) -> pd.DataFrame:
             kind=["dense" if name == "dense" else "transfer" for name in variant],
             variant=variant,
             source=language.where(variant == "ticket", None),
-            ticket=[
-                f"{table} {s}" if v != "dense" else None
-                for table, s, v in zip(found["table"], language, variant, strict=True)
-            ],
+            # Records under one ticket are of one mask; here a table and source tell masks apart.
+            ticket=("table " + found["table"].astype(str) + " " + language).where(variant != "dense", None),
             source_task=found["task"].where(variant == "ticket", None),
         )
     )
@@ -132,5 +128,10 @@ def _shaped(found: pd.DataFrame) -> pd.DataFrame:
         layer=None,
         source_seed=None,
         **_facts(found),
-        **_RECORD,
+        score="magnitude",
+        scope="",
+        init="pretrained",
+        seed=0,
+        round=None,
+        split="validation",
     ).reset_index(drop=True)
