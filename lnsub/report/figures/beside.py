@@ -12,7 +12,7 @@ from lnsub.report import published
 from lnsub.report.collect import Material
 from lnsub.report.drawing.heatmap import Shading, heat_map
 from lnsub.report.evidence import Tables, study_facts
-from lnsub.report.figure import Figure, Missing, Panel, by_study, joined
+from lnsub.report.figure import Figure, Missing, Panel, by_study, joined, percent
 from lnsub.report.html_tables import DASH, rows_table
 from lnsub.report.languages import label as language_label
 from lnsub.report.metric_text import change_unit, decimals, named, scale, with_unit, written, written_change
@@ -203,7 +203,7 @@ def _table(data: pd.DataFrame, material: Material) -> str:
                 continue
             means = [float(known_both[column].mean()) for column in ("published", "measured", "difference")]
             if share:
-                shown = [f"{100 * mean:.1f}\u00a0%" for mean in means]
+                shown = [percent(mean) for mean in means]
             elif what == "other task":
                 shown = [written_change(metric, mean) for mean in means]
             else:

@@ -1,5 +1,6 @@
 """The paper's findings, judged by the numbers of a report."""
 
+import re
 from dataclasses import asdict, replace
 
 import pandas as pd
@@ -58,7 +59,7 @@ def published_findings(material: Material, tables: Tables) -> Figure:
 def _figure(data: pd.DataFrame, reading: str) -> Figure:
     named = [c for c in ("model", "score", "scope") if data[c].nunique() > 1]
     body = [
-        [str(row["number"]), *(row[c] for c in named), row["claim"], row["verdict"], row["numbers"]]
+        [str(row["number"]), *(row[c] for c in named), row["claim"], row["verdict"], _with_minus(row["numbers"])]
         for row in data.to_dict("records")
     ]
     leads = []
@@ -72,3 +73,8 @@ def _figure(data: pd.DataFrame, reading: str) -> Figure:
         leads.append(f"{prefix}: {', '.join(verdicts)}" if prefix else ", ".join(verdicts))
     table = rows_table(["", *named, "finding", "verdict", "numbers"], body)
     return Figure("findings", TITLE, reading, (), "", data, f"Findings {'; '.join(leads)}.", table)
+
+
+def _with_minus(text: str) -> str:
+    """Text with a true minus sign before numbers, as everywhere on the page."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "\u2212", text)
