@@ -113,7 +113,7 @@ def _cluster_count(asked: str | None) -> int | None:
     if Path(asked).suffix == ".safetensors":
         raise UserError(f"--clusters takes a number, but {asked} is a file: put --clusters after the tickets")
     if not asked.isascii() or not asked.isdigit() or len(asked) > 9 or int(asked) < 2:
-        raise UserError(f"--clusters takes a whole number of at least 2; it is '{asked}'.")
+        raise UserError(f"--clusters takes a whole number of at least 2; it is '{asked[:40]}'.")
     return int(asked)
 
 

@@ -154,8 +154,8 @@ def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
     """Tells what kind of sub-network a record measured.
 
     Args:
-        record: a record's ``kind``, ``task``, ``score``, ``init`` and ``ticket``.
-        found: the ticket's provenance, where the ticket is known.
+        record: a record's ``kind``, ``task``, ``score``, ``init``, ``ticket`` and, where it has one, ``source_task``.
+        found: the ticket's provenance, where the ticket is known; else ``source_task`` stands in for it.
 
     Returns:
         ``ticket`` (found by pruning in rounds, on the record's task); a baseline of `lnsub transfer`: ``dense``,
@@ -171,11 +171,13 @@ def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
         return "reinit"
     if score in {"random", "shuffled", "oneshot"}:
         return str(score)
-    if found and found.task == INHERITED:
+    origin = found.task if found else record.get("source_task")
+    if origin == INHERITED:
         return "inherited"
     if score in HOW or (found and found.sources):
         return "combined"
-    return "other task" if found and found.task != record["task"] and record["kind"] != "retrieval" else "ticket"
+    elsewhere = isinstance(origin, str) and origin != record["task"] and record["kind"] != "retrieval"
+    return "other task" if elsewhere else "ticket"
 
 
 def study_labels(keys: Iterable[StudyKey]) -> dict[StudyKey, str]:
@@ -210,7 +212,7 @@ def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.Dat
         scope if isinstance(scope, str) else scopes.get(run, "global")
         for scope, run in zip(records["scope"], records["run"], strict=True)
     ]
-    columns = ["kind", "task", "score", "init", "ticket"]
+    columns = ["kind", "task", "score", "init", "ticket", "source_task"]
     rows = records[columns].to_dict("records")
     records["variant"] = [variant_of(row, p) for row, p in zip(rows, found, strict=True)]
     records["found_on"] = pd.Series([p.task if p else "unknown" for p in found], index=records.index, dtype=object)

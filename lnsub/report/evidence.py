@@ -79,9 +79,11 @@ def _half(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _overlap(pairs: pd.DataFrame) -> pd.DataFrame:
-    """The mean overlap of two languages and of two seeds, on equal terms where there are both."""
+    """The mean overlap of two languages and of two seeds, on equal terms where there are both; mixtures left out."""
     rows = []
     for task, found in _half(pairs).groupby("task") if len(pairs) else ():
+        mixed = (found["language_a"] + found["language_b"]).str.contains("+", regex=False)
+        found = found[~mixed]
         for relation, part in zip(("languages", "seeds"), equal_terms(found), strict=True):
             values = part["overlap"].dropna()
             rows += [{"task": task, "relation": relation, "value": float(values.mean())}] if len(values) else []

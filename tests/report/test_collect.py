@@ -31,6 +31,10 @@ from tests.support.ticket_factory import provenance, ticket
         ({"score": "taylor"}, {"score": "taylor"}, "ticket"),
         ({}, {"task": "wikiann"}, "other task"),
         ({}, None, "ticket"),
+        ({"source_task": "wikiann"}, None, "other task"),
+        ({"source_task": "inherited"}, None, "inherited"),
+        ({"source_task": float("nan")}, None, "ticket"),
+        ({"source_task": "wikiann"}, {"task": "xnli"}, "ticket"),
     ],
 )
 def test_records_are_told_apart(changes: dict, found: dict | None, variant: str) -> None:
