@@ -124,8 +124,11 @@ def mixture_transfers_better(evidence: Evidence) -> Finding:
         task, mixture = map(str, key)
         better = beats_parts(found)
         means = found[found["source"] != OWN].groupby("source")["value"].mean()
+        best = (max if found["higher_is_better"].iloc[0] else min)(means.drop(mixture))
         text = f"{TITLES.get(task, task)} {mixture} beats each on {sum(better)} of {len(better)} targets"
-        clauses.append((2 * sum(better) > len(better), f"{text} (mean {means[mixture]:.4g})"))
+        clauses.append(
+            (2 * sum(better) > len(better), f"{text} (mean {means[mixture]:.4g}, the best of them {best:.4g})")
+        )
     return finding(7, "A mixture's ticket transfers better than most single sources'", clauses or [(None, "mixtures")])
 
 
