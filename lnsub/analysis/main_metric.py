@@ -1,10 +1,11 @@
-"""The metric that speaks for each task, and which way is better."""
+"""The metric that speaks for each task, and which way is better.
+
+The tasks bring torch, so they are asked for only where a task's facts are needed.
+"""
 
 from dataclasses import dataclass
 
 import pandas as pd
-
-from lnsub.tasks import tasks
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class MainMetric:
 
 def task_title(name: str) -> str:
     """What figures and tables call a task: its title, or its name where lnsub does not know it."""
+    from lnsub.tasks import tasks
+
     return tasks()[name].title if name in tasks() else name
 
 
@@ -44,6 +47,8 @@ def main_metrics(frame: pd.DataFrame) -> dict[str, MainMetric]:
         By task: the main metric that the task names; for a task that lnsub does not know, accuracy, F1 or the metric
         recorded first, and higher is better.
     """
+    from lnsub.tasks import tasks
+
     found = {}
     for task, rows in frame.groupby("task", sort=False):
         if known := tasks().get(str(task)):

@@ -5,14 +5,27 @@ several seeds are averaged cell by cell first, so that each cell counts once.
 
 Changes keep the metric's own sign: a loss is a negative change of an accuracy, and a positive one of a perplexity. The
 column ``higher_is_better`` says which, see :func:`lnsub.analysis.main_metric.of_main_metric`.
+
+A source may be a mixture of languages, written ``en+fa+fr+zh``. Its tickets are transferred to the languages that are
+none of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
 _STUDY = ("model", "task", "score", "scope", "split", "metric", "higher_is_better", "sparsity")
+
+
+def languages_of(name: str) -> frozenset[str]:
+    """The languages of a source or target: one, or those of a mixture."""
+    return frozenset(name.split("+"))
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Sorts sources or targets, each once: languages, then mixtures."""
+    return sorted(set(names), key=lambda name: ("+" in name, name))
 
 
 def average(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -50,15 +63,22 @@ def transfer_cells(frame: pd.DataFrame, kind: str = "transfer") -> pd.DataFrame:
     Returns:
         One row for each model, task, split, metric, sparsity, source and target, and, where the frame has them, score,
         scope and ``higher_is_better``: what :func:`average` gives, ``value`` being m(s, t); ``own`` = m(t, t);
-        ``change`` = m(s, t) - m(t, t), in the metric's units; ``relative`` = change / m(t, t). The last three are NaN
-        where m(t, t) was not measured, ``relative`` also where it is 0.
+        ``own_deviation``, ``own_runs`` and ``own_n``, its standard deviation over seeds, seeds and examples;
+        ``change`` = m(s, t) - m(t, t), in the metric's units; ``relative`` = change / m(t, t). These are NaN where
+        m(t, t) was not measured, ``relative`` also where it is 0. ``abroad`` says whether the cell is a transfer: the
+        target is neither the source nor one of its languages.
     """
     study = [column for column in _STUDY if column in frame.columns]
     cells = average(frame[(frame["kind"] == kind) & frame["source"].notna()], [*study, "source", "target"])
-    own = cells.loc[cells["source"] == cells["target"], [*study, "target", "value"]].rename(columns={"value": "own"})
+    names = {"value": "own", "deviation": "own_deviation", "runs": "own_runs", "n": "own_n"}
+    own = cells.loc[cells["source"] == cells["target"], [*study, "target", *names]].rename(columns=names)
     cells = cells.merge(own, on=[*study, "target"], how="left")
     cells["change"] = cells["value"] - cells["own"]
     cells["relative"] = cells["change"] / cells["own"].where(cells["own"] != 0)
+    places = zip(cells["source"], cells["target"], strict=True)
+    cells["abroad"] = pd.Series(
+        [languages_of(s).isdisjoint(languages_of(t)) for s, t in places], index=cells.index, dtype=bool
+    )
     return cells
 
 
@@ -66,7 +86,8 @@ def relative_drop(cells: pd.DataFrame) -> pd.DataFrame:
     """The relative drop of each source language: its tickets on other languages, held against those languages' own.
 
     (1 / (|L| - 1)) * sum over t in L, t != s, of (m(s,t) - m(t,t)) / m(t,t), as Foroutan et al. (2022) define it. The
-    source's tickets are worse where it is negative, or, of a metric such as perplexity, where it is positive.
+    source's tickets are worse where it is negative, or, of a metric such as perplexity, where it is positive. For a
+    mixture the mean is over the targets that are none of its languages, as in the paper's table 1.
 
     Args:
         cells: of :func:`transfer_cells`.
@@ -75,18 +96,20 @@ def relative_drop(cells: pd.DataFrame) -> pd.DataFrame:
         One row for each study (model, task, score, ...), sparsity and ``source``: ``drop``, a share of m(t, t);
         ``lowest`` and ``highest`` term of its sum; ``targets`` = |L| - 1, the languages that it is the mean over; and
         ``missing``, those of L for which m(s, t) or m(t, t) was not measured or m(t, t) is 0, by ``;``: the sum is
-        then over the others. L holds the targets of the study at that sparsity. A source without a target but itself
-        has no row.
+        then over the others. L holds the languages that are targets of the study at that sparsity, without mixtures. A
+        source without a target but itself has no row; a mixture's ``targets`` leave out its own languages.
     """
     study = [column for column in _STUDY if column in cells.columns]
     rows: list[dict[str, Any]] = []
     for key, group in cells.groupby(study, dropna=False):
-        languages = sorted(set(group["target"]))
-        for source, of_source in group.groupby("source"):
-            terms = of_source[(of_source["target"] != source) & of_source["relative"].notna()]
+        languages = [target for target in in_order(group["target"]) if "+" not in target]
+        for source in in_order(group["source"]):
+            of_source = group[(group["source"] == source) & group["abroad"] & group["target"].isin(languages)]
+            terms = of_source[of_source["relative"].notna()]
             if terms.empty:
                 continue
-            missing = [t for t in languages if t != source and t not in set(terms["target"])]
+            others = [target for target in languages if target not in languages_of(source)]
+            missing = [target for target in others if target not in set(terms["target"])]
             rows.append(
                 dict(zip(study, key if isinstance(key, tuple) else (key,), strict=True))
                 | {"source": source, "drop": float(terms["relative"].mean())}

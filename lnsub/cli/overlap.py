@@ -46,7 +46,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="also the neutrality index: overlap across languages / between seeds of one language",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="seed of its confidence interval (default: %(default)s)"
+        "--clusters",
+        nargs="?",
+        const="",
+        metavar="N",
+        help="also clusters of languages by overlap: N of them, or those of the largest gap; put it after the tickets",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of the index's interval (default: %(default)s)",
     )
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
     parser.add_argument("--output", type=Path, metavar="F", help="write to a file instead of standard output")
@@ -55,7 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from lnsub.analysis.overlap.comparison import compare, split_inherited
-    from lnsub.analysis.overlap.text import NO_INDEX, comparison_text
+    from lnsub.analysis.overlap.text import NO_CLUSTERS, NO_INDEX, comparison_text
     from lnsub.common.tables import to_csv, to_json
     from lnsub.tickets.parameters import group_columns
     from lnsub.tickets.ticket import load_all
@@ -64,6 +75,7 @@ def _run(options: argparse.Namespace) -> int:
     for by in groupings:
         group_columns((), by)  # rejects a mistyped word before any file is read
     _check_inherited(options)
+    cluster_count = _cluster_count(options.clusters)
     check_table(options.output, ["chance"])
     tickets, inherited = split_inherited(load_all(options.tickets))
     theta_0 = None
@@ -76,6 +88,8 @@ def _run(options: argparse.Namespace) -> int:
         theta_0=theta_0,
         means=options.summary,
         indices=options.neutrality,
+        clusters=options.clusters is not None,
+        cluster_count=cluster_count,
         seed=options.seed,
     )
     if options.format == "table":
@@ -84,8 +98,23 @@ def _run(options: argparse.Namespace) -> int:
         text = (to_csv if options.format == "csv" else to_json)(comparison.rows())
         if options.neutrality and not comparison.indices:
             sys.stderr.write(f"{NO_INDEX}\n")
+        if options.clusters is not None and not comparison.clusters:
+            sys.stderr.write(f"{NO_CLUSTERS}\n")
     emit(text, options.output)
     return 0
+
+
+def _cluster_count(asked: str | None) -> int | None:
+    """The number after ``--clusters``; None where there is none."""
+    from lnsub.common.errors import UserError
+
+    if not asked:
+        return None
+    if Path(asked).suffix == ".safetensors":
+        raise UserError(f"--clusters takes a number, but {asked} is a file: put --clusters after the tickets")
+    if not asked.isascii() or not asked.isdigit() or len(asked) > 9 or int(asked) < 2:
+        raise UserError(f"--clusters takes a whole number of at least 2; it is '{asked[:40]}'.")
+    return int(asked)
 
 
 def _check_inherited(options: argparse.Namespace) -> None:

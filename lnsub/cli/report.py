@@ -6,6 +6,9 @@ from pathlib import Path
 
 from lnsub.cli.options import add_inherited, comma_list
 
+_OF_RUNS = {"sparsities": "0.5,0.8", "split": "validation", "tolerance": None, "inherited": None, "wandb": None}
+"""Options that are of a tree of runs alone, and their defaults."""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
@@ -13,23 +16,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Plots the results of a tree of runs on one self-contained page, with a CSV file for each figure.\n"
         "Figures without data are left out and listed on the page."
     )
-    parser.add_argument("runs", type=Path, metavar="RUNS", help="folder with runs, transfers and tickets, at any depth")
+    parser.add_argument(
+        "runs", nargs="?", type=Path, metavar="RUNS", help="folder with runs, transfers and tickets, at any depth"
+    )
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("report.html"), metavar="F", help="the page (default: %(default)s)"
     )
     parser.add_argument(
         "--sparsities",
-        default="0.5,0.8",
+        default=_OF_RUNS["sparsities"],
         metavar="0.5,0.8",
         help="sparsities of heat maps and bar charts, or the nearest available ones (default: %(default)s)",
     )
-    parser.add_argument("--split", default="validation", help="split to show metrics of (default: %(default)s)")
+    parser.add_argument("--split", default=_OF_RUNS["split"], help="split to show metrics of (default: %(default)s)")
     parser.add_argument(
         "--tolerance",
         type=float,
         metavar="X",
         help="largest drop from dense at which a ticket still matches it: 0.01 is one point of accuracy or F1, or 1 %% "
-        "of perplexity (default: one standard error, or for perplexity one standard deviation over seeds)",
+        "of perplexity (default: one standard deviation over seeds; with one seed, one binomial standard error of a "
+        "share, and nothing for perplexity)",
+    )
+    parser.add_argument(
+        "--published",
+        action="store_true",
+        help="instead of RUNS: the numbers that Foroutan et al. (2022) published, drawn as those of a study will be",
     )
     add_inherited(parser)
     parser.add_argument(
@@ -38,9 +49,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(call=_run)
 
 
+def _check_runs(options: argparse.Namespace) -> None:
+    """Refuses neither, and whatever does not go with ``--published``."""
+    from lnsub.common.errors import UserError
+
+    if options.runs is None and not options.published:
+        raise UserError("Name a folder with runs, or add --published for the paper's own numbers.")
+    if not options.published:
+        return
+    if options.runs is not None:
+        raise UserError(
+            f"--published draws the paper's numbers alone: leave {options.runs} out. The report of runs on the paper's "
+            "models has them beside its own."
+        )
+    for name, default in _OF_RUNS.items():
+        if getattr(options, name) != default:
+            raise UserError(f"--{name} is for a report of runs: leave it out with --published.")
+
+
 def _run(options: argparse.Namespace) -> int:
     from lnsub.common.errors import UserError
 
+    _check_runs(options)
     sparsities = tuple(comma_list("--sparsities", options.sparsities, float))
     if not sparsities or not all(0 < s < 1 for s in sparsities):
         raise UserError(f"--sparsities must be between 0 and 1, such as 0.5,0.8; it is '{options.sparsities}'.")
@@ -52,11 +82,13 @@ def _run(options: argparse.Namespace) -> int:
         raise UserError(f"--output must name a file that ends in .html; it is {options.output}.")
 
     from lnsub.common.printable import printable
-    from lnsub.report import Options, report
+    from lnsub.report import Options, published_report, report
 
-    made = report(
-        options.runs, options.output, Options(sparsities, options.tolerance), options.split, options.inherited
-    )
+    if options.published:
+        made = published_report(options.output)
+    else:
+        chosen = Options(sparsities, options.tolerance)
+        made = report(options.runs, options.output, chosen, options.split, options.inherited)
     for note in made.notes:
         sys.stderr.write(f"lnsub: {printable(note)}\n")
     sys.stdout.write(f"{len(made.drawn)} figures: {made.page} (data: {len(made.data)} CSV files next to it)\n")

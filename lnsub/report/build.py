@@ -1,6 +1,6 @@
 """Makes a report: reads a tree of runs, draws the figures, and writes the page and its CSV files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,20 +11,30 @@ from lnsub.common.files import check_output, replacing, starts_with
 from lnsub.common.tables import csv_cell
 from lnsub.report.collect import Material, collect
 from lnsub.report.figure import Figure, Missing, Options
+from lnsub.report.figures.across import across_figure
 from lnsub.report.figures.baselines import baseline_figure
+from lnsub.report.figures.beside import beside_figure
 from lnsub.report.figures.correlation import overlap_against_transfer
+from lnsub.report.figures.findings import findings_figure, published_findings
 from lnsub.report.figures.layers import overlap_by_layer, overlap_by_sparsity
 from lnsub.report.figures.metric import metric_by_sparsity
+from lnsub.report.figures.mixture import mixture_figure
 from lnsub.report.figures.overlap import overlap_figure
 from lnsub.report.figures.pruned import neutrality_figure, pruned_where
 from lnsub.report.figures.retrieval import retrieval_figure
 from lnsub.report.figures.transfer import drop_figure, transfer_figure, zero_shot_figure
+from lnsub.report.figures.winning import winning_figure, winning_table
 from lnsub.report.page import TITLE, page
+from lnsub.report.published import MIXTURE
+from lnsub.report.published.material import published_material, published_winning
 
 FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (
     metric_by_sparsity,
+    winning_figure,
     transfer_figure,
     drop_figure,
+    mixture_figure,
+    across_figure,
     zero_shot_figure,
     baseline_figure,
     overlap_figure,
@@ -35,17 +45,21 @@ FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (
     pruned_where,
     retrieval_figure,
 )
-"""The figures in the order of the page."""
+"""The figures in the order of the page; those that are made of the others' tables follow."""
 
 
 TABLES: frozenset[str] = frozenset(
     {
         "metric_by_sparsity",
+        "winning_tickets",
         "transfer",
         "relative_drop",
+        "mixtures",
+        "across_tasks",
         "zero_shot",
         "baselines",
         "overlap",
+        "clusters",
         "overlap_by_sparsity",
         "overlap_by_layer",
         "neutrality",
@@ -53,6 +67,8 @@ TABLES: frozenset[str] = frozenset(
         "correlations",
         "pruned_where",
         "retrieval_by_layer",
+        "beside_the_paper",
+        "findings",
     }
 )
 """The names of the CSV files that a report can have."""
@@ -97,16 +113,59 @@ def report(
         UserError: see :func:`lnsub.report.collect.collect`; a file cannot be written, or it is there already and not
             of an earlier report.
     """
-    check_output(output, "the page of a report", _is_page)
-    replaces = _is_page(output)
+    check_page(output)
     options = options or Options()
     material = collect(root, split, inherited_from)
     figures = [draw(material, options) for draw in FIGURES]
-    prefix = f"{output.stem}."
+    tables = _tables(figures)
+    figures += [beside_figure(material, tables), findings_figure(material, tables)]
+    return _written(output, material, figures)
+
+
+def published_report(output: Path) -> Made:
+    """Makes the page of the paper's own numbers, with the figures of measured ones.
+
+    Args:
+        output: see :func:`report`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: see :func:`report`.
+    """
+    check_page(output)
+    options = Options(sparsities=(0.5,))
+    material = published_material()
+    figures: list[Figure | Missing] = [winning_table(published_winning(material), material, options)]
+    figures += [draw(material, options) for draw in (transfer_figure, drop_figure)]
+    figures.append(mixture_figure(published_material(MIXTURE), options))
+    figures += [draw(material, options) for draw in (across_figure, baseline_figure)]
+    figures.append(published_findings(material, _tables(figures)))
+    return _written(output, material, figures)
+
+
+def check_page(output: Path) -> None:
+    """Refuses to replace what is not the page of an earlier report; call it before the work.
+
+    Raises:
+        UserError: it is another file, a folder, a device or a FIFO.
+    """
+    check_output(output, "the page of a report", _is_page)
+
+
+def _tables(figures: Iterable[Figure | Missing]) -> dict[str, pd.DataFrame]:
     tables: dict[str, pd.DataFrame] = {}
     for figure in figures:
         if isinstance(figure, Figure):
             tables |= {figure.name: figure.data, **figure.more}
+    return tables
+
+
+def _written(output: Path, material: Material, figures: Sequence[Figure | Missing]) -> Made:
+    """Writes the page and its tables, and removes those of an earlier report that it has not."""
+    replaces, prefix = _is_page(output), f"{output.stem}."
+    tables = _tables(figures)
     paths = {name: output.with_name(f"{prefix}{name}.csv") for name in TABLES | tables.keys()}
     texts = {name: table.map(csv_cell).to_csv(index=False) for name, table in tables.items()}
     for name, path in paths.items():

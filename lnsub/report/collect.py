@@ -60,10 +60,14 @@ class Material:
     """Each study's main metric; none of studies without records."""
     languages: list[str]
     """All languages, sorted; a language's place is the number of its colour in every figure."""
+    mixtures: list[str]
+    """The mixtures of languages that tickets were found on, sorted; their colours follow those of the languages."""
     facts: dict[str, int]
     """How many ``records`` (of any metric and split), ``tickets`` and ``seeds`` there are."""
     notes: list[str]
     """Sentences on what was left out or looked odd."""
+    about: str = ""
+    """What the page says of itself in place of how much there is; for numbers that are not of runs."""
 
     @cached_property
     def language_pairs(self) -> pd.DataFrame:
@@ -71,8 +75,9 @@ class Material:
         return language_pairs(self.pairs)
 
     def style(self, language: str) -> int:
-        """The number of a language's colour and marker."""
-        return self.languages.index(language) if language in self.languages else len(self.languages)
+        """The number of the colour and marker of a language or mixture."""
+        named = [*self.languages, *self.mixtures]
+        return named.index(language) if language in named else len(named)
 
 
 def collect(root: Path, split: str = "validation", inherited_from: str | None = None) -> Material:
@@ -129,6 +134,7 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
         studies=list(names.values()),
         metrics={label: metrics[key[1]] for key, label in names.items() if key[1] in metrics},
         languages=_languages(frame, known.values()),
+        mixtures=_mixtures(records),
         facts={
             "records": len(frame),
             "tickets": sum(len(members) for members in ticket_index.sets().values()),
@@ -136,7 +142,11 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
             "seeds": frame.loc[frame["kind"] != "retrieval", "seed"].nunique(),
         },
         notes=notes + problems + unfit + _unread(root, runs) + _oddities(records, frame, split),
-        **tables,
+        pairs=tables["pairs"],
+        layers=tables["layers"],
+        alone=tables["alone"],
+        densities=tables["densities"],
+        indices=tables["indices"],
     )
 
 
@@ -144,8 +154,8 @@ def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
     """Tells what kind of sub-network a record measured.
 
     Args:
-        record: a record's ``kind``, ``task``, ``score``, ``init`` and ``ticket``.
-        found: the ticket's provenance, where the ticket is known.
+        record: a record's ``kind``, ``task``, ``score``, ``init``, ``ticket`` and, where it has one, ``source_task``.
+        found: the ticket's provenance, where the ticket is known; else ``source_task`` stands in for it.
 
     Returns:
         ``ticket`` (found by pruning in rounds, on the record's task); a baseline of `lnsub transfer`: ``dense``,
@@ -161,11 +171,13 @@ def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
         return "reinit"
     if score in {"random", "shuffled", "oneshot"}:
         return str(score)
-    if found and found.task == INHERITED:
+    origin = found.task if found else record.get("source_task")
+    if origin == INHERITED:
         return "inherited"
     if score in HOW or (found and found.sources):
         return "combined"
-    return "other task" if found and found.task != record["task"] and record["kind"] != "retrieval" else "ticket"
+    elsewhere = isinstance(origin, str) and origin != record["task"] and record["kind"] != "retrieval"
+    return "other task" if elsewhere else "ticket"
 
 
 def study_labels(keys: Iterable[StudyKey]) -> dict[StudyKey, str]:
@@ -200,7 +212,7 @@ def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.Dat
         scope if isinstance(scope, str) else scopes.get(run, "global")
         for scope, run in zip(records["scope"], records["run"], strict=True)
     ]
-    columns = ["kind", "task", "score", "init", "ticket"]
+    columns = ["kind", "task", "score", "init", "ticket", "source_task"]
     rows = records[columns].to_dict("records")
     records["variant"] = [variant_of(row, p) for row, p in zip(rows, found, strict=True)]
     records["found_on"] = pd.Series([p.task if p else "unknown" for p in found], index=records.index, dtype=object)
@@ -210,6 +222,11 @@ def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.Dat
 def _languages(frame: pd.DataFrame, tickets: Iterable[Provenance]) -> list[str]:
     spoken = {*frame["source"].dropna(), *frame["target"].dropna(), *(p.language for p in tickets)}
     return sorted(code for code in spoken if "+" not in code and code not in {INHERITED, "random"})
+
+
+def _mixtures(records: pd.DataFrame) -> list[str]:
+    found = records[records["variant"] == "ticket"]
+    return sorted({name for name in {*found["source"].dropna(), *found["target"].dropna()} if "+" in name})
 
 
 def _unread(root: Path, runs: Iterable[Run]) -> list[str]:

@@ -27,7 +27,12 @@ _ISOLATE, _END = "\u2068", "\u2069"
 
 
 def label(code: str) -> str:
-    """A language's own name and its code as plain text, the name isolated so that its direction moves nothing else."""
+    """A language's own name and its code as plain text, the name isolated so that its direction moves nothing else.
+
+    A mixture is written by its codes: ``en + fa``.
+    """
+    if "+" in code:
+        return code.replace("+", " + ")
     name = NAMES.get(code)
     return f"{_ISOLATE}{name}{_END} {code}" if name else code
 
@@ -36,6 +41,6 @@ def html_label(code: str) -> str:
     """The same as HTML, the name in a ``bdi`` with its language and direction."""
     name = NAMES.get(code)
     if name is None:
-        return escape(code)
+        return escape(label(code))
     direction = "rtl" if code in RIGHT_TO_LEFT else "ltr"
     return f"{tag('bdi', escape(name), lang=code, dir=direction)} {escape(code)}"

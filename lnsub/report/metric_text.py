@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 
+from lnsub.analysis.criteria import BINOMIAL, NONE
 from lnsub.analysis.main_metric import MainMetric
 from lnsub.report.drawing.axes import number
+from lnsub.report.figure import listed
 
 
 def scale(metric: MainMetric) -> float:
@@ -42,39 +44,25 @@ def written_change(metric: MainMetric, change: float) -> str:
     return f"{number(scale(metric) * change, decimals(metric))} {unit}"
 
 
-def tolerance(
-    metric: MainMetric, reference: float, n: int, deviation: float = float("nan"), chosen: float | None = None
-) -> float:
-    """How far a value may fall short of a reference and still match it.
+def tolerance_words(criteria: Iterable[str], metrics: Iterable[MainMetric], chosen: float | None) -> str:
+    """Says what was allowed, by the criteria that were applied: see :func:`lnsub.analysis.criteria.tolerance`.
 
     Args:
-        metric: the metric.
-        reference: the value to match.
-        n: examples that it was measured on.
-        deviation: its standard deviation over seeds, NaN where there is one seed.
-        chosen: what a reader chose: that much of a share, or that share of ``reference`` for any other metric.
-
-    Returns:
-        ``chosen``; or else, for a share p, its standard error sqrt(p (1 - p) / n), and for any other metric its
-        deviation over seeds, 0 where there is one seed. NaN where the reference is.
+        criteria: the column ``criterion`` of what is shown.
+        metrics: the metrics that are shown.
+        chosen: what a reader chose.
     """
-    if reference != reference:
-        return reference
     if chosen is not None:
-        return chosen if metric.is_share else chosen * abs(reference)
-    if metric.is_share:
-        return (max(reference * (1 - reference), 0.0) / max(n, 1)) ** 0.5
-    return deviation if deviation == deviation else 0.0
-
-
-def tolerance_words(metrics: Iterable[MainMetric], chosen: float | None) -> str:
-    """Says what :func:`tolerance` allows, for the kinds of metrics that there are."""
-    kinds = {metric.is_share: metric.title for metric in metrics}
+        kinds = {metric.is_share: metric.title for metric in metrics}
+        words = [f"{100 * chosen:g} points"] if True in kinds else []
+        words += [f"{100 * chosen:g}\u00a0% of {kinds[False]}"] if False in kinds else []
+        return f"{listed(words)}, as chosen"
     words = []
-    if True in kinds:
-        share = "one standard error √(p (1 - p) / n) of a share p of n examples"
-        words.append(share if chosen is None else f"{100 * chosen:g} points")
-    if False in kinds:
-        other = f"one standard deviation of {kinds[False]} over seeds (0 for one seed)"
-        words.append(other if chosen is None else f"{100 * chosen:g}\u00a0% of {kinds[False]}")
-    return " and ".join(words)
+    for criterion in sorted(set(criteria), key=lambda name: (name == NONE, name == BINOMIAL, name)):
+        if criterion == BINOMIAL:
+            words.append("one binomial standard error √(p (1 - p) / n) of a share p of n examples (one seed)")
+        elif criterion == NONE:
+            words.append("nothing where a metric is no share of the examples (one seed)")
+        else:
+            words.append(f"one standard {criterion}")
+    return listed(words)

@@ -49,7 +49,7 @@ def page(material: Material, figures: Sequence[Figure | Missing], csv_prefix: st
         *(_section(figure, csv_prefix) for figure in drawn),
         _left_out(missing, material.notes),
         _runs(material),
-        _footer(),
+        _footer(material),
     )
     head = tag(
         "head",
@@ -78,6 +78,8 @@ def _count(number: int, what: str) -> str:
 
 
 def _scope(material: Material, models: list[str]) -> str:
+    if material.about:
+        return material.about
     facts = material.facts
     parts = [_count(facts["tickets"], "ticket"), _count(facts["records"], "record")]
     text = f"{listed(parts)} in {_count(len(material.runs), 'run')}: "
@@ -149,9 +151,8 @@ def _runs(material: Material) -> str:
     return tag("section", *parts, id="runs")
 
 
-def _footer() -> str:
+def _footer(material: Material) -> str:
     links = [tag("a", escape(title), href=address) for title, address in SOURCES]
-    made = (
-        f"Made by lnsub {__version__} from the runs' own records; no script, nothing is loaded from elsewhere. Method: "
-    )
+    numbers = "published numbers" if material.about else "the runs' own records"
+    made = f"Made by lnsub {__version__} from {numbers}; no script, nothing is loaded from elsewhere. Method: "
     return tag("footer", tag("p", escape(made), "; ".join(links), "."))

@@ -114,6 +114,7 @@ VALUES: dict[str, dict[str, list[str]]] = {  # bad values by option
         "--seed": ["many", "1.5", "9" * 5000, "nan", ""],
         "--inherited": ["T", "nowhere/x", "/dev/null"],
         "--inherited-output": ["out/masks"],
+        "--clusters": ["0", "1", "-2", "a", "1.5", "T", "\x1b[2J", "9" * 5000],
     },
     "combine": {"how": ["xor", "", "UNION", "\0"]},
     "export": {

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lnsub.analysis.overlap.text import NO_INDEX
+from lnsub.analysis.overlap.text import NO_CLUSTERS, NO_INDEX
 from lnsub.cli.commands import run
 from lnsub.common.errors import UserError
 from lnsub.tickets.parameters import kind_of, layer_of
@@ -197,3 +197,50 @@ def test_where_languages_or_seeds_do_not_suffice_there_is_no_index(
     text = overlap(capsys, fr0, ur0, ur1, "--neutrality")
     assert NO_INDEX not in text
     assert "without an interval" in text
+
+
+def two_clusters(seeds: tuple[int, ...]) -> dict[str, Masks]:
+    """Languages fr, de and en that are nearly one, and ur and hi that are nearly another."""
+    core = {name: random_masks(0.5, number) for number, name in enumerate(("west", "east"))}
+    group = {"fr": "west", "de": "west", "en": "west", "ur": "east", "hi": "east"}
+    return {
+        f"{code}{seed}": noisy(core[group[code]], 0.03, 10 * seed + place)
+        for place, code in enumerate(group, start=2)
+        for seed in seeds
+    }
+
+
+def test_clusters_of_languages_and_their_stability(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = saved(tmp_path, two_clusters((1, 2)))
+    rows = rows_of(capsys, *paths, "--by", "layer", "--clusters", table="cluster")
+    assert {frozenset(r["language"] for r in rows if r["cluster"] == k) for k in (1, 2)} == {
+        frozenset({"fr", "de", "en"}),
+        frozenset({"ur", "hi"}),
+    }
+    assert [r["place"] for r in rows] == [1, 2, 3, 4, 5]
+    assert {(r["clusters"], r["seeds"], r["stability"], r["held"]) for r in rows} == {(2, 2, 1.0, 1.0)}
+    text = overlap(capsys, *paths, "--clusters", "3")
+    assert "clusters of languages by overlap" in text
+    assert "mean adjusted Rand index is" in text
+    one = overlap(capsys, *paths[::2], "--clusters")
+    assert "their stability over seeds is unknown" in " ".join(one.split())
+
+
+def test_too_few_languages_have_no_clusters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = saved(tmp_path, {"fr0": random_masks(0.5, 0), "ur0": random_masks(0.5, 1)})
+    assert NO_CLUSTERS in overlap(capsys, *paths, "--clusters")
+    assert run("overlap", [*paths, "--clusters", "--format", "csv"]) == 0
+    assert NO_CLUSTERS in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["1", "-3", "two", "9" * 40, "5"])
+def test_a_number_of_clusters_that_cannot_be_is_refused(number: str, tmp_path: Path) -> None:
+    paths = saved(tmp_path, two_clusters((1,)))
+    with pytest.raises(UserError, match="clusters"):
+        run("overlap", [*paths, f"--clusters={number}"])
+
+
+def test_tickets_after_the_option_are_not_taken_for_a_number(tmp_path: Path) -> None:
+    paths = saved(tmp_path, two_clusters((1,)))
+    with pytest.raises(UserError, match="put --clusters after the tickets"):
+        run("overlap", ["--clusters", *paths])

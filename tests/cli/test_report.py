@@ -18,7 +18,7 @@ def test_the_command_writes_the_page_and_says_so(tmp_path: Path, capsys: pytest.
     output = tmp_path / "new" / "page.html"
     assert run("report", [str(tmp_path / "runs"), "-o", str(output), "--sparsities", "0.3"]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"5 figures: {output} (data: 5 CSV files")
+    assert first.startswith(f"7 figures: {output} (data: 7 CSV files")
     assert second.startswith("Left out")
     assert "Transfer: source by target, " in second
     assert "NER, 30\u00a0% pruned: overlap, %" in output.read_text(encoding="utf-8")
@@ -33,6 +33,11 @@ def test_the_command_writes_the_page_and_says_so(tmp_path: Path, capsys: pytest.
         ([".", "--sparsities", "half"], "--sparsities .*half"),
         ([".", "--tolerance", "2"], "--tolerance .*2"),
         ([".", "-o", "report.pdf"], r"\.html.*report\.pdf"),
+        ([], "--published"),
+        ([".", "--published"], r"leave \. out"),
+        (["--published", "--split", "test"], "--split is for a report of runs"),
+        (["--published", "--tolerance", "0.01"], "--tolerance is for a report of runs"),
+        (["--published", "--inherited"], "--inherited is for a report of runs"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(
@@ -41,6 +46,13 @@ def test_bad_input_is_refused_in_a_sentence(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=said):
         run("report", args)
+
+
+def test_the_papers_own_page_takes_no_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "paper.html"
+    assert run("report", ["--published", "-o", str(output)]) == 0
+    assert capsys.readouterr().out.startswith(f"7 figures: {output} (data: 7 CSV files")
+    assert (tmp_path / "paper.winning_tickets.csv").exists()
 
 
 def test_the_help_needs_neither_pandas_nor_torch(root: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lnsub.report import report
+from lnsub.report import published_report, report
 from tests.support.report_tree import write_large_tree, write_tree
 
 pytestmark = pytest.mark.browser
@@ -87,9 +87,11 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="module", params=[write_tree, write_large_tree], ids=["usual", "large"])
+@pytest.fixture(scope="module", params=[write_tree, write_large_tree, None], ids=["usual", "large", "published"])
 def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
+    if request.param is None:
+        return published_report(folder / "report.html").page
     return report(request.param(folder / "runs"), folder / "report.html").page
 
 

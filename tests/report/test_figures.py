@@ -1,5 +1,6 @@
 import math
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tests.support.report_tree import (
     N,
     imp_ticket,
     inherited_ticket,
+    mixture_value,
     own_value,
     transfer_value,
     write_imp,
@@ -30,6 +32,8 @@ def test_the_best_sparsity_is_the_highest_within_one_standard_error(made: Made) 
             dense = own_value(task, language, 0)
             if task == "mlm":  # one seed, and so no deviation
                 best = max(s for s in LEVELS if own_value(task, language, s) <= dense)
+            elif (task, language) in {("wikiann", "fr"), ("wikiann", "ur")}:  # two seeds that agree: deviation 0
+                best = max(s for s in LEVELS if own_value(task, language, s) >= dense)
             else:
                 error = math.sqrt(dense * (1 - dense) / N[task])
                 best = max(s for s in LEVELS if own_value(task, language, s) >= dense - error)
@@ -75,9 +79,9 @@ def test_the_relative_drop_is_drawn_as_defined(made: Made) -> None:
     for r in data(made, "relative_drop"):
         task = {"NER": "wikiann"}.get(r["study"], r["study"].lower())
         s, sparsity = r["source"], float(r["sparsity"])
-        terms = [
-            transfer_value(task, s, t, sparsity) / own_value(task, t, sparsity) - 1 for t in LANGUAGES[task] if t != s
-        ]
+        value = mixture_value if task == "mlm" and "+" in s else partial(transfer_value, task, s)
+        targets = [t for t in LANGUAGES[task] if t not in s.split("+")]
+        terms = [value(t, sparsity) / own_value(task, t, sparsity) - 1 for t in targets]
         assert float(r["drop"]) == pytest.approx(sum(terms) / len(terms))
     shown = [e.text for e in section(made, "relative_drop").iter("text") if re.fullmatch(r"\u2212?\d+\.\d", e.text)]
     expected = [f"{100 * float(r['drop']):.1f}".replace("-", "\u2212") for r in data(made, "relative_drop")]

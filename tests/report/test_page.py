@@ -33,10 +33,11 @@ def test_the_page_needs_nothing_beside_itself(made: Made) -> None:
 
 
 def test_every_figure_is_drawn_linked_and_has_its_data(made: Made) -> None:
-    assert made.left_out == ()
+    assert made.left_out == ("Beside the paper",)
     sections = {e.get("id"): e for e in document(made).iter("section")}
-    assert {path.name.removeprefix("report.").removesuffix(".csv") for path in made.data} == TABLES
-    for name in TABLES - {"correlations", "neutrality"}:
+    there = {path.name.removeprefix("report.").removesuffix(".csv") for path in made.data}
+    assert there == TABLES - {"beside_the_paper"}
+    for name in TABLES - {"beside_the_paper", "clusters", "correlations", "findings", "neutrality", "winning_tickets"}:
         drawings = list(sections[name].iter("figure"))
         assert drawings
         assert all(next(f.iter("svg")).get("aria-label") for f in drawings), name
@@ -54,17 +55,24 @@ def test_figures_without_data_are_named_with_the_reason_and_leave_no_file(tmp_pa
     for path in (stale, foreign):
         path.write_text("old", encoding="utf-8")
     made = report(tmp_path / "runs", output)
-    assert made.drawn == ("Metric against sparsity", "Where pruning took the weights from")
+    assert made.drawn == (
+        "Metric against sparsity",
+        "Sparsest winning tickets",
+        "Where pruning took the weights from",
+        "The paper's findings",
+    )
     said = words(section(made, "left-out"))
     for title in made.left_out:
         assert f"{title}: not drawn, as " in said
     assert "`" not in said
     assert "lnsub transfer --zero-shot makes them" in said
     assert sorted(path.name for path in output.parent.iterdir()) == [
+        "my.report.findings.csv",
         "my.report.html",
         "my.report.metric_by_sparsity.csv",
         "my.report.notes.csv",
         "my.report.pruned_where.csv",
+        "my.report.winning_tickets.csv",
     ]
 
 

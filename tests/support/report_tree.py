@@ -189,8 +189,33 @@ def write_retrieval(root: Path) -> None:
     append(root / "retrieval" / "results.jsonl", rows)
 
 
+def mixture_value(target: str, sparsity: float) -> float:
+    """The perplexity of the ticket of fr and ru together: better than either's on ur, worse than ur's own."""
+    return own_value("mlm", target, sparsity, 0.005)
+
+
+def write_mixture(root: Path) -> None:
+    rows = []
+    for sparsity in CHOSEN:
+        facts = {"sparsity": sparsity, "ticket": "c" * 64, "source_task": "mlm"}
+        rows += [record("transfer", "mlm", "fr+ru", t, mixture_value(t, sparsity), **facts) for t in LANGUAGES["mlm"]]
+    append(root / "transfer" / "mixture" / "results.jsonl", rows)
+
+
+def write_across(root: Path) -> None:
+    """NER tickets on XNLI in the two languages that both have."""
+    rows = []
+    for language in ("ar", "fr"):
+        for sparsity in CHOSEN:
+            mask = imp_ticket("wikiann", language, SEED, sparsity)
+            value = own_value("xnli", language, sparsity, 0.03)
+            facts = {"sparsity": sparsity, "ticket": mask.checksum, "source_task": "wikiann"}
+            rows.append(record("transfer", "xnli", language, language, value, **facts))
+    append(root / "transfer" / "across" / "results.jsonl", rows)
+
+
 def write_tree(root: Path, inherited: bool = True) -> Path:
-    """All of it: three tasks, nine sparsities, two seeds of NER in two languages."""
+    """All of it: three tasks, nine sparsities, two seeds of NER in two languages, a mixture, another task's tickets."""
     for task, languages in LANGUAGES.items():
         for language in languages:
             write_imp(root, task, language)
@@ -198,6 +223,8 @@ def write_tree(root: Path, inherited: bool = True) -> Path:
     for language in ("fr", "ur"):
         write_imp(root, "wikiann", language, seed=58)
     write_retrieval(root)
+    write_mixture(root)
+    write_across(root)
     for sparsity in LEVELS if inherited else ():
         inherited_ticket(sparsity).save(root / "inherited" / f"s{sparsity}.safetensors")
     return root

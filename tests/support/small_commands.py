@@ -51,7 +51,7 @@ class Bench:
         import lnsub.cli.report
         import lnsub.cli.transfer
         import lnsub.export.folder
-        import lnsub.report
+        import lnsub.report.build
         import lnsub.transfer.runner  # noqa: F401
 
         return bench

@@ -1,4 +1,4 @@
-"""The results of `lnsub overlap` as rows: pairs, single tickets, means, indices.
+"""The results of `lnsub overlap` as rows: pairs, single tickets, means, indices, clusters.
 
 :mod:`lnsub.analysis.overlap.text` lays them out as tables.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lnsub.analysis.overlap.clusters import cluster_rows
 from lnsub.analysis.overlap.counts import count
 from lnsub.analysis.overlap.inheritance import departures, inheritance
 from lnsub.analysis.overlap.jaccard import COMPARABLE, comparable, labels, mean, overlap, relation_of, summary
@@ -49,6 +50,8 @@ class Comparison:
     theta_0, ``null`` and ``departure_corrected``. None where not asked for."""
     indices: Rows | None
     """:func:`lnsub.analysis.overlap.neutrality.neutrality`; None where not asked for."""
+    clusters: Rows | None
+    """:func:`lnsub.analysis.overlap.clusters.cluster_rows`, over all weights; None where not asked for."""
     without_inherited: tuple[Ticket, ...]
     """Tickets that have no inherited mask: combined ones of several scopes, and those that keep nothing."""
 
@@ -58,8 +61,9 @@ class Comparison:
         return [row for row in rows or () if columns & row.keys() == set(grouping)]
 
     def rows(self) -> Rows:
-        """All rows together; the column ``table`` tells them apart: ``pair``, ``ticket``, ``mean`` or ``index``."""
-        tables = {"pair": self.pairs, "ticket": self.inheritance, "mean": self.means, "index": self.indices}
+        """All rows; the column ``table`` tells them apart: ``pair``, ``ticket``, ``mean``, ``index`` or ``cluster``."""
+        tables: dict[str, Rows | None] = {"pair": self.pairs, "ticket": self.inheritance, "mean": self.means}
+        tables |= {"index": self.indices, "cluster": self.clusters}
         return [{"table": name} | row for name, rows in tables.items() for row in rows or ()]
 
 
@@ -82,6 +86,8 @@ def compare(
     theta_0: Mapping[str, np.ndarray] | None = None,
     means: bool = False,
     indices: bool = False,
+    clusters: bool = False,
+    cluster_count: int | None = None,
     seed: int = 0,
 ) -> Comparison:
     """Compares tickets.
@@ -94,7 +100,9 @@ def compare(
             knows only matrix and direction is far too low.
         means: gather the means over pairs.
         indices: gather the neutrality indices.
-        seed: seed of their bootstrap.
+        clusters: gather the clusters of languages.
+        cluster_count: how many; None for the cut at the largest gap.
+        seed: seed of the indices' bootstrap.
 
     Returns:
         The rows.
@@ -121,6 +129,7 @@ def compare(
             found = neutrality(tickets, by, inherited=inherited, theta_0=theta_0, seed=seed)
             all_indices += [r for r in found if theta_0 is not None or r["measure"] != "departure_corrected"]
         all_pairs += pairs
+    overall = [row for row in all_pairs if not {c for by in chosen for c in by} & row.keys()]
     without_inherited = tuple(t for place, t in enumerate(tickets) if inherited and place not in places)
     return Comparison(
         tickets=tuple(tickets),
@@ -129,6 +138,7 @@ def compare(
         inheritance=all_alone,
         means=all_means if means else None,
         indices=all_indices if indices else None,
+        clusters=cluster_rows(tickets, overall, cluster_count) if clusters else None,
         without_inherited=without_inherited,
     )
 

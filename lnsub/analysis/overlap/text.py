@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lnsub.analysis.overlap.clusters import stability_words
 from lnsub.analysis.overlap.comparison import Comparison, Rows
 from lnsub.analysis.overlap.jaccard import COMPARABLE, RELATIONS, comparable, labels, mean
 from lnsub.common.tables import to_table
@@ -29,6 +30,14 @@ _INDEX_LEGEND = (
     "three languages or three seeds; with two of either it varies the other alone and is too narrow."
 )
 
+_CLUSTER_LEGEND = (
+    "clusters: average linkage of 1 - overlap, cut where two successive merges lie furthest apart (gap), or into as "
+    "many as asked for. place: order of the leaves. held: share of seeds in which a language is with its cluster."
+)
+
+NO_CLUSTERS = "No clusters: they take tickets of three languages or more of one task, score, scope and sparsity."
+"""Shown where no tickets have clusters."""
+
 NO_INDEX = (
     "No neutrality index: it takes tickets of one task, score, scope and sparsity, of two languages or more, and of "
     "two seeds of at least one language."
@@ -52,6 +61,7 @@ def comparison_text(comparison: Comparison, width: int | None = None) -> str:
     page.inheritance()
     page.means()
     page.indices()
+    page.clusters()
     return "\n\n".join(page.parts) + "\n"
 
 
@@ -95,6 +105,12 @@ class _Page:
             self._tables("neutrality index = cross / ceiling", rows, self._index_cells, _INDEX_OPTIONAL)
             self._say(*([_INDEX_LEGEND, *_verdicts(self.comparison)] if rows else [NO_INDEX]))
 
+    def clusters(self) -> None:
+        rows = self.comparison.clusters
+        if rows is not None:
+            self._tables("clusters of languages by overlap", rows, self._cluster_cells, _CLUSTER_OPTIONAL)
+            self._say(*([_CLUSTER_LEGEND, *_clusters_named(rows)] if rows else [NO_CLUSTERS]))
+
     def _pair_cells(self, row: Row) -> Row:
         cells: Row = {"a": self.short[row["a"]], "b": self.short[row["b"]]} | _group_cells(row)
         cells |= {share: row[share] for share in ("overlap", "chance", "corrected")}
@@ -126,6 +142,10 @@ class _Page:
         cells |= {"index": row["index"], "95 %": _interval(row["index_low"], row["index_high"])}
         cells |= {"cross": row["cross"], "ceiling": row["ceiling"], "cross, same seed": row["cross_same_seed"]}
         return cells | {"languages": row["languages"], "runs": row["runs"]}
+
+    def _cluster_cells(self, row: Row) -> Row:
+        cells = self._set_cells(row) | {"place": row["place"], "language": row["language"], "cluster": row["cluster"]}
+        return cells | {"held": row["held"], "clusters": row["clusters"], "gap": row["gap"], "seeds": row["seeds"]}
 
     def _set_cells(self, row: Row) -> Row:
         """What a set of comparable tickets has in common, where not all tickets have it."""
@@ -168,6 +188,8 @@ _PAIR_OPTIONAL = (("density a", "density b"), ("inherited a", "inherited b"), ("
 _TICKET_OPTIONAL = (("kept though small", "pruned though large"), ("corrected",), ("departure",))
 _MEAN_OPTIONAL = (("lowest", "highest"), ("all-way chance",), ("pairs",), ("corrected",), ("all-way",))
 _INDEX_OPTIONAL = (("languages", "runs"), ("cross, same seed",), ("ceiling", "cross"))
+
+_CLUSTER_OPTIONAL = (("seeds",), ("gap",), ("clusters",), ("held",))
 
 
 def _group_cells(row: Row) -> Row:
@@ -237,6 +259,21 @@ def _verdicts(comparison: Comparison) -> list[str]:
                 verdict = f"languages differ {'more' if high < 1 else 'less'} than seeds of one language"
             name = _set_name(tuple(row[column] for column in COMPARABLE))
             found.append(f"{name}: neutrality index {row['index']:.4f}; {verdict}.")
+    return found
+
+
+def _clusters_named(rows: Rows) -> list[str]:
+    """The clusters of each set of comparable tickets in a sentence, with how stable they are."""
+    sets: dict[tuple[Any, ...], Rows] = {}
+    for row in rows:
+        sets.setdefault(tuple(row[column] for column in COMPARABLE), []).append(row)
+    found = []
+    for key, members in sets.items():
+        groups: dict[int, list[str]] = {}
+        for row in members:
+            groups.setdefault(row["cluster"], []).append(row["language"])
+        shown = ", ".join(f"{{{' '.join(names)}}}" for names in groups.values())
+        found.append(f"{_set_name(key)}: {shown}; {stability_words(members[0]['seeds'], members[0]['stability'])}.")
     return found
 
 

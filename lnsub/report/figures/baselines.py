@@ -3,6 +3,7 @@
 import pandas as pd
 
 from lnsub.analysis.main_metric import MainMetric
+from lnsub.analysis.transfer_cells import languages_of
 from lnsub.report.collect import Material
 from lnsub.report.drawing.bars import Row, dot_rows
 from lnsub.report.drawing.plots import key, swatch
@@ -83,8 +84,10 @@ def baseline_data(material: Material) -> pd.DataFrame:
         model, task = cells["model"].iloc[0], cells["task"].iloc[0]
         near = records[(records["model"] == model) & (records["task"] == task)]
         own = cells["source"] == cells["target"]
+        places = zip(cells["source"], cells["target"], strict=True)
+        others = [languages_of(s).isdisjoint(languages_of(t)) for s, t in places]
         baselines = near[near["kind"].isin(["transfer", "dense"]) & near["variant"].isin(list(VARIANTS))]
-        parts = [cells[own].assign(variant="own"), cells[~own].assign(variant="others"), _own_first(baselines)]
+        parts = [cells[own].assign(variant="own"), cells[others].assign(variant="others"), _own_first(baselines)]
         if not (baselines["variant"] == "dense").any():
             parts.append(inside[(inside["kind"] == "imp") & (inside["sparsity"] == 0)].assign(variant="dense"))
         groups = joined(parts).groupby(["split", "metric", "higher_is_better", "sparsity", "variant", "target"])

@@ -75,7 +75,7 @@ def _points(material: Material) -> pd.DataFrame:
     cells, pairs = cells_of(material), material.language_pairs
     if cells.empty or pairs.empty:
         return pd.DataFrame()
-    cells = cells[(cells["source"] != cells["target"]) & cells["relative"].notna()]
+    cells = cells[cells["abroad"] & cells["relative"].notna()]
     return cells.merge(pairs, on=["study", "sparsity", "source", "target"])
 
 

@@ -4,15 +4,18 @@ import math
 
 import pandas as pd
 
+from lnsub.analysis.criteria import standard_error, tolerance
 from lnsub.analysis.main_metric import MainMetric
 from lnsub.analysis.transfer_cells import average
 from lnsub.report.collect import STUDY, Material
 from lnsub.report.drawing.plots import Line, key, line_plot, swatch
 from lnsub.report.figure import Figure, Missing, Options, Panel, by_study, listed, sparsity_name
 from lnsub.report.languages import html_label
-from lnsub.report.metric_text import decimals, named, scale, tolerance, tolerance_words, with_unit
+from lnsub.report.metric_text import decimals, named, scale, tolerance_words, with_unit
 
 TITLE = "Metric against sparsity"
+
+_HELD = ("dense", "tolerance", "criterion", "standard_error", "matches")
 
 
 def metric_by_sparsity(material: Material, options: Options) -> Figure | Missing:
@@ -40,11 +43,12 @@ def metric_by_sparsity(material: Material, options: Options) -> Figure | Missing
     if data["dense"].notna().any():
         entries.append((swatch(6, "level"), "dense model, in the language's colour"))
     entries += [(swatch(0, "ring"), "highest sparsity that matches it")] if data["best"].any() else []
+    words = tolerance_words(data["criterion"], material.metrics.values(), options.tolerance)
     reading = (
         "Each point is one round: a model fine-tuned from its pre-trained weights under the mask of that sparsity and "
         "measured on its own language. The dotted line is the dense model. A point matches it when it falls short of "
-        f"it by no more than {tolerance_words(material.metrics.values(), options.tolerance)}; the ring marks the "
-        "highest sparsity that does."
+        f"it by no more than {words}; the ring marks the highest sparsity that does: the "
+        "table of winning tickets has these."
     )
     runs = int(data["runs"].max())
     if runs > 1:
@@ -63,29 +67,34 @@ def metric_data(rounds: pd.DataFrame, material: Material, options: Options) -> p
 
     Returns:
         A row a study, language and sparsity: what :func:`average` gives, ``dense`` (NaN where unknown),
-        ``tolerance``, ``matches``, and ``best``: the highest sparsity of the language that matches.
+        ``tolerance`` and ``criterion`` (see :func:`lnsub.analysis.criteria.tolerance`), ``standard_error`` (the
+        binomial one of the dense model's share, beside whatever was applied), ``matches``, and ``best``: the highest
+        sparsity of the language that matches.
     """
     data = average(rounds, ["study", *STUDY, "split", "metric", "higher_is_better", "target", "sparsity"])
     data = data.rename(columns={"target": "language"})
     records = material.records
     apart = records[(records["variant"] == "dense") & records["kind"].isin(["dense", "transfer"])]
     dense = {
-        (row["model"], row["task"], row["target"]): (row["value"], row["deviation"])
+        (row["model"], row["task"], row["target"]): (row["value"], row["deviation"], row["runs"])
         for row in average(apart, ["model", "task", "target"]).to_dict("records")
     }
     first = {
-        (row["study"], row["language"]): (row["value"], row["deviation"])
+        (row["study"], row["language"]): (row["value"], row["deviation"], row["runs"])
         for row in data[data["sparsity"] == 0].to_dict("records")
     }
     held = []
     for row in data.to_dict("records"):
-        apart_of_it = dense.get((row["model"], row["task"], row["language"]), (math.nan, math.nan))
-        value, deviation = first.get((row["study"], row["language"]), apart_of_it)
+        apart_of_it = dense.get((row["model"], row["task"], row["language"]), (math.nan, math.nan, 0))
+        value, deviation, runs = first.get((row["study"], row["language"]), apart_of_it)
         metric = material.metrics[row["study"]]
-        allowed = tolerance(metric, value, row["n"], deviation, options.tolerance)
-        # Slightly more, as the difference of two decimal fractions is not exact.
-        held.append((value, allowed, metric.sign * (row["value"] - value) >= -allowed - 1e-12))
-    data["dense"], data["tolerance"], data["matches"] = zip(*held, strict=True)
+        n, share = row["n"], metric.is_share
+        allowed = tolerance(value, is_share=share, n=n, deviation=deviation, runs=runs, chosen=options.tolerance)
+        error = standard_error(value, n) if share else math.nan
+        matches = allowed.holds(metric.sign * (row["value"] - value))
+        held.append((value, allowed.amount, allowed.criterion, error, matches))
+    for column, values in zip(_HELD, zip(*held, strict=True), strict=True):
+        data[column] = values
     best = data[data["matches"] & (data["sparsity"] > 0)].groupby(["study", "language"])["sparsity"].max().to_dict()
     places = zip(data["study"], data["language"], data["sparsity"], strict=True)
     data["best"] = [best.get((study, language)) == sparsity for study, language, sparsity in places]

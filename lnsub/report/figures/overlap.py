@@ -1,9 +1,11 @@
 """Figures of overlap: by pair of languages with the departures beside it, by sparsity, and by layer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from lnsub.analysis.overlap.clusters import Clusters, find_clusters, language_rows, stability_words
 from lnsub.analysis.overlap.jaccard import mean
 from lnsub.report.collect import Material
 from lnsub.report.drawing.heatmap import Shading, heat_map
@@ -16,6 +18,7 @@ from lnsub.report.figure import (
     by_panel,
     by_study,
     joined,
+    listed,
     percent,
     sparsity_name,
 )
@@ -35,6 +38,7 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
     parts = by_panel(means, material.studies, options)
     drawn = joined([rows for _, _, rows in parts])
     departs = "departure_overlap" in drawn and bool(drawn["departure_overlap"].notna().any())
+    clusters = clusters_of(material)
     panels, keys = [], []
     for measure, name in (("overlap", "overlap"), ("departure_overlap", "overlap of departures"))[: 1 + departs]:
         for study, rows in by_study(drawn[drawn[measure].notna()], material.studies):
@@ -42,9 +46,11 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
     for study, sparsity, rows in parts:
         place = f"{study}, {sparsity_name(sparsity)} pruned"
         near = drawn[drawn["study"] == study]
-        panels.append(Panel(f"{place}: overlap, %", _square(rows, near, "overlap", f"{place}: overlap"), group=place))
+        order = clusters[study, sparsity].order if (study, sparsity) in clusters else ()
+        svg = _square(rows, near, "overlap", f"{place}: overlap", order)
+        panels.append(Panel(f"{place}: overlap, %", svg, group=place))
         if departs and rows["departure_overlap"].notna().any():
-            svg = _square(rows, near, "departure_overlap", f"{place}: overlap of departures")
+            svg = _square(rows, near, "departure_overlap", f"{place}: overlap of departures", order)
             panels.append(Panel(f"{place}: departures, %", svg, group=place))
     reading = (
         "Overlap is the Jaccard similarity of two masks: kept in both / kept in either. A departure is where a ticket "
@@ -68,15 +74,49 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
     ]
     lead = f"Mean overlap of tickets of two languages: {by_level(leads)}." if leads else ""
     data = _facts_first(material.pairs)
-    return Figure("overlap", title, reading, tuple(panels), "".join(keys), data, lead, _table(shared))
+    more = {}
+    if clusters:
+        more["clusters"] = pd.DataFrame(
+            {"study": study, "sparsity": sparsity} | row
+            for (study, sparsity), found in clusters.items()
+            for row in language_rows(found)
+        )
+        drawn_clusters = [
+            (study, sparsity, cluster_words(found))
+            for study, sparsity, _ in parts
+            if (found := clusters.get((study, sparsity))) is not None
+        ]
+        reading += (
+            " Languages are in the order of a tree by average linkage of 1 - overlap, neighbours alike. Clusters, cut "
+            f"where two successive merges lie furthest apart: {by_level(drawn_clusters)}."
+        )
+    return Figure("overlap", title, reading, tuple(panels), "".join(keys), data, lead, _table(shared), more)
 
 
-def _square(rows: pd.DataFrame, near: pd.DataFrame, column: str, label: str) -> str:
-    """One matrix, shaded by the range of ``near``, the matrices that it is to be compared with."""
+def clusters_of(material: Material) -> dict[tuple[str, float], Clusters]:
+    """The clusters of languages of each study and sparsity that has them."""
+    found = {}
+    for (study, sparsity), rows in material.pairs.groupby(["study", "sparsity"]) if len(material.pairs) else ():
+        listed_rows = [{str(column): value for column, value in row.items()} for row in rows.to_dict("records")]
+        clusters = find_clusters(listed_rows)
+        if clusters is not None:
+            found[str(study), float(str(sparsity))] = clusters
+    return found
+
+
+def cluster_words(found: Clusters) -> str:
+    """Clusters in words: ``{en fr} and {ur}; their stability over seeds is unknown, ...``."""
+    groups = listed([f"{{{' '.join(names)}}}" for names in found.groups])
+    return f"{groups} ({stability_words(found.seeds, found.stability)})"
+
+
+def _square(rows: pd.DataFrame, near: pd.DataFrame, column: str, label: str, order: Sequence[str]) -> str:
+    """One matrix, shaded by the range of ``near``, the matrices that it is to be compared with; ``order`` first."""
     shading = Shading.of([100 * v for v in near[column].dropna()])
     known = rows[rows[column].notna()]
     places = zip(known["source"], known["target"], strict=True)
-    languages = sorted({*rows["source"], *rows["target"]})
+    there = {*rows["source"], *rows["target"]}
+    languages = [*(name for name in order if name in there), *sorted(there - set(order))]
     return heat_map(
         {place: 100 * v for place, v in zip(places, known[column], strict=True)},
         languages,

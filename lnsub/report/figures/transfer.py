@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from lnsub.analysis.criteria import judged, successes
 from lnsub.analysis.main_metric import MainMetric
-from lnsub.analysis.transfer_cells import relative_drop, transfer_cells
+from lnsub.analysis.transfer_cells import in_order, relative_drop, transfer_cells
 from lnsub.report.collect import STUDY, Material
 from lnsub.report.drawing.bars import Bar, bar_groups
 from lnsub.report.drawing.heatmap import Shading, heat_map
@@ -24,19 +25,20 @@ from lnsub.report.figure import (
     sparsity_name,
 )
 from lnsub.report.languages import label as language_label
-from lnsub.report.metric_text import change_unit, decimals, named, scale, tolerance, with_unit, written_change
+from lnsub.report.metric_text import change_unit, decimals, named, scale, tolerance_words, with_unit, written_change
 
 TITLE = "Transfer: source by target"
 COLOURS = (
-    "The better, the stronger the colour on the left; on the right blue is better and orange worse. Clearly worse: by "
-    "more than one standard error of the target's own value, or by any amount where the metric is not a share."
+    "The better, the stronger the colour on the left; on the right blue is better and orange worse. A transfer is "
+    "successful where it falls short of the target's own ticket by no more than "
 )
 
 
-def cells_of(material: Material, kind: str = "transfer") -> pd.DataFrame:
-    """The transfer cells of tickets, see :func:`lnsub.analysis.transfer_cells.transfer_cells`, with ``study``."""
+def cells_of(material: Material, kind: str = "transfer", tolerance: float | None = None) -> pd.DataFrame:
+    """The transfer cells of tickets with ``study`` and what :func:`lnsub.analysis.criteria.judged` says of them."""
     records = material.records
     cells = transfer_cells(records[records["variant"] == "ticket"], kind)
+    cells = judged(cells, {metric.name for metric in material.metrics.values() if metric.is_share}, tolerance)
     names = records[["study", *STUDY]].drop_duplicates(list(STUDY))
     return cells.merge(names, on=list(STUDY), how="left")
 
@@ -63,7 +65,7 @@ def zero_shot_figure(material: Material, options: Options) -> Figure | Missing:
 def _matrices(
     material: Material, options: Options, kind: str, title: str, reading: str, makes: str
 ) -> Figure | Missing:
-    cells = cells_of(material, kind)
+    cells = cells_of(material, kind, options.tolerance)
     if (cells["source"] == cells["target"]).all():
         return Missing(title, f"there are no records of tickets on other languages (kind {kind}); {makes}")
     parts = by_panel(cells, material.studies, options)
@@ -84,7 +86,7 @@ def _matrices(
         panels.append(
             Panel(f"{place}: {with_unit(metric)}", _square(rows, "value", metric, absolute[study], label), group=place)
         )
-        others = rows[(rows["source"] != rows["target"]) & rows["change"].notna()]
+        others = rows[rows["abroad"] & rows["change"].notna()]
         if others.empty:
             continue
         unit = change_unit(metric)
@@ -92,18 +94,17 @@ def _matrices(
         panels.append(
             Panel(f"{place}: change, {unit}", _square(others, "change", metric, signed[unit], label), group=place)
         )
-        worse = sum(
-            metric.sign * change < -tolerance(metric, own, n)
-            for change, own, n in zip(others["change"], others["own"], others["n"], strict=True)
-        )
+        counted = successes(others, ["study"]).iloc[0]
         mean = written_change(metric, float(others["change"].mean()))
-        leads.append((study, sparsity, f"{mean} ({worse} of {len(others)} clearly worse)"))
+        leads.append((study, sparsity, f"{mean} ({counted.successful} of {counted.transfers} successful)"))
     keys = [shading.key(f"{with_unit(material.metrics[study])}: {study}") for study, shading in absolute.items()]
     keys += [shading.key(f"{unit}: change") for unit, shading in signed.items()]
     runs = int(cells["runs"].max())
     reading += f" Cells are means over up to {runs} runs." if runs > 1 else ""
     lead = f"Mean change against the target's own ticket: {by_level(leads)}." if leads else ""
-    return Figure(kind, title, f"{reading} {COLOURS}", tuple(panels), "".join(keys), cells, lead)
+    allowed = cells.loc[cells["abroad"] & cells["own"].notna(), "criterion"]
+    reading += f" {COLOURS}{tolerance_words(allowed, material.metrics.values(), options.tolerance)}."
+    return Figure(kind, title, reading, tuple(panels), "".join(keys), cells, lead)
 
 
 def _shading(metric: MainMetric, values: Iterable[float], signed: bool = False) -> Shading:
@@ -115,8 +116,8 @@ def _square(rows: pd.DataFrame, column: str, metric: MainMetric, shading: Shadin
     places = zip(rows["source"], rows["target"], strict=True)
     return heat_map(
         {place: scale(metric) * value for place, value in zip(places, rows[column], strict=True)},
-        sorted(set(rows["source"])),
-        sorted(set(rows["target"])),
+        in_order(rows["source"]),
+        in_order(rows["target"]),
         shading,
         label=label,
         axes="source ↓   target →",
@@ -140,7 +141,7 @@ def drop_figure(material: Material, options: Options) -> Figure | Missing:
         chosen = rows[rows["sparsity"].isin(_chosen(rows, options))]
         groups = {
             str(source): [_bar(row, shades) for row in group.sort_values("sparsity").to_dict("records")]
-            for source, group in chosen.groupby("source")
+            for source, group in ((source, chosen[chosen["source"] == source]) for source in in_order(chosen["source"]))
         }
         svg = bar_groups(
             groups,
@@ -151,6 +152,8 @@ def drop_figure(material: Material, options: Options) -> Figure | Missing:
         panels.append(Panel(study, svg))
         for sparsity in sorted(set(chosen["sparsity"])):
             of_it = chosen[chosen["sparsity"] == sparsity]
+            single = of_it[~of_it["source"].str.contains("+", regex=False)]
+            of_it = of_it if single.empty else single
             gains = metric.sign * of_it.set_index("source")["drop"]
             text = percent(float(of_it["drop"].mean()))
             if len(gains) > 1:
@@ -158,8 +161,9 @@ def drop_figure(material: Material, options: Options) -> Figure | Missing:
             leads.append((study, sparsity, text))
     reading = (
         "A source's tickets on other languages, held against those languages' own tickets: the mean over targets t "
-        "other than the source s of (m(s,t) - m(t,t)) / m(t,t). Below zero the source's tickets are worse; of a metric "
-        "that is better when lower, above zero."
+        "other than the source s of (m(s,t) - m(t,t)) / m(t,t); for a mixture, over targets that are none of its "
+        "languages. Below zero the source's tickets are worse; of a metric that is better when lower, above zero. "
+        "Means over sources leave mixtures out."
     )
     gaps = int((drops["missing"] != "").sum())
     if gaps:
