@@ -18,7 +18,7 @@ from lnsub.report.figures.correlation import overlap_against_transfer
 from lnsub.report.figures.findings import findings_figure, published_findings
 from lnsub.report.figures.layers import overlap_by_layer, overlap_by_sparsity
 from lnsub.report.figures.metric import metric_by_sparsity
-from lnsub.report.figures.mixture import mixture_figure
+from lnsub.report.figures.mixture import mixture_figure, mixture_parts_figure
 from lnsub.report.figures.overlap import overlap_figure
 from lnsub.report.figures.pruned import neutrality_figure, pruned_where
 from lnsub.report.figures.retrieval import retrieval_figure
@@ -34,6 +34,7 @@ FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (
     transfer_figure,
     drop_figure,
     mixture_figure,
+    mixture_parts_figure,
     across_figure,
     zero_shot_figure,
     baseline_figure,
@@ -55,6 +56,7 @@ TABLES: frozenset[str] = frozenset(
         "transfer",
         "relative_drop",
         "mixtures",
+        "mixture_parts",
         "across_tasks",
         "zero_shot",
         "baselines",

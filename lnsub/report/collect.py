@@ -40,6 +40,8 @@ class Material:
     """Records of each task's main metric on the split that was asked for, see
     :func:`lnsub.analysis.main_metric.of_main_metric`, with ``study``, ``scope`` and ``variant`` (see
     :func:`variant_of`)."""
+    parts: pd.DataFrame
+    """Likewise, records of what was trained on a mixture of languages and measured on one of them (kind ``part``)."""
     retrieval: pd.DataFrame
     """Records of retrieval, with the same columns."""
     runs: list[Run]
@@ -110,7 +112,8 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
         )
         frame = frame[~unmeasured]
     measured = frame[(frame["kind"] != "retrieval") & (frame["split"] == split)]
-    records = _annotated(of_main_metric(measured), known)
+    whole, parts = measured[measured["kind"] != "part"], measured[measured["kind"] == "part"]
+    records, parts = (_annotated(of_main_metric(rows), known) for rows in (whole, parts))
     retrieval = frame[(frame["kind"] == "retrieval") & frame["metric"].str.startswith("accuracy")]
     retrieval = _annotated(retrieval, known)
     compared, unfit = ticket_index.compare(inherited_from)
@@ -121,14 +124,15 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
             *(key[:4] for key in ticket_index.sets()),
         }
     )
-    for part in (records, *tables.values()):
-        if not part.empty:
-            part["study"] = [names.get(key, "") for key in part[list(STUDY)].itertuples(index=False, name=None)]
+    for rows in (records, parts, *tables.values()):
+        if not rows.empty:
+            rows["study"] = [names.get(key, "") for key in rows[list(STUDY)].itertuples(index=False, name=None)]
     metrics = main_metrics(measured)
     runs = run_settings(root, frame)
     return Material(
         root=root,
         records=records.assign(study=records.get("study", pd.Series(dtype=object))),
+        parts=parts,
         retrieval=retrieval,
         runs=runs,
         studies=list(names.values()),

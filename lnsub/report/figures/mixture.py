@@ -1,16 +1,22 @@
-"""The ticket of a mixture of languages beside those of its parts, as in table 1 of Foroutan et al. (2022)."""
+"""Mixtures of languages: their tickets beside those of their parts, and each language of a mixture on its own.
+
+The first is table 1 of Foroutan et al. (2022).
+"""
+
+import pandas as pd
 
 from lnsub.analysis.mixtures import OWN, beats_parts, mixture_data
-from lnsub.analysis.transfer_cells import in_order
-from lnsub.report.collect import Material
+from lnsub.analysis.transfer_cells import average, in_order
+from lnsub.report.collect import STUDY, Material
 from lnsub.report.drawing.bars import Row, dot_rows
-from lnsub.report.drawing.plots import key, swatch
-from lnsub.report.figure import Figure, Missing, Options, Panel, by_level, by_panel, sparsity_name
+from lnsub.report.drawing.plots import Line, key, line_plot, swatch
+from lnsub.report.figure import Figure, Missing, Options, Panel, by_level, by_panel, by_study, sparsity_name
 from lnsub.report.figures.transfer import cells_of
 from lnsub.report.languages import html_label, label
 from lnsub.report.metric_text import decimals, named, scale, with_unit, written
 
 TITLE = "Mixtures of languages"
+PARTS_TITLE = "Mixtures, language by language"
 
 
 def mixture_figure(material: Material, options: Options) -> Figure | Missing:
@@ -59,3 +65,58 @@ def mixture_figure(material: Material, options: Options) -> Figure | Missing:
     return Figure(
         "mixtures", TITLE, reading, tuple(panels), key(entries), data, f"Tickets of mixtures: {by_level(leads)}."
     )
+
+
+def mixture_parts_figure(material: Material, options: Options) -> Figure | Missing:
+    """The rounds of pruning on a mixture, measured on each of its languages."""
+    data = mixture_parts_data(material.parts)
+    if data.empty:
+        return Missing(
+            PARTS_TITLE,
+            "there are no records of pruning on a mixture (kind part); `lnsub fit` on the language en+fa, say, makes them",
+        )
+    panels = []
+    for study, rows in by_study(data, material.studies):
+        metric = material.metrics[study]
+        for mixture, of_mixture in rows.groupby("mixture"):
+            place = f"{study}, {label(str(mixture))}"
+            lines = [
+                Line(
+                    str(language),
+                    material.style(str(language)),
+                    [
+                        (round(100 * sparsity, 4), scale(metric) * value)
+                        for sparsity, value in zip(of_part["sparsity"], of_part["value"], strict=True)
+                    ],
+                )
+                for language, of_part in of_mixture.groupby("language")
+            ]
+            text = f"{place}: {named(metric)} against sparsity, a line for each of {len(lines)} languages"
+            unit, places = with_unit(metric), decimals(metric)
+            svg = line_plot(lines, label=text, x_label="sparsity, %", y_label=unit, decimals=places)
+            panels.append(Panel(place, svg))
+    entries = [(swatch(material.style(code)), html_label(code)) for code in in_order(data["language"])]
+    reading = (
+        "Each point is one round of pruning on all languages of the mixture together, measured on the validation rows "
+        "of one of them, as for that language alone. Means over runs."
+    )
+    return Figure("mixture_parts", PARTS_TITLE, reading, tuple(panels), key(entries), data, "")
+
+
+def mixture_parts_data(parts: pd.DataFrame) -> pd.DataFrame:
+    """The rounds of pruning on mixtures, by language and averaged over runs.
+
+    Args:
+        parts: of :attr:`lnsub.report.collect.Material.parts`; transfers to mixtures are ignored.
+
+    Returns:
+        A row a study, mixture, language and sparsity, sorted, with what
+        :func:`~lnsub.analysis.transfer_cells.average` gives.
+    """
+    if parts.empty:
+        return pd.DataFrame()
+    rounds = parts[parts["round"].notna() & (parts["source"] == parts["trained_on"])]
+    if rounds.empty:
+        return pd.DataFrame()
+    by = ["study", *STUDY, "split", "metric", "trained_on", "target", "sparsity"]
+    return average(rounds, by).rename(columns={"trained_on": "mixture", "target": "language"})

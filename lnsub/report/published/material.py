@@ -43,6 +43,7 @@ def published_material(*tables: int) -> Material:
     return Material(
         root=Path(),
         records=records,
+        parts=records[:0],
         retrieval=records[:0],
         runs=[],
         studies=list(names.values()),
