@@ -83,6 +83,14 @@ class RoundProgress(ProgressBar, RunCallback):
             left = self.seconds_left(trainer)
             self._console.print(f"{self._where(trainer)} · {_clock(left)} left", highlight=False, soft_wrap=True)
 
+    def on_examples_scored(self, trainer: Trainer, done: int, total: int) -> None:
+        """Counts the examples that a score is computed from; in a log file, prints a line once all are read."""
+        if self._display is not None:
+            where = f"{self._where(trainer)} · scored {done}/{total} examples"
+            self._display.update(self._display.task_ids[0], description=where)
+        elif self._enabled and done == total:
+            self._console.print(f"{self._where(trainer)} · scored {total} examples", highlight=False, soft_wrap=True)
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Removes the line."""
         self._close()

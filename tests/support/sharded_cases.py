@@ -174,7 +174,8 @@ def a_model_trains_and_is_pruned_and_rewound(mesh: DeviceMesh) -> None:
 
 KINDS: dict[str, dict[str, Any]] = {
     "magnitude": {"rewind": "step", "rewind_step": 2},
-    "taylor": {"score": "taylor", "score_batches": 2},
+    "taylor": {"score": "taylor", "score_examples": 32},
+    "fisher": {"score": "fisher", "score_examples": 21},
     "magnitude_init": {"score": "magnitude_init", "scope": "matrix"},
     "bf16": {"precision": "bf16-mixed"},
 }
