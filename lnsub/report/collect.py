@@ -19,7 +19,7 @@ from lnsub.report.settings import Run, run_settings
 from lnsub.report.ticket_index import TicketIndex, model_name
 from lnsub.runs.tree import read_runs_noting
 from lnsub.tickets.combining import HOW
-from lnsub.tickets.provenance import INHERITED, Provenance
+from lnsub.tickets.provenance import INHERITED, Provenance, start_sparsity
 
 STUDY = ("model", "task", "score", "scope")
 """The columns that tell studies apart."""
@@ -149,7 +149,8 @@ def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
 
     Returns:
         ``ticket`` (found by pruning in rounds, on the record's task); a baseline of `lnsub transfer`: ``dense``,
-        ``reinit``, ``random``, ``shuffled`` or ``oneshot``; ``inherited``; ``combined``; or ``other task``, a ticket
+        ``reinit``, ``random``, ``random_from:0.1``, ``shuffled`` or ``oneshot``; ``inherited``; ``combined``; or
+        ``other task``, a ticket
         that was found on another task.
     """
     score = record["score"]
@@ -159,7 +160,7 @@ def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
         return "dense"
     if record["init"] == "random":
         return "reinit"
-    if score in {"random", "shuffled", "oneshot"}:
+    if score in {"random", "shuffled", "oneshot"} or start_sparsity(str(score)) is not None:
         return str(score)
     if found and found.task == INHERITED:
         return "inherited"
