@@ -155,7 +155,8 @@ def write_transfer(root: Path, task: str, levels: tuple[float, ...] = CHOSEN) ->
                 cells.append(record("transfer", task, source, target, value, **facts))
                 zero_shot = value if source == target else own_value(task, target, sparsity, 0.15)
                 cells.append(record("zero_shot", task, source, target, zero_shot, **facts))
-            for score, letter, worse in (("shuffled", "f", 0.05), ("oneshot", "e", 0.01)):
+            made = (("shuffled", "f", 0.05), ("oneshot", "e", 0.01), ("random_from:0.1", "c", 0.11))
+            for score, letter, worse in (*made, ("random_from:0.2", "b", 0.09)):
                 value = own_value(task, source, sparsity, worse)
                 changes = facts | {"ticket": letter * 64, "score": score}
                 cells.append(record("transfer", task, source, source, value, **changes))
@@ -163,6 +164,9 @@ def write_transfer(root: Path, task: str, levels: tuple[float, ...] = CHOSEN) ->
             cells.append(record("transfer", task, source, source, value, **facts, init="random"))
             value = own_value(task, source, sparsity, 0.12)
             changes = facts | {"ticket": "d" * 64, "score": "random"}
+            cells.append(record("transfer", task, None, source, value, **changes))
+            value = own_value(task, source, sparsity, 0.03)
+            changes = facts | {"ticket": inherited_ticket(sparsity).checksum, "score": "magnitude_init"}
             cells.append(record("transfer", task, None, source, value, **changes))
     for target in LANGUAGES[task]:
         dense = own_value(task, target, 0.0)
