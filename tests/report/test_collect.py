@@ -30,6 +30,8 @@ from tests.support.ticket_factory import provenance, ticket
         ({"score": "random_from:x"}, {}, "ticket"),
         ({"score": "oneshot"}, {"score": "oneshot"}, "oneshot"),
         ({"score": "magnitude_init"}, {"task": "inherited"}, "inherited"),
+        ({"score": "magnitude_init", "source": None}, {"score": "magnitude_init"}, "inherited"),
+        ({"score": "magnitude_init", "source": "fr"}, {"score": "magnitude_init"}, "ticket"),
         ({"score": "intersection"}, {"sources": "{}"}, "combined"),
         ({"score": "taylor"}, {"score": "taylor"}, "ticket"),
         ({}, {"task": "wikiann"}, "other task"),
