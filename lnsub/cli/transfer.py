@@ -41,7 +41,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--seeds", default="", metavar="57,58", help="seeds of each cell (default: the configuration's)"
     )
     parser.add_argument("--sparsities", default="", metavar="0.5,0.8", help="only tickets of these sparsities")
-    parser.add_argument("--baselines", default="", metavar="random,...", help="baselines to compare the tickets with")
+    parser.add_argument(
+        "--baselines", default="", metavar="random,...", help="baselines to compare the tickets with, see above"
+    )
     parser.add_argument(
         "--zero-shot", action="store_true", help="fine-tune only on each ticket's language, evaluate on all targets"
     )

@@ -2,11 +2,12 @@
 
 A score is a pure function from what is known about the weights to one number for each. Selection ranks by the number's
 absolute value, so a score need not take it, and :func:`magnitude` needs no copy of the weights. A new score is a
-function here and a line in :data:`SCORES`.
+function here and a line in :data:`SCORES`, which names what it needs; :mod:`lnsub.training.score_inputs` gathers that.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,25 +16,37 @@ from lnsub.common.lookup import lookup
 from lnsub.pruning.masks import generator_for
 from lnsub.pruning.sharding import sharded_like
 
+Need = Literal["init", "gradients", "squared_gradients", "activations"]
+"""What a score may need beside the weights: the attributes of :class:`ScoreInputs`."""
+
+FROM_DATA: frozenset[Need] = frozenset({"gradients", "squared_gradients", "activations"})
+"""What costs passes over examples."""
+
 
 @dataclass(frozen=True)
 class ScoreInputs:
-    """What a score can be computed from.
+    """What a score can be computed from. Mappings are by parameter name, for the parameters in ``weights`` at least.
 
     Attributes:
-        weights: the trained weights by parameter name; their names, shapes and devices are those of the score.
-        init: theta_0 by parameter name, for the same parameters at least, on any device.
-        gradients: the loss gradient by parameter name; likewise.
+        weights: the trained weights; their names, shapes and devices are those of the score.
+        init: theta_0, of the weights' shapes, on any device.
+        gradients: the gradient of the mean loss; likewise.
+        squared_gradients: the mean over examples of the squared gradient of each single example's log-likelihood;
+            likewise.
+        activations: the mean square of each input feature of the weight's linear layer over all tokens that it was
+            given, padding left out: [in_features] for a weight [out_features, in_features].
         seed: for random scores.
     """
 
     weights: Mapping[str, Tensor]
     init: Mapping[str, Tensor] | None = None
     gradients: Mapping[str, Tensor] | None = None
+    squared_gradients: Mapping[str, Tensor] | None = None
+    activations: Mapping[str, Tensor] | None = None
     seed: int = 0
 
-    def beside_weights(self, what: str) -> dict[str, Tensor]:
-        """Returns ``init`` or ``gradients`` for exactly the parameters in ``weights``, on their devices.
+    def beside_weights(self, what: Need) -> dict[str, Tensor]:
+        """Returns one of the other attributes for exactly the parameters in ``weights``, on their devices.
 
         Raises:
             ValueError: it was not given, lacks a parameter, or has one of another shape; the message names it.
@@ -45,7 +58,8 @@ class ScoreInputs:
         for name, weight in self.weights.items():
             if name not in given:
                 raise ValueError(f"The {what} of {name!r} is missing: this score needs it for every weight.")
-            if given[name].shape != weight.shape:
+            expected = weight.shape[1:] if what == "activations" else weight.shape
+            if given[name].shape != expected:
                 raise ValueError(
                     f"The {what} of {name!r} has shape {tuple(given[name].shape)}, its weights {tuple(weight.shape)}."
                 )
@@ -59,13 +73,16 @@ class Score:
 
     Attributes:
         compute: the function; it takes a :class:`ScoreInputs`.
-        needs_init: whether it reads ``init``.
-        needs_gradients: whether it reads ``gradients``, which cost extra passes over data.
+        needs: what it reads beside ``weights`` and ``seed``.
     """
 
     compute: Callable[[ScoreInputs], Mapping[str, Tensor]]
-    needs_init: bool = False
-    needs_gradients: bool = False
+    needs: frozenset[Need] = frozenset()
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether it costs passes over examples."""
+        return bool(self.needs & FROM_DATA)
 
 
 def score(name: str, inputs: ScoreInputs) -> Mapping[str, Tensor]:
@@ -96,6 +113,16 @@ def magnitude_init(inputs: ScoreInputs) -> Mapping[str, Tensor]:
     return inputs.beside_weights("init")
 
 
+def change(inputs: ScoreInputs) -> Mapping[str, Tensor]:
+    """How far fine-tuning moved each weight, theta - theta_0: weights that hardly changed are pruned first.
+
+    |theta - theta_0| is the score of LT-SFT (Ansell et al., 2022, https://arxiv.org/abs/2110.07560, section 3). In
+    iterative pruning theta are the weights that the round trained.
+    """
+    init = inputs.beside_weights("init")
+    return {name: weight.detach() - init[name] for name, weight in inputs.weights.items()}
+
+
 def taylor(inputs: ScoreInputs) -> Mapping[str, Tensor]:
     """Weight times gradient: to first order, how much the loss changes without the weight.
 
@@ -104,6 +131,15 @@ def taylor(inputs: ScoreInputs) -> Mapping[str, Tensor]:
     """
     gradients = inputs.beside_weights("gradients")
     return {name: weight.detach() * gradients[name] for name, weight in inputs.weights.items()}
+
+
+def fisher(inputs: ScoreInputs) -> Mapping[str, Tensor]:
+    """The diagonal of the Fisher information, F = 1/N sum_i (d log p(y_i | x_i) / d theta)^2 over N examples.
+
+    The score of FISH masks (Sung et al., 2021, https://arxiv.org/abs/2111.09839, section 2.2): with the data's labels
+    y_i it is the empirical Fisher information, with labels drawn from p(y | x_i) an unbiased estimate of the true one.
+    """
+    return inputs.beside_weights("squared_gradients")
 
 
 def random(inputs: ScoreInputs) -> Mapping[str, Tensor]:
@@ -123,7 +159,9 @@ def random(inputs: ScoreInputs) -> Mapping[str, Tensor]:
 SCORES: Mapping[str, Score] = {
     "magnitude": Score(magnitude),
     "random": Score(random),
-    "magnitude_init": Score(magnitude_init, needs_init=True),
-    "taylor": Score(taylor, needs_gradients=True),
+    "magnitude_init": Score(magnitude_init, frozenset({"init"})),
+    "change": Score(change, frozenset({"init"})),
+    "taylor": Score(taylor, frozenset({"gradients"})),
+    "fisher": Score(fisher, frozenset({"squared_gradients"})),
 }
 """The scores by the name that a config gives them."""

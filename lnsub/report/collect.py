@@ -19,7 +19,7 @@ from lnsub.report.settings import Run, run_settings
 from lnsub.report.ticket_index import TicketIndex, model_name
 from lnsub.runs.tree import read_runs_noting
 from lnsub.tickets.combining import HOW
-from lnsub.tickets.provenance import INHERITED, Provenance
+from lnsub.tickets.provenance import INHERITED, Provenance, start_sparsity
 
 STUDY = ("model", "task", "score", "scope")
 """The columns that tell studies apart."""
@@ -158,12 +158,14 @@ def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
     """Tells what kind of sub-network a record measured.
 
     Args:
-        record: a record's ``kind``, ``task``, ``score``, ``init``, ``ticket`` and, where it has one, ``source_task``.
+        record: a record's ``kind``, ``task``, ``source``, ``score``, ``init``, ``ticket`` and, where it has one,
+            ``source_task``.
         found: the ticket's provenance, where the ticket is known; else ``source_task`` stands in for it.
 
     Returns:
         ``ticket`` (found by pruning in rounds, on the record's task); a baseline of `lnsub transfer`: ``dense``,
-        ``reinit``, ``random``, ``shuffled`` or ``oneshot``; ``inherited``; ``combined``; or ``other task``, a ticket
+        ``reinit``, ``random``, ``random_from:0.1``, ``shuffled`` or ``oneshot``; ``inherited``; ``combined``; or
+        ``other task``, a ticket
         that was found on another task.
     """
     score = record["score"]
@@ -173,10 +175,11 @@ def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
         return "dense"
     if record["init"] == "random":
         return "reinit"
-    if score in {"random", "shuffled", "oneshot"}:
+    if score in {"random", "shuffled", "oneshot"} or start_sparsity(str(score)) is not None:
         return str(score)
     origin = found.task if found else record.get("source_task")
-    if origin == INHERITED:
+    # A run with this score finds the same masks, of which the index names the run; but its records have a source.
+    if origin == INHERITED or (score == "magnitude_init" and pd.isna(record.get("source", ""))):
         return "inherited"
     if score in HOW or (found and found.sources):
         return "combined"
@@ -216,7 +219,7 @@ def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.Dat
         scope if isinstance(scope, str) else scopes.get(run, "global")
         for scope, run in zip(records["scope"], records["run"], strict=True)
     ]
-    columns = ["kind", "task", "score", "init", "ticket", "source_task"]
+    columns = ["kind", "task", "source", "score", "init", "ticket", "source_task"]
     rows = records[columns].to_dict("records")
     records["variant"] = [variant_of(row, p) for row, p in zip(rows, found, strict=True)]
     records["found_on"] = pd.Series([p.task if p else "unknown" for p in found], index=records.index, dtype=object)

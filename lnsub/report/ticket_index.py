@@ -15,7 +15,7 @@ from lnsub.models.inherited import Theta0, inherited_masks
 from lnsub.tickets.combining import HOW
 from lnsub.tickets.density import density_by
 from lnsub.tickets.finding import FoundTicket
-from lnsub.tickets.provenance import INHERITED, Provenance
+from lnsub.tickets.provenance import INHERITED, Provenance, start_sparsity
 from lnsub.tickets.ticket import Ticket
 
 RESAMPLES = 500
@@ -38,7 +38,8 @@ def model_name(name: str) -> str:
 def is_found(provenance: Provenance) -> bool:
     """Whether a ticket was found by pruning in rounds, and is not inherited, a baseline or combined."""
     p = provenance
-    return p.task != INHERITED and not p.sources and p.score not in {"random", "shuffled", "oneshot", *HOW}
+    made = p.score in {"random", "shuffled", "oneshot", *HOW} or start_sparsity(p.score) is not None
+    return p.task != INHERITED and not p.sources and not made
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import glob
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -116,6 +116,40 @@ def find_tickets(patterns: Sequence[str], sparsities: Sequence[float] | None = N
             listed = ", ".join(f"{sparsity:g}" for sparsity in found_sparsities)
             raise UserError(f"No ticket has sparsity {wanted:g}: found {listed}.")
     return [t for t in tickets if any(_same(wanted, t.provenance.sparsity) for wanted in sparsities)]
+
+
+def lower_tickets(ticket: FoundTicket, others: Iterable[FoundTicket] = ()) -> list[FoundTicket]:
+    """Finds the tickets of lower sparsities that the run of a ticket made before it.
+
+    Args:
+        ticket: a ticket from a run; for others (combined, inherited), none is found.
+        others: tickets that may be of the same run too; those beside ``ticket`` in its folder come first.
+
+    Returns:
+        The tickets with the same base model, task, language, seed, score, scope and parameters, one for each sparsity,
+        lowest first.
+
+    Raises:
+        UserError: a file beside ``ticket`` is not a ticket.
+    """
+    run = _run_of(ticket)
+    if ticket.provenance.sources or run is None:
+        return []
+    beside = [FoundTicket.read(path) for path in sorted(ticket.path.parent.glob("s*.safetensors"))]
+    found: dict[float, FoundTicket] = {}
+    for other in [*beside, *sorted(others, key=lambda other: other.key)]:
+        sparsity = round(other.provenance.sparsity, 6)
+        if 0 < sparsity < round(ticket.provenance.sparsity, 6) and _run_of(other) == run:
+            found.setdefault(sparsity, other)
+    return [found[sparsity] for sparsity in sorted(found)]
+
+
+def _run_of(ticket: FoundTicket) -> tuple[object, ...] | None:
+    """What the tickets of one run have in common; None for an inherited mask, which no run has found."""
+    p = ticket.provenance
+    if p.task == INHERITED:
+        return None
+    return (p.base_fingerprint, p.task, p.language, p.seed, p.score, p.scope, ticket.shapes)
 
 
 def _same(one: float, other: float) -> bool:

@@ -12,12 +12,25 @@ from lnsub.version import __version__
 INHERITED = "inherited"
 """Task and language of an inherited mask: the magnitude mask of theta_0."""
 
+RANDOM_FROM = "random_from"
+"""Start of the score of a mask that was pruned at random from a ticket of a lower sparsity: ``random_from:0.1``."""
+
 LONGEST = 5000
 """The most characters of a field but ``sources``; the longest path of a base model has 4,096."""
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def start_sparsity(score: str) -> float | None:
+    """The sparsity that a mask was pruned at random from, by its score ``random_from:0.1``; None for other scores."""
+    name, _, start = score.partition(":")
+    try:
+        sparsity = float(start)
+    except ValueError:
+        return None
+    return sparsity if name == RANDOM_FROM and 0 < sparsity < 1 else None
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,7 @@ class Provenance:
     """Requested sparsity: pruned share of the prunable weights, in [0, 1]."""
     score: str
     """Name of the importance score: ``magnitude``, ``random``, ``magnitude_init``, ``taylor``, ...;
-    for a combined ticket, how it was combined."""
+    for a combined ticket, how it was combined; for a baseline's mask, its name, see :func:`start_sparsity`."""
     scope: str
     """Which weights were ranked together: ``global``, ``layer``, ``matrix``, ``stack``."""
     schedule: str

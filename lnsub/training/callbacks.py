@@ -20,7 +20,16 @@ def log_row(trainer: Trainer, row: Mapping[str, float], step: int | None = None)
 
 
 class RunCallback(Callback):
-    """A callback with a hook for the end of the run, beside Lightning's hooks for each fit."""
+    """A callback with hooks for what happens between a run's fits and at its end, beside Lightning's for each fit."""
+
+    def on_examples_scored(self, trainer: Trainer, done: int, total: int) -> None:
+        """Called on every rank as examples are read for the score that weights are pruned by.
+
+        Args:
+            trainer: the run's trainer.
+            done: the examples that this rank has read.
+            total: the examples that it will have read.
+        """
 
     def on_run_end(self, trainer: Trainer, *, failed: bool) -> None:
         """Called once on every rank when the run ends, for whatever reason.

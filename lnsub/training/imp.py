@@ -10,17 +10,18 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lnsub.common.bounds import Count, Fraction, check_numbers, hints_of
 from lnsub.common.errors import UserError
+from lnsub.common.lookup import lookup
 from lnsub.models.subnet import Weights, gathered
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.schedules import sparsities as scheduled
-from lnsub.pruning.scores import SCORES, ScoreInputs, score
+from lnsub.pruning.scores import SCORES, score
 from lnsub.pruning.selection import select
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.tickets.provenance import Provenance
 from lnsub.tickets.ticket import Ticket
-from lnsub.training.gradients import loss_gradients
 from lnsub.training.module import SubnetModule
 from lnsub.training.ranks import check_agreement
+from lnsub.training.score_inputs import Labels, Sample, collect_inputs
 
 LINEAR_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """The sparsities of Foroutan et al. (2022)."""
@@ -38,8 +39,8 @@ class IMPCallback(Callback):
         sparsities: for ``linear``: the sparsity after each pruning step, increasing, in (0, 1). Default: 0.1 to 0.9.
         rate: for ``geometric``: the share of the kept weights that each round prunes.
         rounds: for ``geometric``: the number of pruning steps.
-        score: the importance of a weight: ``magnitude``, ``random``, ``magnitude_init`` (of theta_0) or ``taylor``
-            (weight times gradient).
+        score: the importance of a weight: ``magnitude``, ``random``, ``magnitude_init`` (of theta_0), ``change`` (from
+            theta_0), ``taylor`` (weight times gradient) or ``fisher`` (Fisher information).
         scope: which weights are ranked together: ``global``, ``layer``, ``matrix`` or ``stack`` (encoder and decoder
             separately).
         rewind: the values of kept weights after pruning: ``init`` (theta_0), ``step`` (their values after
@@ -50,7 +51,10 @@ class IMPCallback(Callback):
             code of Foroutan et al. does.
         head: ``reinit`` rewinds the task head too; ``keep`` keeps training it across rounds, as the code of Foroutan
             et al. does.
-        score_batches: for ``score: taylor``: training batches that the gradient is summed over.
+        score_examples: for ``taylor`` and ``fisher``: training examples to compute the score from, drawn once by the
+            seed; all, where there are fewer. Default: 1024.
+        fisher_labels: for ``fisher``: ``observed`` takes the data's labels (empirical Fisher information), ``sampled``
+            draws one for each counted position from the model's own distribution. Default: ``observed``.
         keep_checkpoint: keep ``checkpoints/last.ckpt``, with the last round's trained weights, when the run is done.
 
     Raises:
@@ -63,13 +67,14 @@ class IMPCallback(Callback):
         sparsities: list[Fraction] | None = None,
         rate: Fraction | None = None,
         rounds: Count | None = None,
-        score: Literal["magnitude", "random", "magnitude_init", "taylor"] = "magnitude",
+        score: Literal["magnitude", "random", "magnitude_init", "change", "taylor", "fisher"] = "magnitude",
         scope: Literal["global", "layer", "matrix", "stack"] = "global",
         rewind: Literal["init", "step", "none"] = "init",
         rewind_step: Count | None = None,
         rewind_lr: bool = True,
         head: Literal["reinit", "keep"] = "reinit",
-        score_batches: Count = 16,
+        score_examples: Count | None = None,
+        fisher_labels: Labels | None = None,
         keep_checkpoint: bool = False,
     ) -> None:
         check_numbers(hints_of(IMPCallback), locals())
@@ -77,6 +82,11 @@ class IMPCallback(Callback):
         self.levels = (0.0, *scheduled(schedule, levels=levels, rate=rate, rounds=rounds))
         if (rewind == "step") != (rewind_step is not None):
             raise UserError("rewind_step and `rewind: step` require each other: set both or neither.")
+        if score_examples is not None and not lookup("score", score, SCORES).reads_data:
+            reading = ", ".join(name for name, entry in SCORES.items() if entry.reads_data)
+            raise UserError(f"score_examples is for the scores that read examples ({reading}), not for {score}.")
+        if fisher_labels is not None and score != "fisher":
+            raise UserError(f"fisher_labels requires `score: fisher`; the score is {score}.")
         self.schedule = schedule
         self.score = score
         self.scope = scope
@@ -84,7 +94,7 @@ class IMPCallback(Callback):
         self.rewind_step = rewind_step
         self.rewind_lr = rewind_lr
         self.head = head
-        self.score_batches = score_batches
+        self.sample = Sample(score_examples or Sample.examples, fisher_labels or Sample.labels)
         self.keep_checkpoint = keep_checkpoint
 
         self.round = 0
@@ -170,13 +180,7 @@ class IMPCallback(Callback):
         self, trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, metrics: dict[str, float]
     ) -> tuple[Ticket, Mask]:
         """Selects the next round's mask, the same on every rank; returns it as a ticket and as a mask."""
-        weights = {name: weight.detach() for name, weight in module.subnet.weights.items()}
-        needs = SCORES[self.score]
-        init = module.subnet.prunable_of(self._theta_0) if needs.needs_init else None
-        gradients = None
-        if needs.needs_gradients:
-            gradients = loss_gradients(trainer, module, datamodule, self.score_batches)
-        inputs = ScoreInputs(weights=weights, init=init, gradients=gradients, seed=module.seed)
+        inputs = collect_inputs(self.score, trainer, module, datamodule, self._theta_0, self.sample)
         sparsity = self.levels[self.round + 1]
         mask = select(score(self.score, inputs), module.subnet.mask, sparsity, self.scope)
         ticket = Ticket(

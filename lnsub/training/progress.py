@@ -83,6 +83,15 @@ class RoundProgress(ProgressBar, RunCallback):
             left = self.seconds_left(trainer)
             self._console.print(f"{self._where(trainer)} · {_clock(left)} left", highlight=False, soft_wrap=True)
 
+    def on_examples_scored(self, trainer: Trainer, done: int, total: int) -> None:
+        """Counts the examples that a score is computed from; in a log file, prints a line once all are read."""
+        imp = IMPCallback.of(trainer)
+        where = f"{self._round(imp)} · scored {done}/{total} examples" if imp else f"scored {done}/{total} examples"
+        if self._display is not None:
+            self._display.update(self._display.task_ids[0], description=where)
+        elif self._enabled and done == total:
+            self._console.print(where, highlight=False, soft_wrap=True)
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Removes the line."""
         self._close()
@@ -109,11 +118,15 @@ class RoundProgress(ProgressBar, RunCallback):
         imp = IMPCallback.of(trainer)
         epoch = trainer.current_epoch - (imp.first_epoch if imp else 0) + 1
         epochs = (trainer.max_epochs or -1) - (imp.first_epoch if imp else 0)
-        parts = [f"round {imp.round}/{len(imp.levels) - 1} · sparsity {imp.sparsity:.2f}"] if imp else ["fine-tuning"]
+        parts = [self._round(imp)] if imp else ["fine-tuning"]
         parts.append(f"epoch {epoch}/{epochs}" if (trainer.max_epochs or -1) > 0 else f"epoch {epoch}")
         if self._metric:
             parts.append(self._metric)
         return " · ".join(parts)
+
+    @staticmethod
+    def _round(imp: IMPCallback) -> str:
+        return f"round {imp.round}/{len(imp.levels) - 1} · sparsity {imp.sparsity:.2f}"
 
 
 class _TimeLeft(ProgressColumn):

@@ -1,8 +1,10 @@
-"""The masks of baselines: random, shuffled, and one-shot."""
+"""The masks of baselines: random, random from a denser ticket, shuffled, inherited, and one-shot."""
 
 import dataclasses
 from typing import Any
 
+from lnsub.common.errors import UserError
+from lnsub.models.inherited import Theta0, inherited_masks
 from lnsub.pruning.masks import Mask, shuffled
 from lnsub.pruning.scores import ScoreInputs, score
 from lnsub.pruning.selection import select
@@ -12,15 +14,37 @@ from lnsub.training.module import SubnetModule
 from lnsub.transfer.cells import Cell, OneShot
 
 
+def baseline_ticket(cell: Cell, base_model: str) -> Ticket:
+    """Makes the mask of a cell of any baseline that needs no training.
+
+    Args:
+        cell: a ``random``, ``random_from``, ``shuffled`` or ``inherited`` cell.
+        base_model: a Hub id or a folder with the checkpoint of theta_0, for an inherited mask.
+
+    Returns:
+        The ticket; see :func:`random_ticket` and :func:`lnsub.models.inherited.inherited_masks`.
+
+    Raises:
+        UserError: the cell's ticket file, or that which its mask starts from, is corrupt or has been replaced; or
+            theta_0 cannot be read, or is not that of the ticket.
+    """
+    if cell.variant != "inherited":
+        return random_ticket(cell)
+    assert cell.found is not None
+    (ticket,) = inherited_masks(Theta0.load(base_model), [cell.found.load()])
+    return ticket
+
+
 def random_ticket(cell: Cell) -> Ticket:
-    """Draws the mask of a ``random`` or ``shuffled`` cell.
+    """Draws the mask of a ``random``, ``random_from`` or ``shuffled`` cell.
 
     Args:
         cell: the cell, whose seed is used.
 
     Returns:
         A ticket with the parameters of the cell's ticket. A random one has the same sparsity overall, a shuffled one in
-        each parameter.
+        each parameter. One that starts from a denser ticket keeps a random part of what that keeps; of one seed, a
+        sparser one keeps a part of what a denser one keeps.
 
     Raises:
         UserError: the cell's ticket file is corrupt, or has been replaced by another.
@@ -30,11 +54,18 @@ def random_ticket(cell: Cell) -> Ticket:
     if cell.variant == "shuffled":
         mask = shuffled(Mask.from_packed(original.masks, original.shapes), cell.seed)
         changes: dict[str, Any] = {}
+    elif cell.start is not None:
+        start = cell.start.load()
+        kept = Mask.from_packed(start.masks, start.shapes)
+        if kept.total - kept.kept > round(cell.sparsity * kept.total):
+            raise UserError(f"ticket {start.where} has pruned more than the share {cell.sparsity:g} already")
+        mask = select(score("random", ScoreInputs(weights=kept, seed=cell.seed)), kept, cell.sparsity)
+        changes = {"round": -1, "schedule": f"random from {cell.start.name}"}
     else:
         dense = Mask.dense(original.shapes)
         mask = select(score("random", ScoreInputs(weights=dense, seed=cell.seed)), dense, cell.sparsity)
         changes = {"language": "random", "round": -1, "scope": "global", "schedule": "random"}
-    changes |= {"score": cell.variant, "seed": cell.seed, "metric": "", "sources": ""}
+    changes |= {"score": cell.score, "seed": cell.seed, "metric": "", "sources": ""}
     return Ticket(mask.to_packed(), mask.shapes, dataclasses.replace(original.provenance, **changes))
 
 

@@ -177,8 +177,10 @@ def card(cell: Cell, base_model: str) -> RunCard:
         "sparsity": cell.sparsity,
         "variant": cell.variant,
     }
-    if cell.found and cell.variant != "random":
-        facts |= {"source_task": cell.found.provenance.task, "source_seed": cell.found.provenance.seed}
+    if cell.mask_of:
+        facts |= {"source_task": cell.mask_of.provenance.task, "source_seed": cell.mask_of.provenance.seed}
+    if cell.start:
+        facts |= {"start_sparsity": cell.start.provenance.sparsity}
     tags = (cell.task, cell.kind, cell.row, *cell.targets, f"seed{cell.seed}")
     name = f"{cell.task}/{cell.row}->{where}{level}/seed{cell.seed}"
     return RunCard(name, cell.kind, f"{cell.kind}-{cell.task}", tags, facts)
@@ -195,8 +197,8 @@ def left_out(module: SubnetModule) -> list[str]:
 
 def _facts(cell: Cell) -> dict[str, object]:
     """The fields of a cell's records that differ from those of its ticket."""
-    # A random mask has no source, whatever ticket it is compared with.
-    found = cell.found if cell.variant != "random" else None
+    # A random or an inherited mask has no source, whatever ticket it is compared with.
+    found = cell.mask_of
     return {
         "kind": cell.kind,
         "source": cell.source,

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lnsub.common.errors import UserError
-from lnsub.common.lookup import lookup
 from lnsub.common.names import plain_name
-from lnsub.tickets.finding import FoundTicket, slug, sparsity_label
-from lnsub.transfer.baselines import BASELINES
+from lnsub.tickets.finding import FoundTicket, lower_tickets, slug, sparsity_label
+from lnsub.tickets.provenance import INHERITED, RANDOM_FROM
+from lnsub.transfer.baselines import parse_baseline
 
 # Dense first: one-shot masks are made from it.
-_ORDER = {name: place for place, name in enumerate(["dense", "ticket", "reinit", "shuffled", "oneshot", "random"])}
+_VARIANTS = ("dense", "ticket", "reinit", "shuffled", "oneshot", RANDOM_FROM, "inherited", "random")
+_ORDER = {name: place for place, name in enumerate(_VARIANTS)}
+# Masks that owe nothing to a language, so that all tickets of a sparsity share them.
+_UNSOURCED = frozenset({"random", "inherited"})
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Cell:
         targets: the languages that it is evaluated on.
         seed: seed of the fine-tuning run, and of a random mask.
         found: its ticket, or the ticket that a baseline is compared with; None for ``dense``.
+        start: for ``random_from``: the ticket of a lower sparsity that its mask is drawn from.
         prunes: for ``dense``: the one-shot masks to make from the trained weights.
     """
 
@@ -63,6 +67,7 @@ class Cell:
     targets: tuple[str, ...]
     seed: int
     found: FoundTicket | None = None
+    start: FoundTicket | None = None
     prunes: tuple[OneShot, ...] = ()
 
     @cached_property
@@ -77,6 +82,10 @@ class Cell:
             return "dense"
         if self.variant == "random":
             return f"random-{sparsity_label(self.sparsity)}-{self.found.shapes_name}"
+        if self.variant == "inherited":
+            return f"inherited-{self.one_shot.name}-{self.found.shapes_name}"
+        if self.start is not None:
+            return f"{self.variant}-{self.start.name}-to-{sparsity_label(self.sparsity)}"
         if self.variant == "oneshot":
             return f"oneshot-from-{slug(self.found.provenance.language)}-{self.one_shot.name}"
         return f"{'' if self.variant == 'ticket' else f'{self.variant}-'}from-{self.found.name}"
@@ -87,15 +96,25 @@ class Cell:
         return self.found.provenance.sparsity if self.found else 0.0
 
     @property
+    def mask_of(self) -> FoundTicket | None:
+        """The ticket that the mask owes something to; None for ``dense``, and for masks of no language."""
+        return None if self.variant in _UNSOURCED else self.found
+
+    @property
+    def score(self) -> str:
+        """For a baseline whose mask is made for it: what stands as the score in the mask's provenance."""
+        return f"{self.variant}:{self.start.provenance.sparsity:g}" if self.start else self.variant
+
+    @property
     def source(self) -> str | None:
         """The language that the mask depends on, or None."""
         if self.kind == "zero_shot":
             return self.language
-        return self.found.provenance.language if self.found and self.variant != "random" else None
+        return self.mask_of.provenance.language if self.mask_of else None
 
     @property
     def one_shot(self) -> OneShot:
-        """For ``oneshot``: the mask that it trains under."""
+        """For ``oneshot`` and ``inherited``: the mask that it trains under."""
         assert self.found is not None
         return OneShot(self.sparsity, self.found.provenance.scope)
 
@@ -108,17 +127,26 @@ class Cell:
             return f"shuffled-{self.found.name}-seed{self.seed}.safetensors"
         if self.variant == "oneshot":
             return self.one_shot.mask_name(self.task, self.found.provenance.language, self.seed)
+        if self.variant == "inherited":
+            return f"{self._what}.safetensors"
+        if self.start is not None:
+            return f"{self._what}-seed{self.seed}.safetensors"
         return f"random-{sparsity_label(self.sparsity)}-seed{self.seed}-{self.found.shapes_name}.safetensors"
 
     @cached_property
     def row(self) -> str:
         """Its row label in tables, without target, sparsity and seed: ``fr``, ``fr shuffled``, ``random``."""
-        if self.found is None or self.variant == "random":
-            return self.variant if self.kind == "transfer" else f"{self.language} {self.variant}"
+        variant = self.variant
+        if self.start is not None:
+            variant = f"random from {100 * self.start.provenance.sparsity:g} %"
+        if self.found is None or self.variant in _UNSOURCED:
+            if self.variant == "inherited" and self.one_shot.scope != "global":
+                variant += f" ({self.one_shot.scope})"
+            return variant if self.kind == "transfer" else f"{self.language} {variant}"
         p = self.found.provenance
         names = ((p.task, self.task), (p.score, "magnitude"), (p.scope, "global"))
         odd = ", ".join(name for name, usual in names if name != usual)
-        words = [p.language, *([f"({odd})"] if odd else []), *([] if self.variant == "ticket" else [self.variant])]
+        words = [p.language, *([f"({odd})"] if odd else []), *([] if variant == "ticket" else [variant])]
         return " ".join(words)
 
     @property
@@ -149,7 +177,7 @@ def plan(
         task: the task to train on.
         languages: the targets.
         seeds: seeds of each cell.
-        baselines: keys of :data:`~lnsub.transfer.baselines.BASELINES`.
+        baselines: see :func:`~lnsub.transfer.baselines.parse_baseline`.
         zero_shot: plan a zero-shot transfer.
 
     Returns:
@@ -157,11 +185,12 @@ def plan(
 
     Raises:
         UserError: a language is not a plain name; a baseline is unknown; ``zero_shot`` with a ticket of several
-            languages; ``oneshot`` without a ticket of a single language and this task.
+            languages; ``oneshot`` without a ticket of a single language and this task; ``random_from`` without a ticket
+            of a lower sparsity.
     """
-    baselines = list(baselines)
-    for name in baselines:
-        lookup("baseline", name, BASELINES)
+    named = [parse_baseline(text) for text in baselines]
+    baselines = {name for name, _ in named}
+    starts = _starts(tickets, [sparsity for name, sparsity in named if name == RANDOM_FROM])
     if zero_shot and (unsourced := next((t for t in tickets if not t.has_one_source), None)):
         raise UserError(
             f"Ticket {unsourced.path} has no single source language to fine-tune it on, but "
@@ -191,16 +220,49 @@ def plan(
             for language in [ticket.provenance.language] if zero_shot else targets:
                 trained.add(language)
                 add("ticket", language, seed, found=ticket)
-                for variant in baselines:
-                    if variant != "dense" and (variant != "oneshot" or ticket in at_once):
+                for variant in baselines - {"dense", RANDOM_FROM}:
+                    if (variant != "oneshot" or ticket in at_once) and not _is_itself(variant, ticket):
                         add(variant, language, seed, found=ticket)
+                for start in starts.get(ticket.name, ()):
+                    add(RANDOM_FROM, language, seed, found=ticket, start=start)
         for language in (trained if "dense" in baselines else set()) | prunes.keys():
             made = tuple(sorted(prunes.get(language, ()), key=lambda one_shot: (one_shot.sparsity, one_shot.scope)))
             add("dense", language, seed, prunes=made)
     return sorted(cells.values(), key=_cell_key)
 
 
+def _starts(tickets: Sequence[FoundTicket], wanted: Sequence[float | None]) -> dict[str, list[FoundTicket]]:
+    """The tickets that masks are drawn from for ``random_from``, by the name of the ticket that they are compared with.
+
+    Args:
+        tickets: all tickets.
+        wanted: sparsities to start from; None is any, and an empty sequence none.
+    """
+    found = {ticket.name: lower_tickets(ticket, tickets) for ticket in tickets} if wanted else {}
+    starts: dict[str, list[FoundTicket]] = {name: [] for name in found}
+    for sparsity in dict.fromkeys(wanted):
+        fitting = {
+            name: [t for t in lower if sparsity is None or abs(t.provenance.sparsity - sparsity) < 1e-6]
+            for name, lower in found.items()
+        }
+        if not any(fitting.values()):
+            below = "a lower sparsity" if sparsity is None else f"sparsity {sparsity:g}, and below theirs"
+            raise UserError(
+                f"--baselines {RANDOM_FROM} starts from tickets of {below} of the same run, and there are none beside "
+                "the tickets or among --tickets: name tickets in the folder of a run that has them."
+            )
+        for name, lower in fitting.items():
+            starts[name] += [ticket for ticket in lower if ticket not in starts[name]]
+    return starts
+
+
+def _is_itself(variant: str, ticket: FoundTicket) -> bool:
+    """Whether a ticket is an inherited mask, and thus its own baseline."""
+    return variant == "inherited" and ticket.provenance.task == INHERITED
+
+
 def _cell_key(cell: Cell) -> tuple[object, ...]:
     # The order of a cell shared by several tickets must not depend on which of them it holds.
     ticket = cell.found.key if cell.found and cell.variant in {"ticket", "reinit", "shuffled"} else ()
+    ticket = cell.start.key if cell.start else ticket
     return (_ORDER[cell.variant], ticket, cell.sparsity, cell.language, cell.seed, cell.id)

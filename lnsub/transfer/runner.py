@@ -28,7 +28,7 @@ from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.config import RunConfig
 from lnsub.training.preemption import requeue_job
 from lnsub.training.ranks import claimed_by_run, detecting_lost_ranks
-from lnsub.transfer.baseline_masks import random_ticket
+from lnsub.transfer.baseline_masks import baseline_ticket
 from lnsub.transfer.cell_fit import CellFit, left_out
 from lnsub.transfer.cell_folder import CellFolder
 from lnsub.transfer.cell_progress import CellProgress
@@ -58,7 +58,7 @@ class Transfer:
         tickets: from :func:`lnsub.tickets.finding.find_tickets`.
         languages: the targets.
         seeds: seeds of each cell; None: the configuration's.
-        baselines: keys of :data:`lnsub.transfer.baselines.BASELINES`.
+        baselines: see :func:`lnsub.transfer.baselines.parse_baseline`.
         zero_shot: fine-tune only on each ticket's own language, and evaluate on all targets.
         test: also evaluate on test splits where they exist.
         keep_checkpoints: keep each cell's trained weights in ``checkpoints/last.ckpt``.
@@ -270,7 +270,7 @@ class Transfer:
         elif not path.exists():
             with claimed(self._masks, wait=True):
                 if not path.exists():
-                    random_ticket(cell).save(path)
+                    baseline_ticket(cell, self.fit.config.model["base_model"]).save(path)
         return path
 
     def _prune_once(self, cell: Cell, path: Path, progress: CellProgress) -> None:

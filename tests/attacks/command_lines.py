@@ -143,7 +143,15 @@ VALUES: dict[str, dict[str, list[str]]] = {  # bad values by option
         "--languages": ["", ",", "xx", "en,xx", "../../x", "/tmp/x", ".git", "en+", "x" * 300, "e\nn", "\0"],
         "--seeds": ["a", "-1", "1.5", "9" * 5000, "57,x", "4294967296"],
         "--sparsities": ["0.99", "half", "nan", "9" * 5000],
-        "--baselines": ["luck", "random,luck", "RANDOM"],
+        "--baselines": [
+            "luck",
+            "random,luck",
+            "RANDOM",
+            "random:0.1",
+            "random_from:",
+            "random_from:nan",
+            "random_from:0.97",
+        ],
         "--cell": ["0", "-1", "99", "a", "1.5", "9" * 5000, ""],
         "--share": [
             "0/1",

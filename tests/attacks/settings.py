@@ -38,7 +38,7 @@ NO_ZERO = [
     *(f"data.init_args.{name}" for name in ("batch_size", "max_length", "pad_to_multiple_of", "group_window")),
     *(f"data.init_args.{name}" for name in ("tokens_per_batch", "eval_tokens_per_batch")),
     *(f"data.init_args.{name}" for name in ("max_train_examples", "max_eval_examples")),
-    *("trainer.callbacks.rewind_step", "trainer.callbacks.score_batches"),
+    *("trainer.callbacks.rewind_step", "trainer.callbacks.score_examples"),
 ]
 """Numbers that must not be 0."""
 
@@ -109,6 +109,8 @@ BY_HAND: dict[str, list[Any]] = {
     "trainer.callbacks.rate": [0, 1, 1.5, -0.1, float("nan"), 0.5],
     "trainer.callbacks.rounds": [0, -1, 10**9, 10**30],
     "trainer.callbacks.score": ["magn", "", None, 7],
+    "trainer.callbacks.score_examples": [64],  # the score reads none
+    "trainer.callbacks.fisher_labels": ["observed", "guessed", ""],
     "trainer.callbacks.scope": ["galaxy", "", None],
     "trainer.callbacks.rewind": ["step", "never", None],
     "trainer.callbacks.rewind_step": [3, 0, -1],

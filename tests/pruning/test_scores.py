@@ -1,9 +1,11 @@
+import dataclasses
+
 import pytest
 import torch
 
 from lnsub.common.errors import UserError
 from lnsub.pruning.masks import Mask
-from lnsub.pruning.scores import SCORES, ScoreInputs, score
+from lnsub.pruning.scores import FROM_DATA, SCORES, ScoreInputs, score
 from lnsub.pruning.selection import select
 
 NAMES = ("encoder.layer.0.output.dense.weight", "encoder.layer.1.output.dense.weight", "pooler.dense.weight")
@@ -16,7 +18,9 @@ def inputs() -> ScoreInputs:
     def draw():
         return {name: torch.randn(6, 5 + i, generator=generator) for i, name in enumerate(NAMES)}
 
-    return ScoreInputs(weights=draw(), init=draw(), gradients=draw(), seed=7)
+    squares = {name: value.square() for name, value in draw().items()}
+    inputs = {name: torch.rand(5 + i, generator=generator) for i, name in enumerate(NAMES)}
+    return ScoreInputs(draw(), init=draw(), gradients=draw(), squared_gradients=squares, activations=inputs, seed=7)
 
 
 def equal(a, b) -> bool:
@@ -31,18 +35,14 @@ def test_every_score_has_the_weights_names_shapes_and_finite_values(name, inputs
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_the_flags_tell_exactly_what_a_score_needs(name, inputs):
-    entry = SCORES[name]
-    enough = ScoreInputs(
-        weights=inputs.weights,
-        init=inputs.init if entry.needs_init else None,
-        gradients=inputs.gradients if entry.needs_gradients else None,
-        seed=inputs.seed,
-    )
+def test_a_score_needs_exactly_what_it_says(name, inputs):
+    needs = SCORES[name].needs
+    enough = ScoreInputs(inputs.weights, seed=inputs.seed, **{need: getattr(inputs, need) for need in needs})
     assert equal(score(name, enough), score(name, inputs))
-    if entry.needs_init or entry.needs_gradients:
-        with pytest.raises(ValueError, match="needs init" if entry.needs_init else "needs gradients"):
-            score(name, ScoreInputs(weights=inputs.weights))
+    assert SCORES[name].reads_data == bool(needs & FROM_DATA)
+    for need in needs:
+        with pytest.raises(ValueError, match=f"needs {need}"):
+            score(name, dataclasses.replace(enough, **{need: None}))
 
 
 def test_magnitude_is_the_weights_themselves_without_a_copy(inputs):
@@ -61,6 +61,33 @@ def test_taylor_is_weight_times_gradient_as_autograd_has_it():
     result = score("taylor", ScoreInputs({"w": weight}, gradients={"w": weight.grad}))["w"]
     assert not result.requires_grad
     assert result.tolist() == [[3.0, -24.0], [81.0, 0.375]]
+
+
+def test_change_and_fisher_of_two_linear_layers_are_those_worked_out_by_hand():
+    """f(x) = V W x and log p(y | x) = -(y - f)^2 / 2, whose gradients are r V^T x^T for W and r (W x)^T for V.
+
+    W = [[1, 2], [0, -1]], V = [[1, -1]].
+    x = (1, 1), y = 4: W x = (3, -1), f = 4,  r = y - f = 0:  both gradients are 0.
+    x = (2, 0), y = 3: W x = (2, 0),  f = 2,  r = 1:  W's is [[2, 0], [-2, 0]],   V's is [[2, 0]].
+    x = (0, 1), y = 1: W x = (2, -1), f = 3,  r = -2: W's is [[0, -2], [0, 2]],   V's is [[-4, 2]].
+    x = (1, -1), y = 0: W x = (-1, 1), f = -2, r = 2: W's is [[2, -2], [-2, 2]],  V's is [[-2, 2]].
+    The means of their squares over the four examples are [[2, 2], [2, 2]] and [[6, 2]].
+    """
+    trained = {"W": torch.tensor([[1.0, 2.0], [0.0, -1.0]]), "V": torch.tensor([[1.0, -1.0]])}
+    theta_0 = {"W": torch.tensor([[1.5, 2.0], [-3.0, 1.0]]), "V": torch.tensor([[1.0, 4.0]])}
+    moved = score("change", ScoreInputs(trained, init=theta_0))
+    assert {name: values.tolist() for name, values in moved.items()} == {"W": [[-0.5, 0], [3, -2]], "V": [[0, -5]]}
+
+    examples = [((1, 1), 4), ((2, 0), 3), ((0, 1), 1), ((1, -1), 0)]
+    squares = {name: torch.zeros_like(weight) for name, weight in trained.items()}
+    for x, y in examples:
+        live = {name: weight.clone().requires_grad_() for name, weight in trained.items()}
+        output = live["V"] @ live["W"] @ torch.tensor(x, dtype=torch.float32)
+        (-((y - output) ** 2) / 2).sum().backward()
+        for name, weight in live.items():
+            squares[name] += weight.grad**2 / len(examples)
+    information = score("fisher", ScoreInputs(trained, squared_gradients=squares))
+    assert {name: values.tolist() for name, values in information.items()} == {"W": [[2, 2], [2, 2]], "V": [[6, 2]]}
 
 
 def test_random_is_uniform_in_0_excluded_to_1_included():
@@ -111,6 +138,14 @@ def test_a_missing_or_misshapen_parameter_is_refused_and_named(inputs):
         score("taylor", ScoreInputs(inputs.weights, gradients={**inputs.gradients, NAMES[1]: lost[:, :5]}))
 
 
+def test_activations_have_one_number_for_each_input_feature(inputs):
+    assert {name: tuple(v.shape) for name, v in inputs.beside_weights("activations").items()} == {
+        name: (5 + i,) for i, name in enumerate(NAMES)
+    }
+    with pytest.raises(ValueError, match=r"activations of .* has shape \(6, 5\)"):
+        dataclasses.replace(inputs, activations=inputs.weights).beside_weights("activations")
+
+
 def test_an_unknown_score_is_refused_with_all_names_and_the_closest(inputs):
-    with pytest.raises(UserError, match=r"did you mean magnitude\?.*random, magnitude_init, taylor"):
+    with pytest.raises(UserError, match=r"did you mean magnitude\?.*random, magnitude_init, change, taylor, fisher"):
         score("magnitud", inputs)

@@ -12,7 +12,7 @@ from lnsub.report import Made, published_report, report
 from lnsub.report.published import MODELS
 from lnsub.runs.records import append
 from tests.support.report_page import cells, data, section, summary, words
-from tests.support.report_tree import CHOSEN, N, mixture_value, own_value, record, transfer_value
+from tests.support.report_tree import CHOSEN, N, mixture_value, own_value, part_value, record, transfer_value
 
 MBERT = "google-bert/bert-base-multilingual-cased"
 SEEDS = (57, 58, 59)
@@ -116,6 +116,18 @@ def test_tickets_of_other_tasks_are_held_against_the_tasks_own(made: Made) -> No
     places = {(task, code) for task in ("wikiann", "random") for code in ("ar", "fr")}
     assert {(r["source_task"], r["language"]) for r in found} == places
     assert "XNLI NER tickets \u22123.0 points and random masks \u221212.0 points at 50 %" in summary(made)
+
+
+def test_each_language_of_a_mixture_is_shown_and_counts_nowhere_else(made: Made) -> None:
+    found = {(r["mixture"], r["language"], r["sparsity"]): float(r["value"]) for r in data(made, "mixture_parts")}
+    assert found == {
+        ("fr+ru", language, sparsity): pytest.approx(part_value(language, float(sparsity)))
+        for language in ("fr", "ru")
+        for sparsity in ("0.0", *map(str, CHOSEN))
+    }
+    for row in data(made, "metric_by_sparsity"):
+        if row["study"] == "MLM":
+            assert float(row["value"]) == pytest.approx(own_value("mlm", row["language"], float(row["sparsity"])))
 
 
 def test_a_mixture_is_a_source_and_stands_beside_its_languages(made: Made) -> None:

@@ -98,8 +98,13 @@ def test_baselines_stand_beside_tickets(made: Made) -> None:
     others = [transfer_value("wikiann", s, "fr", 0.5) for s in LANGUAGES["wikiann"] if s != "fr"]
     expected = {"own": own, "others": sum(others) / 4, "dense": own_value("wikiann", "fr", 0)}
     expected |= {"shuffled": own - 0.05, "oneshot": own - 0.01, "random": own - 0.12, "reinit": own - 0.3}
+    expected |= {"random_from:0.1": own - 0.11, "random_from:0.2": own - 0.09, "inherited": own - 0.03}
     assert {variant: rows[variant, "fr"] for variant in expected} == pytest.approx(expected)
     assert {variant for variant, _ in rows} == expected.keys()
+    shown = [e.text for e in section(made, "baselines").iter("text")]
+    named = ["own ticket", "inherited mask", "one-shot mask", "shuffled ticket"]
+    named += ["random from 20\u00a0%", "random from 10\u00a0%", "random mask"]
+    assert [text for text in shown if text in named][: len(named)] == named
 
 
 def masks(found: Ticket) -> set[tuple[str, int]]:

@@ -155,7 +155,8 @@ def write_transfer(root: Path, task: str, levels: tuple[float, ...] = CHOSEN) ->
                 cells.append(record("transfer", task, source, target, value, **facts))
                 zero_shot = value if source == target else own_value(task, target, sparsity, 0.15)
                 cells.append(record("zero_shot", task, source, target, zero_shot, **facts))
-            for score, letter, worse in (("shuffled", "f", 0.05), ("oneshot", "e", 0.01)):
+            made = (("shuffled", "f", 0.05), ("oneshot", "e", 0.01), ("random_from:0.1", "c", 0.11))
+            for score, letter, worse in (*made, ("random_from:0.2", "b", 0.09)):
                 value = own_value(task, source, sparsity, worse)
                 changes = facts | {"ticket": letter * 64, "score": score}
                 cells.append(record("transfer", task, source, source, value, **changes))
@@ -163,6 +164,9 @@ def write_transfer(root: Path, task: str, levels: tuple[float, ...] = CHOSEN) ->
             cells.append(record("transfer", task, source, source, value, **facts, init="random"))
             value = own_value(task, source, sparsity, 0.12)
             changes = facts | {"ticket": "d" * 64, "score": "random"}
+            cells.append(record("transfer", task, None, source, value, **changes))
+            value = own_value(task, source, sparsity, 0.03)
+            changes = facts | {"ticket": inherited_ticket(sparsity).checksum, "score": "magnitude_init"}
             cells.append(record("transfer", task, None, source, value, **changes))
     for target in LANGUAGES[task]:
         dense = own_value(task, target, 0.0)
@@ -194,12 +198,26 @@ def mixture_value(target: str, sparsity: float) -> float:
     return own_value("mlm", target, sparsity, 0.005)
 
 
+def part_value(target: str, sparsity: float) -> float:
+    """The perplexity of the mixture's rounds on one of its languages, unlike any other."""
+    return own_value("mlm", target, sparsity, 0.017)
+
+
 def write_mixture(root: Path) -> None:
     rows = []
     for sparsity in CHOSEN:
         facts = {"sparsity": sparsity, "ticket": "c" * 64, "source_task": "mlm"}
         rows += [record("transfer", "mlm", "fr+ru", t, mixture_value(t, sparsity), **facts) for t in LANGUAGES["mlm"]]
     append(root / "transfer" / "mixture" / "results.jsonl", rows)
+    # Its rounds, measured on each of its languages too, and a transfer to it, which is none.
+    facts = {"ticket": None, "trained_on": "fr+ru"}
+    rows = [
+        record("part", "mlm", "fr+ru", t, part_value(t, sparsity), **facts, sparsity=sparsity, round=number)
+        for number, sparsity in enumerate((0.0, *CHOSEN))
+        for t in ("fr", "ru")
+    ]
+    rows.append(record("part", "mlm", "ur", "fr", 99.0, **facts, sparsity=CHOSEN[0]))
+    append(root / "mlm" / "fr+ru" / f"seed{SEED}" / "results.jsonl", rows)
 
 
 def write_across(root: Path) -> None:

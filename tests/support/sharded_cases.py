@@ -21,10 +21,11 @@ from lnsub.pruning.masks import Mask
 from lnsub.pruning.scopes import SCOPES
 from lnsub.pruning.scores import ScoreInputs, score
 from lnsub.pruning.selection import select
-from lnsub.pruning.sharding import local, whole
+from lnsub.pruning.sharding import local, whole, with_rows
 from lnsub.tasks.xnli import XNLI
 from lnsub.training.fit import fit
 from lnsub.training.imp import IMPCallback
+from lnsub.training.layer_sums import LayerSums
 from lnsub.training.module import SubnetModule
 from tests.support.models import bert_classifier
 from tests.support.sorting import by_sorting, by_stable_argsort
@@ -50,6 +51,7 @@ def cases(rank: int, count: int) -> None:
     many_weights_with_ties(mesh)
     what_cannot_be_ranked_is_refused_alike(mesh)
     random_scores_are_those_of_one_process(mesh)
+    sums_over_examples_are_those_of_one_process(mesh)
     a_model_trains_and_is_pruned_and_rewound(mesh)
     dist.destroy_process_group()
 
@@ -126,6 +128,34 @@ def random_scores_are_those_of_one_process(mesh: DeviceMesh) -> None:
         assert torch.equal(whole(values), expected[name])
 
 
+def sums_over_examples_are_those_of_one_process(mesh: DeviceMesh) -> None:
+    """Every rank has the same examples, and sums squares for its own rows."""
+    one, many = bert_classifier(), bert_classifier()
+    alone, sharing = Subnet(one), Subnet(many)
+    sharing.shard(mesh)
+    needs: Any = frozenset({"squared_gradients", "activations"})
+    found = []
+    for model, subnet in ((one, alone), (many, sharing)):
+        sums = LayerSums(model, subnet.weights, needs)
+        with sums.recording():
+            for seed in (1, 2):
+                generator = torch.Generator().manual_seed(seed)
+                ids = torch.randint(5, 60, (5, 12), generator=generator)
+                tokens = torch.arange(12) < torch.tensor([12, 9, 7, 3, 1])[:, None]
+                sums.start([tokens])
+                logits = model(input_ids=ids, attention_mask=tokens.long()).logits
+                nn.functional.cross_entropy(logits, torch.arange(5) % 3, reduction="sum").backward()
+                sums.finish()
+        found.append(sums)
+    expected, sums = found
+    assert sums.seen == expected.seen == dict.fromkeys(alone.weights, 2)
+    for name, weight in sharing.weights.items():
+        squares = whole(with_rows(sums.squares[name], weight))
+        torch.testing.assert_close(squares, expected.squares[name], rtol=1e-4, atol=1e-9)
+        torch.testing.assert_close(sums.inputs[name], expected.inputs[name], rtol=1e-5, atol=1e-6)
+        assert sums.tokens[name] == expected.tokens[name] == (10 if "pooler" in name else 64)
+
+
 def a_model_trains_and_is_pruned_and_rewound(mesh: DeviceMesh) -> None:
     """Every rank has the same batches, so that the mean over the ranks is what one process has."""
     one, many = bert_classifier(), bert_classifier()
@@ -174,7 +204,8 @@ def a_model_trains_and_is_pruned_and_rewound(mesh: DeviceMesh) -> None:
 
 KINDS: dict[str, dict[str, Any]] = {
     "magnitude": {"rewind": "step", "rewind_step": 2},
-    "taylor": {"score": "taylor", "score_batches": 2},
+    "taylor": {"score": "taylor", "score_examples": 32},
+    "fisher": {"score": "fisher", "score_examples": 21},
     "magnitude_init": {"score": "magnitude_init", "scope": "matrix"},
     "bf16": {"precision": "bf16-mixed"},
 }

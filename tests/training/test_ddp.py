@@ -25,6 +25,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "double": {"trainer.precision": "64-true"},
     "untrained": {"trainer.callbacks.score": "magnitude_init"},
     "taylor": {"trainer.precision": "64-true", "trainer.callbacks.score": "taylor"},
+    "fisher": {
+        "trainer.precision": "64-true",
+        "trainer.callbacks.score": "fisher",
+        "trainer.callbacks.fisher_labels": "sampled",
+        "trainer.callbacks.score_examples": 27,
+    },
     "mixed": {"trainer.precision": "bf16-mixed", "trainer.accumulate_grad_batches": 2},
 }
 PROCESSES = (1, 2, 4)
@@ -59,7 +65,7 @@ def runs(bert, tree) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", PROCESSES[1:])
-@pytest.mark.parametrize("kind", ["double", "untrained", "taylor"])
+@pytest.mark.parametrize("kind", ["double", "untrained", "taylor", "fisher"])
 def test_where_sums_round_alike_the_tickets_are_those_of_one_process_bit_for_bit(runs, kind, n):
     one, several = (tickets(runs, f"{kind}{count}") for count in (1, n))
     assert [ticket.checksum for ticket in several] == [ticket.checksum for ticket in one]

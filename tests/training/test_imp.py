@@ -232,7 +232,8 @@ def test_without_a_rewind_weights_stay_trained_and_the_head_does_as_told(head, b
         {"rewind": "none", "rewind_lr": False},
         {"rewind_lr": False, "head": "keep"},
         {"optimizer": "adafactor", "lr_schedule": "constant"},
-        {"score": "taylor", "score_batches": 2},
+        {"score": "taylor", "score_examples": 13},
+        {"score": "fisher", "score_examples": 13, "fisher_labels": "sampled"},
     ],
 )
 @pytest.mark.parametrize("stop_at", [STEPS + 3, 3 * STEPS])
@@ -287,14 +288,20 @@ def test_rounds_can_be_counted_in_steps(bert, data, tmp_path):
     assert {r.round for r in RunFolder(tmp_path / "run").records("imp")} == {0, 1}
 
 
-@pytest.mark.parametrize("score", ["random", "magnitude_init", "taylor"])
+@pytest.mark.parametrize("score", ["random", "magnitude_init", "change", "taylor", "fisher"])
 def test_other_scores_prune_exactly_too(score, bert, data, tmp_path):
     watch, module, _ = run(bert, data, tmp_path / "run", IMPCallback(sparsities=[0.3, 0.6], score=score))
     (low, high) = tickets(tmp_path / "run", [0.3, 0.6])
     assert high.total - high.kept == round(0.6 * high.total)
     assert high.provenance.score == score
+    theta_0 = {name: watch.started[0][f"bert.{name}"] for name in module.subnet.weights}
+    if score == "change":  # the weights as each round trained them, against where it started
+        mask = Mask.dense(module.subnet.shapes)
+        for ticket, ended in zip((low, high), watch.ended, strict=False):
+            moved = {name: ended[f"bert.{name}"] - before for name, before in theta_0.items()}
+            mask = select(moved, mask, ticket.provenance.sparsity)
+            assert Mask.from_packed(ticket.masks, ticket.shapes).equal(mask)
     if score == "magnitude_init":
-        theta_0 = {name: watch.started[0][f"bert.{name}"] for name in module.subnet.weights}
         expected = select(theta_0, Mask.dense(module.subnet.shapes), 0.6)
         assert Mask.from_packed(high.masks, high.shapes).equal(expected)
     magnitude = {name: watch.ended[0][f"bert.{name}"] for name in module.subnet.weights}
@@ -364,6 +371,12 @@ def test_the_callback_says_what_starts_it(bert, data):
 def test_settings_that_cannot_work_are_refused_before_training(bert, data, tmp_path):
     with pytest.raises(UserError, match=r"rewind_step .*rewind: step"):
         IMPCallback(rewind="step")
+    with pytest.raises(UserError, match=r"score_examples .*taylor, fisher.* magnitude"):
+        IMPCallback(score_examples=8)
+    with pytest.raises(UserError, match=r"fisher_labels .*`score: fisher`.* taylor"):
+        IMPCallback(score="taylor", fisher_labels="sampled")
+    with pytest.raises(UserError, match=r"score_examples is 0: .* from 1 "):
+        IMPCallback(score="fisher", score_examples=0)
     with pytest.raises(UserError, match=r"rewind_step .*99.* 10 "):
         run(bert, data, tmp_path / "a", IMPCallback(rewind="step", rewind_step=99))
     with pytest.raises(UserError, match=r"max_epochs or trainer\.max_steps"):

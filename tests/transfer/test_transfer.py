@@ -25,8 +25,12 @@ from lnsub.runs.records import Record, read, read_tree
 from lnsub.tasks.task import Task
 from lnsub.tasks.wikiann import WikiANN, WikiANNTask
 from lnsub.tasks.xnli import XNLITask
+from lnsub.tickets.finding import find_tickets
 from lnsub.tickets.provenance import Provenance
 from lnsub.tickets.ticket import Ticket
+from lnsub.transfer.baseline_masks import random_ticket
+from lnsub.transfer.cells import Cell, plan
+from tests.support import ticket_factory
 from tests.support.models import save_checkpoint
 
 WORDS = [f"w{i}" for i in range(30)]
@@ -315,6 +319,90 @@ def test_baselines_have_the_densities_of_the_ticket(world, finished):
     }
 
 
+def unpacked(ticket: Ticket) -> np.ndarray:
+    """All bits of a mask, in name order."""
+    return np.concatenate(
+        [
+            np.unpackbits(ticket.masks[name], count=int(np.prod(ticket.shapes[name])), bitorder="little")
+            for name in sorted(ticket.masks)
+        ]
+    ).astype(bool)
+
+
+def test_inherited_masks_and_masks_random_from_denser_tickets(world, tmp_path, capsys):
+    """A run's tickets at 10, 20 and 50 %: what is made for the last, and what is recorded of it."""
+    for sparsity in (0.1, 0.2):
+        make_ticket(world, WikiANNTask(""), "wikiann", "aa", sparsity)
+    try:
+        args = arguments(world, tmp_path, tickets="wikiann/aa")
+        args += ["--sparsities", "0.5", "--baselines", "random_from,inherited"]
+        assert main([*args, "--", "--trainer.max_epochs=1"]) == 0
+        shown = capsys.readouterr().out
+        starts = {sparsity: unpacked(ticket_of(world, "wikiann", "aa", sparsity)) for sparsity in (0.1, 0.2)}
+    finally:
+        for sparsity in (0.1, 0.2):
+            ticket_of(world, "wikiann", "aa", sparsity).path.unlink()
+    assert "aa random from 10 %" in shown
+    found = [Ticket.load(path) for path in (tmp_path / "masks").glob("*.safetensors")]
+    made = {ticket.provenance.score: ticket for ticket in found}
+    assert len(found) == len(made) == 3  # for two targets
+    total = len(starts[0.1])
+    for sparsity, start in starts.items():
+        ticket = made[f"random_from:{sparsity}"]
+        bits = unpacked(ticket)
+        assert (~bits).sum() == round(0.5 * total)
+        assert not (bits & ~start).any()
+        # At random among those that the start keeps: half of the weights are, give or take five standard deviations.
+        assert abs(bits[: total // 2].mean() - 0.5) < 5 * 0.5 / (total / 2) ** 0.5
+        provenance = ticket.provenance
+        assert (provenance.language, provenance.seed, provenance.sparsity) == ("aa", SEED, 0.5)
+        assert f"-s{sparsity:.2f}-" in provenance.schedule
+    theta_0 = Subnet(WikiANNTask("").build(str(world / "model"))[0]).weights
+    magnitudes = np.concatenate([theta_0[name].detach().abs().numpy().ravel() for name in sorted(theta_0)])
+    inherited = made["magnitude_init"]
+    assert magnitudes[unpacked(inherited)].min() >= magnitudes[~unpacked(inherited)].max()
+    assert (inherited.provenance.task, inherited.sparsity) == ("inherited", pytest.approx(0.5, abs=1e-3))
+
+    records = [r for r in read_tree(tmp_path / "cells") if r.metric == "f1"]
+    own = ticket_of(world, "wikiann", "aa", 0.5).checksum
+    assert {(r.score, r.source, r.source_task, r.source_seed, r.sparsity, r.target, r.ticket) for r in records} == {
+        row
+        for target in ("aa", "bb")
+        for row in (
+            ("magnitude", "aa", "wikiann", 3, 0.5, target, own),
+            ("random_from:0.1", "aa", "wikiann", 3, 0.5, target, made["random_from:0.1"].checksum),
+            ("random_from:0.2", "aa", "wikiann", 3, 0.5, target, made["random_from:0.2"].checksum),
+            ("magnitude_init", None, None, None, 0.5, target, inherited.checksum),
+        )
+    }
+    assert len(records) == 8
+
+
+def test_masks_random_from_a_ticket_are_nested_and_those_of_their_seed(run_cells):
+    half, more, other_seed = (unpacked(random_ticket(cell)) for cell in run_cells)
+    assert not (more & ~half).any()
+    assert (~more).sum() == round(0.8 * len(more))
+    assert (half != other_seed).any()
+    assert (half == unpacked(random_ticket(run_cells[0]))).all()
+
+
+@pytest.fixture
+def run_cells(tmp_path: Path) -> list[Cell]:
+    """Cells that start from one ticket: at 50 %, at 80 %, and at 50 % with another seed."""
+    for number, sparsity in enumerate((0.1, 0.5, 0.8)):
+        exact_ticket(sparsity, number).save(tmp_path / ticket_filename(sparsity))
+    found = find_tickets([str(tmp_path / "*")])
+    cells = plan(found, "xnli", ["fr"], [0, 1], ["random_from:0.1"])
+    by_place = {(cell.sparsity, cell.seed): cell for cell in cells if cell.start}
+    return [by_place[0.5, 0], by_place[0.8, 0], by_place[0.5, 1]]
+
+
+def exact_ticket(sparsity: float, seed: int) -> Ticket:
+    """A ticket that prunes exactly this share of the weights of one matrix."""
+    bits = np.random.default_rng(seed).permutation(np.arange(400) >= round(sparsity * 400)).reshape(20, 20)
+    return ticket_factory.ticket({"encoder.layer.0.output.dense.weight": bits}, sparsity=sparsity)
+
+
 def test_zero_shot_trains_on_the_source_and_only_measures_the_targets(world, finished, capsys):
     args = arguments(world, finished, tickets="wikiann/aa", languages="aa,bb,cc")
     # cc's data cannot be used; that is no reason to lose the others.
@@ -365,6 +453,8 @@ def test_a_cell_that_another_process_runs_is_left_to_it(world, tmp_path, capsys)
         (["--sparsities", "0.7"], r"0\.7: .*0\.5, 0\.8"),
         (["--seeds", "a"], "--seeds .*'a'"),
         (["--baselines", "rnadom"], r"did you mean random\?"),
+        (["--baselines", "random:0.1"], "only random_from takes a sparsity"),
+        (["--baselines", "random_from"], "lower sparsity of the same run"),
         (["--cell", "9"], "cell 9: .*1 to 4"),
         (["--share", "3/2"], "--share .*3/2"),
         (["--share", "2"], "--share .*'2'"),

@@ -1,5 +1,7 @@
 """Tickets beside the dense model and the baselines."""
 
+from collections.abc import Collection
+
 import pandas as pd
 
 from lnsub.analysis.main_metric import MainMetric
@@ -10,6 +12,7 @@ from lnsub.report.drawing.plots import key, swatch
 from lnsub.report.figure import Figure, Missing, Options, Panel, by_level, by_panel, joined, sparsity_name
 from lnsub.report.languages import html_label
 from lnsub.report.metric_text import decimals, named, scale, with_unit, written
+from lnsub.tickets.provenance import start_sparsity
 
 TITLE = "Tickets and baselines"
 
@@ -24,16 +27,17 @@ VARIANTS: dict[str, str] = {
     "random": "random mask",
     "reinit": "re-initialised",
 }
-"""Kinds of sub-networks in the order in which they are shown, and their names."""
+"""Kinds of sub-networks in the order in which they are shown, and their names. Masks that were pruned at random from
+tickets of lower sparsities (``random_from:0.1``) are shown before random ones, from the sparsest on."""
 
 
 def baseline_figure(material: Material, options: Options) -> Figure | Missing:
-    """Tickets beside the dense model, random, shuffled and one-shot masks, and re-initialised weights."""
+    """Tickets beside the dense model, random, inherited and other masks, and re-initialised weights."""
     data = baseline_data(material)
     if data.empty or not set(data["variant"]) - {"own", "others", "dense"}:
         return Missing(
             TITLE,
-            "there are no transfer records of baselines (random, shuffled or one-shot masks, re-initialised weights); "
+            "there are no transfer records of baselines (random, inherited, shuffled or one-shot masks, ...); "
             "`lnsub transfer --baselines` makes them",
         )
     panels, leads = [], []
@@ -41,7 +45,8 @@ def baseline_figure(material: Material, options: Options) -> Figure | Missing:
     for study, sparsity, _ in by_panel(baselines, material.studies, options):
         metric, of_study = material.metrics[study], data[data["study"] == study]
         rows = of_study[(of_study["sparsity"] == sparsity) | (of_study["variant"] == "dense")]
-        drawn = [_row(name, rows[rows["variant"] == variant], material, metric) for variant, name in VARIANTS.items()]
+        names = variant_names(set(rows["variant"]))
+        drawn = [_row(name, rows[rows["variant"] == variant], material, metric) for variant, name in names.items()]
         place = f"{study}, {sparsity_name(sparsity)} pruned"
         svg = dot_rows(
             [row for row in drawn if row.dots],
@@ -59,19 +64,31 @@ def baseline_figure(material: Material, options: Options) -> Figure | Missing:
     reading = (
         "A marker for each target language, a stroke at their mean. Own ticket: found on the target itself; others' "
         "tickets: the mean over tickets of other languages. All have the same sparsity and were fine-tuned alike. A "
-        "shuffled ticket keeps each matrix's density but not its places, a re-initialised one its places but not the "
-        "pre-trained weights."
+        "mask random from 10 % is the ticket of that sparsity, pruned at random from there; an inherited mask keeps "
+        "the largest pre-trained weights. A shuffled ticket keeps each matrix's density but not its places, a "
+        "re-initialised one its places but not the pre-trained weights."
     )
     lead = f"Own tickets against random masks, mean over targets: {by_level(leads)}." if leads else ""
     return Figure("baselines", TITLE, reading, tuple(panels), key(entries), data, lead)
+
+
+def variant_names(there: Collection[str]) -> dict[str, str]:
+    """:data:`VARIANTS` with the masks among ``there`` that were pruned at random from tickets of lower sparsities."""
+    starts = {start: variant for variant in there if (start := start_sparsity(variant)) is not None}
+    names: dict[str, str] = {}
+    for variant, name in VARIANTS.items():
+        if variant == "random":
+            names |= {starts[s]: f"random from {sparsity_name(s)}" for s in sorted(starts, reverse=True)}
+        names[variant] = name
+    return names
 
 
 def baseline_data(material: Material) -> pd.DataFrame:
     """What each kind of sub-network reaches on each target, averaged over sources and runs.
 
     Returns:
-        A row a study, sparsity, variant (a key of :data:`VARIANTS`) and target: ``value``, and ``records``, how many.
-        The dense model stands at sparsity 0; where it was not trained apart, it is the first round of pruning. A
+        A row a study, sparsity, variant (a key of :func:`variant_names`) and target: ``value``, and ``records``, how
+        many. The dense model stands at sparsity 0; where it was not trained apart, it is the first round of pruning. A
         baseline that owes something to a language is the target's own, where there is that.
     """
     records = material.records
@@ -86,7 +103,8 @@ def baseline_data(material: Material) -> pd.DataFrame:
         own = cells["source"] == cells["target"]
         places = zip(cells["source"], cells["target"], strict=True)
         others = [languages_of(s).isdisjoint(languages_of(t)) for s, t in places]
-        baselines = near[near["kind"].isin(["transfer", "dense"]) & near["variant"].isin(list(VARIANTS))]
+        known = list(variant_names(set(near["variant"])))
+        baselines = near[near["kind"].isin(["transfer", "dense"]) & near["variant"].isin(known)]
         parts = [cells[own].assign(variant="own"), cells[others].assign(variant="others"), _own_first(baselines)]
         if not (baselines["variant"] == "dense").any():
             parts.append(inside[(inside["kind"] == "imp") & (inside["sparsity"] == 0)].assign(variant="dense"))

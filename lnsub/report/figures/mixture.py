@@ -73,7 +73,7 @@ def mixture_parts_figure(material: Material, options: Options) -> Figure | Missi
     if data.empty:
         return Missing(
             PARTS_TITLE,
-            "there are no records of pruning on a mixture (kind part); `lnsub fit` on the language en+fa, say, makes them",
+            "there are no records of pruning on a mixture (kind part); `lnsub fit` on en+fa, say, makes them",
         )
     panels = []
     for study, rows in by_study(data, material.studies):

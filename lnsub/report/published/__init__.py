@@ -127,6 +127,7 @@ def _shaped(found: pd.DataFrame) -> pd.DataFrame:
         wall_s=0.0,
         layer=None,
         source_seed=None,
+        trained_on=None,
         **_facts(found),
         score="magnitude",
         scope="",
