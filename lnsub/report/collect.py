@@ -144,7 +144,7 @@ def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
     """Tells what kind of sub-network a record measured.
 
     Args:
-        record: a record's ``kind``, ``task``, ``source``, ``score``, ``init`` and ``ticket``.
+        record: a record's ``kind``, ``task``, ``score``, ``init``, ``ticket`` and ``source_task``.
         found: the ticket's provenance, where the ticket is known.
 
     Returns:
@@ -162,8 +162,8 @@ def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
         return "reinit"
     if score in {"random", "shuffled", "oneshot"} or start_sparsity(str(score)) is not None:
         return str(score)
-    # A run with this score finds the same masks, of which the index names the run; but its records have a source.
-    if (found and found.task == INHERITED) or (score == "magnitude_init" and pd.isna(record.get("source", ""))):
+    # A run by this score finds the same masks, and then `found` is its ticket.
+    if INHERITED in {found.task if found else None, record.get("source_task")}:
         return "inherited"
     if score in HOW or (found and found.sources):
         return "combined"
@@ -202,7 +202,7 @@ def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.Dat
         scope if isinstance(scope, str) else scopes.get(run, "global")
         for scope, run in zip(records["scope"], records["run"], strict=True)
     ]
-    columns = ["kind", "task", "source", "score", "init", "ticket"]
+    columns = ["kind", "task", "score", "init", "ticket", "source_task"]
     rows = records[columns].to_dict("records")
     records["variant"] = [variant_of(row, p) for row, p in zip(rows, found, strict=True)]
     records["found_on"] = pd.Series([p.task if p else "unknown" for p in found], index=records.index, dtype=object)
