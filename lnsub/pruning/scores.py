@@ -116,7 +116,7 @@ def magnitude_init(inputs: ScoreInputs) -> Mapping[str, Tensor]:
 def change(inputs: ScoreInputs) -> Mapping[str, Tensor]:
     """How far fine-tuning moved each weight, theta - theta_0: weights that hardly changed are pruned first.
 
-    |theta - theta_0| is the score of LT-SFT (Ansell et al., 2022, https://arxiv.org/abs/2110.07560, section 3). In
+    |theta - theta_0| is the score of LT-SFT (Ansell et al., 2022, https://arxiv.org/abs/2110.07560). In
     iterative pruning theta are the weights that the round trained.
     """
     init = inputs.beside_weights("init")
@@ -136,7 +136,7 @@ def taylor(inputs: ScoreInputs) -> Mapping[str, Tensor]:
 def fisher(inputs: ScoreInputs) -> Mapping[str, Tensor]:
     """The diagonal of the Fisher information, F = 1/N sum_i (d log p(y_i | x_i) / d theta)^2 over N examples.
 
-    The score of FISH masks (Sung et al., 2021, https://arxiv.org/abs/2111.09839, section 2.2): with the data's labels
+    The score of FISH masks (Sung et al., 2021, https://arxiv.org/abs/2111.09839): with the data's labels
     y_i it is the empirical Fisher information, with labels drawn from p(y | x_i) an unbiased estimate of the true one.
     """
     return inputs.beside_weights("squared_gradients")

@@ -158,8 +158,7 @@ def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
     """Tells what kind of sub-network a record measured.
 
     Args:
-        record: a record's ``kind``, ``task``, ``source``, ``score``, ``init``, ``ticket`` and, where it has one,
-            ``source_task``.
+        record: a record's ``kind``, ``task``, ``score``, ``init``, ``ticket`` and, where it has one, ``source_task``.
         found: the ticket's provenance, where the ticket is known; else ``source_task`` stands in for it.
 
     Returns:
@@ -178,8 +177,8 @@ def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
     if score in {"random", "shuffled", "oneshot"} or start_sparsity(str(score)) is not None:
         return str(score)
     origin = found.task if found else record.get("source_task")
-    # A run with this score finds the same masks, of which the index names the run; but its records have a source.
-    if origin == INHERITED or (score == "magnitude_init" and pd.isna(record.get("source", ""))):
+    # A run by this score finds the same masks, and then `found` is its ticket.
+    if INHERITED in {origin, record.get("source_task")}:
         return "inherited"
     if score in HOW or (found and found.sources):
         return "combined"
@@ -219,7 +218,7 @@ def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.Dat
         scope if isinstance(scope, str) else scopes.get(run, "global")
         for scope, run in zip(records["scope"], records["run"], strict=True)
     ]
-    columns = ["kind", "task", "source", "score", "init", "ticket", "source_task"]
+    columns = ["kind", "task", "score", "init", "ticket", "source_task"]
     rows = records[columns].to_dict("records")
     records["variant"] = [variant_of(row, p) for row, p in zip(rows, found, strict=True)]
     records["found_on"] = pd.Series([p.task if p else "unknown" for p in found], index=records.index, dtype=object)

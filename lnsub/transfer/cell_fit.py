@@ -14,6 +14,7 @@ from lnsub.models.apply import check_fit
 from lnsub.models.subnet import Subnet
 from lnsub.runs.records import Record
 from lnsub.tasks.task import LanguageDataModule, Task
+from lnsub.tickets.provenance import INHERITED
 from lnsub.tickets.ticket import Ticket
 from lnsub.tracking.logger import RunCard
 from lnsub.tracking.run import set_up
@@ -199,11 +200,12 @@ def _facts(cell: Cell) -> dict[str, object]:
     """The fields of a cell's records that differ from those of its ticket."""
     # A random or an inherited mask has no source, whatever ticket it is compared with.
     found = cell.mask_of
+    task = INHERITED if cell.variant == "inherited" else None
     return {
         "kind": cell.kind,
         "source": cell.source,
         "sparsity": cell.sparsity,
-        "source_task": found.provenance.task if found else None,
+        "source_task": found.provenance.task if found else task,
         "source_seed": found.provenance.seed if found else None,
     }
 

@@ -63,31 +63,14 @@ def test_taylor_is_weight_times_gradient_as_autograd_has_it():
     assert result.tolist() == [[3.0, -24.0], [81.0, 0.375]]
 
 
-def test_change_and_fisher_of_two_linear_layers_are_those_worked_out_by_hand():
-    """f(x) = V W x and log p(y | x) = -(y - f)^2 / 2, whose gradients are r V^T x^T for W and r (W x)^T for V.
-
-    W = [[1, 2], [0, -1]], V = [[1, -1]].
-    x = (1, 1), y = 4: W x = (3, -1), f = 4,  r = y - f = 0:  both gradients are 0.
-    x = (2, 0), y = 3: W x = (2, 0),  f = 2,  r = 1:  W's is [[2, 0], [-2, 0]],   V's is [[2, 0]].
-    x = (0, 1), y = 1: W x = (2, -1), f = 3,  r = -2: W's is [[0, -2], [0, 2]],   V's is [[-4, 2]].
-    x = (1, -1), y = 0: W x = (-1, 1), f = -2, r = 2: W's is [[2, -2], [-2, 2]],  V's is [[-2, 2]].
-    The means of their squares over the four examples are [[2, 2], [2, 2]] and [[6, 2]].
-    """
-    trained = {"W": torch.tensor([[1.0, 2.0], [0.0, -1.0]]), "V": torch.tensor([[1.0, -1.0]])}
-    theta_0 = {"W": torch.tensor([[1.5, 2.0], [-3.0, 1.0]]), "V": torch.tensor([[1.0, 4.0]])}
-    moved = score("change", ScoreInputs(trained, init=theta_0))
-    assert {name: values.tolist() for name, values in moved.items()} == {"W": [[-0.5, 0], [3, -2]], "V": [[0, -5]]}
-
-    examples = [((1, 1), 4), ((2, 0), 3), ((0, 1), 1), ((1, -1), 0)]
-    squares = {name: torch.zeros_like(weight) for name, weight in trained.items()}
-    for x, y in examples:
-        live = {name: weight.clone().requires_grad_() for name, weight in trained.items()}
-        output = live["V"] @ live["W"] @ torch.tensor(x, dtype=torch.float32)
-        (-((y - output) ** 2) / 2).sum().backward()
-        for name, weight in live.items():
-            squares[name] += weight.grad**2 / len(examples)
-    information = score("fisher", ScoreInputs(trained, squared_gradients=squares))
-    assert {name: values.tolist() for name, values in information.items()} == {"W": [[2, 2], [2, 2]], "V": [[6, 2]]}
+def test_change_is_the_way_from_theta_0_and_fisher_what_was_gathered():
+    trained, theta_0 = torch.tensor([[1.0, 2.0], [0.0, -1.0]]), torch.tensor([[1.5, 2.0], [-3.0, 1.0]])
+    moved = score("change", ScoreInputs({"w": trained}, init={"w": theta_0}))["w"]
+    assert moved.tolist() == [[-0.5, 0.0], [3.0, -2.0]]
+    mask = select({"w": moved}, Mask.dense({"w": (2, 2)}), 0.5)
+    assert mask["w"].tolist() == [[False, False], [True, True]]  # what fine-tuning moved most is kept
+    squares = {"w": trained.square()}
+    assert torch.equal(score("fisher", ScoreInputs({"w": trained}, squared_gradients=squares))["w"], squares["w"])
 
 
 def test_random_is_uniform_in_0_excluded_to_1_included():

@@ -1,5 +1,6 @@
 """What scores are computed from, against one example at a time under torch.autograd and plain loops over tokens."""
 
+import io
 import json
 import warnings
 from collections import defaultdict
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from rich.console import Console
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
@@ -24,7 +26,9 @@ from lnsub.tasks.task import LanguageDataModule
 from lnsub.tasks.wikiann import WikiANN
 from lnsub.tasks.xnli import XNLI
 from lnsub.training.callbacks import RunCallback
+from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
+from lnsub.training.progress import RoundProgress
 from lnsub.training.score_inputs import Sample, collect_inputs, sampled_labels
 from tests.support.data_makers import WORDS
 
@@ -201,6 +205,13 @@ def test_all_rows_are_taken_where_there_are_fewer_and_progress_is_told(bert, row
     assert all(parameter.grad is None for parameter in module.parameters())
     assert found.gradients is found.activations is found.init is None
     assert_same(found.squared_gradients, naive(module, batches, sampled=False)["squared_gradients"])
+
+
+def test_a_log_file_gets_a_line_with_the_round_that_is_scored(bert, rows):
+    shown = io.StringIO()
+    display = RoundProgress(Console(file=shown, width=200))
+    collected("fisher", "wikiann", bert, rows, callbacks=[IMPCallback(score="fisher"), display])
+    assert shown.getvalue() == "round 0/9 · sparsity 0.00 · scored 11/11 examples\n"
 
 
 def test_sampled_labels_have_the_models_distribution_and_depend_on_seed_and_example_alone():

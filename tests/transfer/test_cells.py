@@ -123,9 +123,19 @@ def test_only_the_sparsities_asked_for_are_found(tickets):
 
 
 def test_zero_shot_needs_a_source(tickets, tmp_path):
-    ticket_factory.random_ticket(0.5, 9, language="fr+ur").save(tmp_path / "core.safetensors")
+    ticket_factory.random_ticket(0.5, 9, language="fr+ur", sources="[]").save(tmp_path / "core.safetensors")
     with pytest.raises(UserError, match=r"core\.safetensors .*fr\+ur"):
         plan(find_tickets([tickets]), "xnli", ["fr"], [0], zero_shot=True)
+
+
+def test_a_mixture_is_a_source_like_any_other(tmp_path):
+    ticket_factory.random_ticket(0.5, 9, language="fr+ur").save(tmp_path / "mixture.safetensors")
+    tickets = find_tickets([str(tmp_path / "mixture.safetensors")])
+    (cell,) = plan(tickets, "xnli", ["zh"], [0], zero_shot=True)
+    assert (cell.language, cell.targets, cell.source) == ("fr+ur", ("zh",), "fr+ur")
+    cells = {cell.variant: cell for cell in plan(tickets, "xnli", ["zh"], [0], ["oneshot"])}
+    assert cells["oneshot"].source == "fr+ur"
+    assert cells["dense"].language == "fr+ur"
 
 
 def test_one_shot_needs_a_ticket_of_the_task(tickets):

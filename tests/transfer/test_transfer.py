@@ -372,7 +372,7 @@ def test_inherited_masks_and_masks_random_from_denser_tickets(world, tmp_path, c
             ("magnitude", "aa", "wikiann", 3, 0.5, target, own),
             ("random_from:0.1", "aa", "wikiann", 3, 0.5, target, made["random_from:0.1"].checksum),
             ("random_from:0.2", "aa", "wikiann", 3, 0.5, target, made["random_from:0.2"].checksum),
-            ("magnitude_init", None, None, None, 0.5, target, inherited.checksum),
+            ("magnitude_init", None, "inherited", None, 0.5, target, inherited.checksum),
         )
     }
     assert len(records) == 8
