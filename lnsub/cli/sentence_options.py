@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -105,13 +106,17 @@ def read_sentences(options: argparse.Namespace) -> "list[Pairs]":
 
 
 def each_shown(
-    cells: "Sequence[Cell]", measure: "Callable[[Cell], Measured]", summary: Callable[[Measured], str]
+    cells: "Sequence[Cell]",
+    layers: int,
+    measure: "Callable[[Cell, Callable[[], None]], Measured]",
+    summary: Callable[[Measured], str],
 ) -> Iterator[Measured]:
     """Measures all cells, with a live line in a terminal, or one line per cell in a log file.
 
     Args:
         cells: what to measure.
-        measure: measures one.
+        layers: how many layers a cell has.
+        measure: measures one, and calls a function after each layer.
         summary: what a log says of one that was measured.
     """
     from rich.console import Console
@@ -120,11 +125,10 @@ def each_shown(
     console = Console(stderr=True, highlight=False, markup=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=len(cells))
+        task = progress.add_task("", total=len(cells) * layers)
         for number, cell in enumerate(cells, start=1):
             progress.update(task, description=cell.name)
-            measured = measure(cell)
-            progress.advance(task)
+            measured = measure(cell, partial(progress.advance, task))
             if not console.is_terminal:
                 console.print(f"{number}/{len(cells)} {cell.name}: {summary(measured)}", soft_wrap=True)
             yield measured

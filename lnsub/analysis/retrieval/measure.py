@@ -6,7 +6,7 @@ measured is the sub-network itself. Scores are margin-based, see :mod:`lnsub.ana
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -185,6 +185,7 @@ class Retrieval:
 
     Attributes:
         cells: see :class:`lnsub.analysis.parallel.states.ParallelStates`.
+        layers: the layers that are measured.
 
     Raises:
         UserError: a language has no more pairs than the margin looks at or the largest number that counts; see also
@@ -214,10 +215,14 @@ class Retrieval:
                     "every translation would be found: give more pairs or a smaller number."
                 )
         self._states = ParallelStates(base_model, pairs, tickets, own_tickets, self.settings.reading, device)
-        self.cells = self._states.cells
+        self.cells, self.layers = self._states.cells, self._states.layers
 
-    def measure(self, cell: Cell) -> Retrieved:
+    def measure(self, cell: Cell, after_layer: Callable[[], None] = lambda: None) -> Retrieved:
         """Measures one of :attr:`cells`.
+
+        Args:
+            cell: the cell.
+            after_layer: called after each layer.
 
         Raises:
             UserError: the model gives states that are not finite.
@@ -232,6 +237,7 @@ class Retrieval:
                 LayerAccuracy(states.layer, top, accuracy(ranks.forward, top), accuracy(ranks.backward, top))
                 for top in self.settings.top
             ]
+            after_layer()
         fit = self._states.fit_of(cell)
         wall_s = time.perf_counter() - start
         return Retrieved(cell, self._states.encoder.base_model, self.settings, fit, tuple(layers), wall_s)
