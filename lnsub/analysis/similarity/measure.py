@@ -19,6 +19,7 @@ from lnsub.analysis.similarity.measures import KEPT, MEASURES
 from lnsub.analysis.similarity.resampling import FEWEST, Estimate, estimates
 from lnsub.common.bounds import Count, CountOrZero, Seed, check_numbers, hints_of
 from lnsub.common.errors import UserError
+from lnsub.common.threads import workers
 from lnsub.models.apply import Fit
 from lnsub.runs.records import Record, records_of
 from lnsub.tickets.ticket import Ticket
@@ -239,7 +240,8 @@ class Similarity:
         start, chosen = time.perf_counter(), self.settings
         layers: list[LayerSimilarity] = []
         for states in self._states.of(cell):
-            x, y = PrincipalAxes.of(states.first), PrincipalAxes.of(states.second)
+            with workers(states.first.device) as pool:
+                x, y = pool.each(PrincipalAxes.of, (states.first, states.second))
             found: dict[str, Estimate] = {}
             if x.rank and y.rank:
                 found = estimates(

@@ -132,12 +132,12 @@ def _cka(x: PrincipalAxes, y: PrincipalAxes, sums: Moments) -> float:
     both = _hsic(_squares(x, y, sums.xy), sums.length_x, sums.length_y)
     of_x = _hsic(_squares(x, x, sums.xx), sums.length_x, sums.length_x)
     of_y = _hsic(_squares(y, y, sums.yy), sums.length_y, sums.length_y)
-    return float(both / (of_x * of_y).sqrt()) if of_x > 0 and of_y > 0 else nan
+    return min(1.0, float(both / (of_x * of_y).sqrt())) if of_x > 0 and of_y > 0 else nan
 
 
 def _biased_cka(x: PrincipalAxes, y: PrincipalAxes, sums: Moments) -> float:
     of_x, of_y = _squares(x, x, sums.xx), _squares(y, y, sums.yy)
-    return float(_squares(x, y, sums.xy) / (of_x * of_y).sqrt())
+    return min(1.0, float(_squares(x, y, sums.xy) / (of_x * of_y).sqrt()))
 
 
 def _correlations(whitened: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ def _pwcca(x: PrincipalAxes, y: PrincipalAxes, sums: Moments) -> float:
     found, directions = squared[-several:].clamp(0.0, 1.0).sqrt(), directions[:, -several:]
     # A variate's inner products with x's dimensions.
     weights = (directions.T @ (sums.factor.T * x.scale) @ x.axes).abs().sum(dim=1)
-    return float((weights @ found) / weights.sum())
+    return min(1.0, float((weights @ found) / weights.sum()))
 
 
 Of = Callable[[PrincipalAxes, PrincipalAxes, Moments], float]

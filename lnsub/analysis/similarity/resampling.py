@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lnsub.analysis.similarity.axes import AxesPair, Moments
 from lnsub.analysis.similarity.measures import MEASURES
+from lnsub.common.threads import workers
 
 LEFT_OUT = 0.2
 """The share of the sentences that each resample leaves out: large enough for the standard error to hold for measures
@@ -76,9 +77,10 @@ def estimates(
         return [torch.from_numpy(rng.permutation(n)[:size]).to(device) for _ in range(times)]
 
     out = max(1, round(LEFT_OUT * n))
-    whole = values(pair.whole)
-    subsets = np.array([values(pair.without(rows)) for rows in drawn(0, out, resamples)])
-    nulls = np.array([values(pair.shuffled(order)) for order in drawn(1, n, shuffles)])
+    with workers(device) as pool:
+        whole = values(pair.whole)
+        subsets = np.array(pool.each(lambda rows: values(pair.without(rows)), drawn(0, out, resamples)))
+        nulls = np.array(pool.each(lambda order: values(pair.shuffled(order)), drawn(1, n, shuffles)))
     found = {}
     for place, (name, value) in enumerate(zip(measures, whole, strict=True)):
         low = high = null = null_low = null_high = None
