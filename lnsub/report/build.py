@@ -18,6 +18,7 @@ from lnsub.report.figures.metric import metric_by_sparsity
 from lnsub.report.figures.overlap import overlap_figure
 from lnsub.report.figures.pruned import neutrality_figure, pruned_where
 from lnsub.report.figures.retrieval import retrieval_figure
+from lnsub.report.figures.similarity import similarity_figure
 from lnsub.report.figures.transfer import drop_figure, transfer_figure, zero_shot_figure
 from lnsub.report.page import TITLE, page
 
@@ -34,6 +35,7 @@ FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (
     overlap_against_transfer,
     pruned_where,
     retrieval_figure,
+    similarity_figure,
 )
 """The figures in the order of the page."""
 
@@ -53,6 +55,7 @@ TABLES: frozenset[str] = frozenset(
         "correlations",
         "pruned_where",
         "retrieval_by_layer",
+        "similarity_by_layer",
     }
 )
 """The names of the CSV files that a report can have."""
