@@ -6,7 +6,6 @@ the moments of the rows of both U. That is what makes hundreds of resamples affo
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -74,19 +73,22 @@ class Moments:
     length_x: Tensor
     length_y: Tensor
 
-    @cached_property
-    def factor(self) -> Tensor:
-        """The lower Cholesky factor of ``xx``."""
-        return _factor(self.xx)
+    def factor(self, axes: int) -> Tensor:
+        """The lower Cholesky factor of the first axes' part of ``xx``; there are more sentences than axes."""
+        return _factor(self.xx[:axes, :axes])
 
-    @cached_property
-    def whitened(self) -> Tensor:
+    def whitened(self, axes_x: int, axes_y: int) -> Tensor:
         """The cross moments of directions of variance 1, whose singular values are the canonical correlations.
 
-        As the factors are triangular, its first rows and columns are those of the first principal axes alone.
+        Args:
+            axes_x: how many of x's first axes to take, fewer than there are sentences.
+            axes_y: likewise of y's.
+
+        Returns:
+            float64 [axes_x, axes_y].
         """
-        half = torch.linalg.solve_triangular(self.factor, self.xy, upper=False)
-        return torch.linalg.solve_triangular(_factor(self.yy), half.T, upper=False).T
+        half = torch.linalg.solve_triangular(self.factor(axes_x), self.xy[:axes_x, :axes_y], upper=False)
+        return torch.linalg.solve_triangular(_factor(self.yy[:axes_y, :axes_y]), half.T, upper=False).T
 
 
 class AxesPair:

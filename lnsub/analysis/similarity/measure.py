@@ -15,7 +15,7 @@ from lnsub.analysis.parallel.cells import Cell
 from lnsub.analysis.parallel.sentence_pairs import Pairs
 from lnsub.analysis.parallel.states import ParallelStates, Pooling, Reading
 from lnsub.analysis.similarity.axes import AxesPair, PrincipalAxes
-from lnsub.analysis.similarity.measures import KEPT, MEASURES
+from lnsub.analysis.similarity.measures import MEASURES
 from lnsub.analysis.similarity.resampling import FEWEST, Estimate, estimates
 from lnsub.common.bounds import Count, CountOrZero, Seed, check_numbers, hints_of
 from lnsub.common.errors import UserError
@@ -252,8 +252,8 @@ class Similarity:
                     seed=chosen.seed,
                 )
             for name in chosen.measures:
-                sides = (x.rank, y.rank) if name == "pwcca" else (x.holding(KEPT), y.holding(KEPT))
-                few, many = (min(sides), max(sides)) if MEASURES[name].correlations else (None, None)
+                axes = MEASURES[name].axes
+                few, many = sorted((axes(x), axes(y))) if axes else (None, None)
                 estimate = found.get(name)
                 measured = estimate if estimate and math.isfinite(estimate.value) else None
                 layers.append(LayerSimilarity(states.layer, name, measured, few, many))

@@ -99,7 +99,7 @@ def canonical_correlations(x: Tensor, y: Tensor) -> Tensor:
         y: likewise.
     """
     a, b = PrincipalAxes.of(x), PrincipalAxes.of(y)
-    return _correlations(AxesPair(a, b).whole.whitened).flip(0)
+    return _correlations(AxesPair(a, b).whole.whitened(a.rank, b.rank)).flip(0)
 
 
 def _measured(measure: "Of", x: Tensor, y: Tensor) -> float:
@@ -149,15 +149,16 @@ def _correlations(whitened: Tensor) -> Tensor:
 
 
 def _svcca(x: PrincipalAxes, y: PrincipalAxes, sums: Moments, kept: float = KEPT) -> float:
-    return float(_correlations(sums.whitened[: x.holding(kept), : y.holding(kept)]).mean())
+    return float(_correlations(sums.whitened(x.holding(kept), y.holding(kept))).mean())
 
 
 def _pwcca(x: PrincipalAxes, y: PrincipalAxes, sums: Moments) -> float:
-    squared, directions = torch.linalg.eigh(sums.whitened @ sums.whitened.T)
-    several = min(sums.whitened.shape)
+    whitened = sums.whitened(x.rank, y.rank)
+    squared, directions = torch.linalg.eigh(whitened @ whitened.T)
+    several = min(whitened.shape)
     found, directions = squared[-several:].clamp(0.0, 1.0).sqrt(), directions[:, -several:]
     # A variate's inner products with x's dimensions.
-    weights = (directions.T @ (sums.factor.T * x.scale) @ x.axes).abs().sum(dim=1)
+    weights = (directions.T @ (sums.factor(x.rank).T * x.scale) @ x.axes).abs().sum(dim=1)
     return min(1.0, float((weights @ found) / weights.sum()))
 
 
@@ -172,18 +173,18 @@ class Measure:
     Attributes:
         title: for people.
         of: computes it from states that vary.
-        correlations: whether it is made of canonical correlations, which need many sentences.
+        axes: how many axes of a set of states canonical correlations are taken over; None where there are none.
     """
 
     title: str
     of: Of
-    correlations: bool
+    axes: Callable[[PrincipalAxes], int] | None = None
 
 
 MEASURES: dict[str, Measure] = {
-    "cka": Measure("CKA", _cka, False),
-    "svcca": Measure("SVCCA", _svcca, True),
-    "pwcca": Measure("PWCCA", _pwcca, True),
-    "biased_cka": Measure("CKA, biased", _biased_cka, False),
+    "cka": Measure("CKA", _cka),
+    "svcca": Measure("SVCCA", _svcca, lambda states: states.holding(KEPT)),
+    "pwcca": Measure("PWCCA", _pwcca, lambda states: states.rank),
+    "biased_cka": Measure("CKA, biased", _biased_cka),
 }
 """The measures by name."""

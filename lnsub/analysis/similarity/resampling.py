@@ -12,6 +12,7 @@ sqrt((n - d) / d). The interval is 1.96 of these to either side of the value of 
 expected of n sentences, whose own bias the null shows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,8 @@ FEWEST = 10
 @dataclass(frozen=True)
 class Estimate:
     """A measure's value, its null and its interval; None where not measured.
+
+    There is no interval of canonical correlations over as many axes as a resample has sentences.
 
     Attributes:
         value: of all sentences.
@@ -68,29 +71,39 @@ def estimates(
         The estimates by measure.
     """
     n, device = len(pair.x.basis), pair.x.basis.device
-
-    def values(sums: Moments) -> list[float]:
-        return [MEASURES[name].of(pair.x, pair.y, sums) for name in measures]
+    out = max(1, round(LEFT_OUT * n))
 
     def drawn(kind: int, size: int, times: int) -> list[Tensor]:
         rng = np.random.default_rng([seed, kind])
         return [torch.from_numpy(rng.permutation(n)[:size]).to(device) for _ in range(times)]
 
-    out = max(1, round(LEFT_OUT * n))
+    def values(sums: Moments, names: Sequence[str]) -> list[float]:
+        return [MEASURES[name].of(pair.x, pair.y, sums) for name in names]
+
+    # As many axes as sentences that are not left out would leave nothing to correlate.
+    fits = [name for name in measures if _axes(pair, name) < n - out - 1]
     with workers(device) as pool:
-        whole = values(pair.whole)
-        subsets = np.array(pool.each(lambda rows: values(pair.without(rows)), drawn(0, out, resamples)))
-        nulls = np.array(pool.each(lambda order: values(pair.shuffled(order)), drawn(1, n, shuffles)))
+        whole = values(pair.whole, measures)
+        subsets = pool.each(lambda rows: values(pair.without(rows), fits), drawn(0, out, resamples if fits else 0))
+        nulls = pool.each(lambda order: values(pair.shuffled(order), measures), drawn(1, n, shuffles))
+    spread = dict(zip(fits, np.std(subsets, axis=0, ddof=1), strict=True)) if subsets else {}
     found = {}
     for place, (name, value) in enumerate(zip(measures, whole, strict=True)):
         low = high = null = null_low = null_high = None
-        if resamples:
-            margin = 1.96 * ((n - out) / out) ** 0.5 * float(subsets[:, place].std(ddof=1))
+        if name in spread:
+            margin = 1.96 * ((n - out) / out) ** 0.5 * float(spread[name])
             low, high = value - margin, min(1.0, value + margin)
             if name != "cka":  # which alone may be below 0
                 low = max(0.0, low)
-        if shuffles:
-            null = float(nulls[:, place].mean())
-            null_low, null_high = map(float, np.percentile(nulls[:, place], [2.5, 97.5]))
+        if nulls:
+            of_null = [row[place] for row in nulls]
+            null = float(np.mean(of_null))
+            null_low, null_high = map(float, np.percentile(of_null, [2.5, 97.5]))
         found[name] = Estimate(value, low, high, null, null_low, null_high)
     return found
+
+
+def _axes(pair: AxesPair, name: str) -> int:
+    """The larger number of axes that a measure's canonical correlations are taken over; 0 where there are none."""
+    axes = MEASURES[name].axes
+    return max(axes(pair.x), axes(pair.y)) if axes else 0

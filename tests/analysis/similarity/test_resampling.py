@@ -85,3 +85,19 @@ def test_equal_states_have_an_interval_that_ends_at_1():
         assert one.value == pytest.approx(1.0)
         assert one.low == pytest.approx(1.0)
         assert one.high <= 1.0
+
+
+def test_there_is_no_interval_over_as_many_axes_as_a_resample_has_sentences():
+    """30 sentences of 25 dimensions, of which resamples have 24: SVCCA's axes fit where few of them vary much."""
+    rng = np.random.default_rng(0)
+    scales = np.geomspace(1, 1e-3, 25)
+    x, y = (torch.from_numpy(rng.standard_normal((30, 25)) * scales) for _ in range(2))
+    pair = AxesPair(PrincipalAxes.of(x), PrincipalAxes.of(y))
+    found = estimates(pair, ("cka", "svcca", "pwcca"), resamples=10, shuffles=3, seed=0)
+    assert pair.x.holding(0.99) < 23 < pair.x.rank == 25
+    assert found["pwcca"].low is found["pwcca"].high is None
+    assert found["pwcca"].null is not None
+    assert found["svcca"].low < found["svcca"].value
+    assert found["cka"].low < found["cka"].value
+    (alone,) = estimates(pair, ("pwcca",), resamples=10, shuffles=0, seed=0).values()
+    assert (alone.low, alone.null, alone.value) == (None, None, found["pwcca"].value)
