@@ -73,7 +73,7 @@ def retrieval_data(records: pd.DataFrame) -> pd.DataFrame:
     if records.empty:
         return pd.DataFrame()
     # accuracy/mean/ratio-4 and accuracy@5/mean/ratio-4
-    parts = records["metric"].str.extract(r"^accuracy(?:@(\d+))?/(.+)$")
+    parts = records["metric"].str.extract(r"^accuracy(?:@(\d{1,9}))?/(.+)$")
     rows = with_system(records).assign(
         settings=parts[1].fillna(records["metric"]), top=parts[0].fillna("1").astype(int)
     )

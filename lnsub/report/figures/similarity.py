@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from lnsub.report.collect import Material
+from lnsub.report.collect import LARGEST, Material
 from lnsub.report.drawing.plots import Line, swatch
 from lnsub.report.figure import Figure, Missing, Options, Panel, sparsity_name
 from lnsub.report.figures.by_layer import (
@@ -94,7 +94,8 @@ def similarity_data(records: pd.DataFrame) -> pd.DataFrame:
     order = [*NAMES, *sorted(set(parts[0]) - NAMES.keys())]
     rows = with_system(records).assign(measure=pd.Categorical(parts[0], order), pooling=parts[2])
     ends = ("low", "high", "null", "null_low", "null_high")
-    rows = rows.astype(dict.fromkeys(ends, float))
+    numbers = rows[list(ends)].astype(float)
+    rows[list(ends)] = numbers.where(numbers.abs() < LARGEST)
     groups = rows.groupby(["pooling", "pivot", "measure", *SYSTEM], dropna=False, observed=True)
     data = groups.agg(
         value=("value", "mean"),
