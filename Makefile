@@ -7,7 +7,7 @@ DEMO := runs/demo
 BENCH := runs/bench.json
 FLOORS := .venv-floors
 # Imports of everything, what needs no model, models of each kind, and whole runs through the command.
-FLOOR_TESTS := tests/test_imports.py tests/pruning tests/tickets tests/runs tests/models/test_attention.py tests/analysis/retrieval/test_embedding.py \
+FLOOR_TESTS := tests/test_imports.py tests/pruning tests/tickets tests/runs tests/models/test_attention.py tests/analysis/parallel/test_embedding.py \
     tests/cli/test_options.py tests/cli/test_training.py
 
 BIN := $(VENV)/bin

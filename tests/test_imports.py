@@ -65,7 +65,15 @@ def test_the_pruning_mathematics_needs_neither_lightning_nor_transformers():
 
 @pytest.mark.parametrize(
     "module",
-    ["lnsub", "lnsub.tickets.ticket", "lnsub.analysis.overlap.text", "lnsub.cli.main", "lnsub.tracking.dashboard"],
+    [
+        "lnsub",
+        "lnsub.tickets.ticket",
+        "lnsub.analysis.overlap.text",
+        "lnsub.cli.main",
+        "lnsub.tracking.dashboard",
+        "lnsub.cli.retrieve",
+        "lnsub.cli.similarity",
+    ],
 )
 def test_what_must_answer_at_once_needs_no_torch(module):
     assert brought_in(module, ("torch", *LIGHTNING)) == set()

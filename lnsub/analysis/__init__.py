@@ -1,1 +1,1 @@
-"""What is computed from tickets and records: overlap, retrieval, relative drop, correlations."""
+"""What is computed from tickets and records: overlap, retrieval, similarity, relative drop, correlations."""

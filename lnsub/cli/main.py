@@ -23,6 +23,7 @@ OTHERS = {
     "overlap": "compare tickets weight by weight",
     "combine": "combine tickets: union, intersection, majority, difference",
     "retrieve": "retrieve translations by the hidden states of each layer, dense and under tickets",
+    "similarity": "compare two languages' states of parallel sentences by layer: CKA, SVCCA, PWCCA",
     "report": "plot a tree of runs on one page, with the data as CSV",
     "dashboard": "create a W&B workspace for a project's runs",
     "ticket": "describe a ticket (info) or check its integrity (verify)",

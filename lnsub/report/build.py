@@ -22,6 +22,7 @@ from lnsub.report.figures.mixture import mixture_figure, mixture_parts_figure
 from lnsub.report.figures.overlap import overlap_figure
 from lnsub.report.figures.pruned import neutrality_figure, pruned_where
 from lnsub.report.figures.retrieval import retrieval_figure
+from lnsub.report.figures.similarity import similarity_figure
 from lnsub.report.figures.transfer import drop_figure, transfer_figure, zero_shot_figure
 from lnsub.report.figures.winning import winning_figure, winning_table
 from lnsub.report.page import TITLE, page
@@ -45,6 +46,7 @@ FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (
     overlap_against_transfer,
     pruned_where,
     retrieval_figure,
+    similarity_figure,
 )
 """The figures in the order of the page; those that are made of the others' tables follow."""
 
@@ -69,6 +71,7 @@ TABLES: frozenset[str] = frozenset(
         "correlations",
         "pruned_where",
         "retrieval_by_layer",
+        "similarity_by_layer",
         "beside_the_paper",
         "findings",
     }

@@ -17,6 +17,7 @@ from lnsub.common.errors import UserError
 from lnsub.report.language_pairs import language_pairs
 from lnsub.report.settings import Run, run_settings
 from lnsub.report.ticket_index import TicketIndex, model_name
+from lnsub.runs.records import BY_LAYER
 from lnsub.runs.tree import read_runs_noting
 from lnsub.tickets.combining import HOW
 from lnsub.tickets.provenance import INHERITED, Provenance, start_sparsity
@@ -44,6 +45,8 @@ class Material:
     """Likewise, records of what was trained on a mixture of languages and measured on one of them (kind ``part``)."""
     retrieval: pd.DataFrame
     """Records of retrieval, with the same columns."""
+    similarity: pd.DataFrame
+    """Records of similarity, likewise."""
     runs: list[Run]
     """The runs with their settings."""
     pairs: pd.DataFrame
@@ -111,11 +114,12 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
             f"{int(unmeasured.sum())} values that are no number, infinite or beyond {LARGEST:g} are not drawn."
         )
         frame = frame[~unmeasured]
-    measured = frame[(frame["kind"] != "retrieval") & (frame["split"] == split)]
+    measured = frame[~frame["kind"].isin(BY_LAYER) & (frame["split"] == split)]
     whole, parts = measured[measured["kind"] != "part"], measured[measured["kind"] == "part"]
     records, parts = (_annotated(of_main_metric(rows), known) for rows in (whole, parts))
     retrieval = frame[(frame["kind"] == "retrieval") & frame["metric"].str.startswith("accuracy")]
     retrieval = _annotated(retrieval, known)
+    similarity = _annotated(frame[frame["kind"] == "similarity"], known)
     compared, unfit = ticket_index.compare(inherited_from)
     tables = {name: pd.DataFrame(rows) for name, rows in compared.items()}
     names = study_labels(
@@ -134,6 +138,7 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
         records=records.assign(study=records.get("study", pd.Series(dtype=object))),
         parts=parts,
         retrieval=retrieval,
+        similarity=similarity,
         runs=runs,
         studies=list(names.values()),
         metrics={label: metrics[key[1]] for key, label in names.items() if key[1] in metrics},
@@ -142,8 +147,8 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
         facts={
             "records": len(frame),
             "tickets": sum(len(members) for members in ticket_index.sets().values()),
-            # Retrieval on the dense model is not random, so the seed of its records is not one of the study's.
-            "seeds": frame.loc[frame["kind"] != "retrieval", "seed"].nunique(),
+            # The dense model's states are not random, so the seed of their records is not one of the study's.
+            "seeds": frame.loc[~frame["kind"].isin(BY_LAYER), "seed"].nunique(),
         },
         notes=notes + problems + unfit + _unread(root, runs) + _oddities(records, frame, split),
         pairs=tables["pairs"],
@@ -182,7 +187,7 @@ def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
         return "inherited"
     if score in HOW or (found and found.sources):
         return "combined"
-    elsewhere = isinstance(origin, str) and origin != record["task"] and record["kind"] != "retrieval"
+    elsewhere = isinstance(origin, str) and origin != record["task"] and record["kind"] not in BY_LAYER
     return "other task" if elsewhere else "ticket"
 
 
@@ -244,7 +249,7 @@ def _unread(root: Path, runs: Iterable[Run]) -> list[str]:
 def _oddities(records: pd.DataFrame, frame: pd.DataFrame, split: str) -> list[str]:
     """What to know of the records before trusting the figures."""
     notes = []
-    splits = sorted(set(frame.loc[frame["kind"] != "retrieval", "split"]))
+    splits = sorted(set(frame.loc[~frame["kind"].isin(BY_LAYER), "split"]))
     if splits and split not in splits:
         notes.append(f"No record is of the split {split}; there are records of {', '.join(splits)}.")
     cell = ["kind", "model", "task", "score", "scope", "source", "target", "sparsity", "seed", "init", "ticket"]

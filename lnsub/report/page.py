@@ -39,7 +39,14 @@ def page(material: Material, figures: Sequence[Figure | Missing], csv_prefix: st
     """
     drawn = [figure for figure in figures if isinstance(figure, Figure)]
     missing = [figure for figure in figures if isinstance(figure, Missing)]
-    models = sorted({*material.records["model"], *material.retrieval["model"], *_ticket_models(material)})
+    models = sorted(
+        {
+            *material.records["model"],
+            *material.retrieval["model"],
+            *material.similarity["model"],
+            *_ticket_models(material),
+        }
+    )
     title = f"{TITLE} {f'is {models[0]}' if len(models) == 1 else 'are these models'}?"
     body = tag(
         "main",

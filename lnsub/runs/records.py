@@ -7,7 +7,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ MOST_LAYERS = 10_000
 """The largest number of a layer that a record may have; figures have a place for every layer up to it."""
 MOST_BYTES = 2**29
 """The largest file of records that is read: a million records, of which a run writes some hundred."""
+BY_LAYER = frozenset({"retrieval", "similarity"})
+"""The kinds of records of a layer's states, which nothing was trained for; the others have a task's metrics."""
 LONGEST_LINE = 2**20
 """The longest line that can be a record."""
 
@@ -49,10 +51,19 @@ class Record:
         n: examples measured on.
         wall_s: seconds that the fine-tuning took.
         ticket: the checksum of the mask that was trained under; None where dense.
-        layer: for ``retrieval``: the hidden state that was compared, 0 for the embeddings.
+        layer: for ``retrieval`` and ``similarity``: the hidden state that was compared, 0 for the embeddings.
         source_task: the task that the ticket was found on; None without a ticket, or in ``task``'s own pruning loop.
         source_seed: the seed of the run that it was found in; likewise.
         trained_on: for ``part``: the mixture that was trained on.
+        pivot: for ``retrieval`` and ``similarity``: the language that the target's sentences were compared with; None
+            for English.
+        pivot_ticket: the checksum of the mask that the pivot's sentences were embedded under; None where it is
+            ``ticket``.
+        low: the lower end of the value's 95 % interval; None where there is no interval.
+        high: the upper end.
+        null: for ``similarity``: the mean value of sentences shuffled between the languages; None where not measured.
+        null_low: the lower end of the middle 95 % of those values.
+        null_high: the upper end.
         lnsub_version: the version that measured.
         time: when, in UTC, ISO 8601.
     """
@@ -77,6 +88,13 @@ class Record:
     source_task: str | None = None
     source_seed: int | None = None
     trained_on: str | None = None
+    pivot: str | None = None
+    pivot_ticket: str | None = None
+    low: float | None = None
+    high: float | None = None
+    null: float | None = None
+    null_low: float | None = None
+    null_high: float | None = None
     lnsub_version: str = __version__
     time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
@@ -100,6 +118,17 @@ def append(path: Path, records: list[Record]) -> None:
         UserError: they cannot be written, for example as the disk is full; the file is unchanged.
     """
     append_lines(path, b"".join(json.dumps(asdict(record), ensure_ascii=False).encode() + b"\n" for record in records))
+
+
+def append_new(folder: Path, records: list[Record]) -> None:
+    """Appends records to a folder's ``results.jsonl``, except for those there with the same value."""
+    path = folder / FILE_NAME
+
+    def measured(found: Record) -> Record:
+        return replace(found, wall_s=0.0, lnsub_version="", time="")
+
+    there = {measured(found) for found in read(path)}
+    append(path, [new for new in records if measured(new) not in there])
 
 
 def check_records(folder: Path) -> None:
@@ -187,10 +216,10 @@ def _record(line: bytes) -> Record | None:
 
 
 def _in_range(record: Record) -> bool:
-    """Whether numbers are in their ranges; retrieval has a layer and a pair at least, and a ticket's has its source."""
+    """Whether numbers are in their ranges; a layer has a number and a sentence at least, a ticket its source."""
     if record.layer is not None and not 0 <= record.layer <= MOST_LAYERS:
         return False
-    if record.kind == "retrieval" and (record.layer is None or record.n < 1 or (record.ticket and not record.source)):
+    if record.kind in BY_LAYER and (record.layer is None or record.n < 1 or (record.ticket and not record.source)):
         return False
     return 0 <= record.sparsity <= 1 and record.n >= 0
 

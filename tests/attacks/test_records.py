@@ -35,10 +35,13 @@ BAD_VALUES: dict[str, str] = {
     "text": '"text"',
     "null": "null",
 }
+NAMED = {"pivot", "pivot_ticket"}
+ENDS = {"low", "high", "null", "null_low", "null_high"}
+MAY_LACK = {"layer", "source_task", "source_seed", *NAMED, *ENDS}
 RIGHT = {  # which of them a field may have
-    "a number": {"sparsity", "value", "wall_s"},
-    "text": {f for f in GOOD if isinstance(GOOD[f], str) or f in {"source", "score", "ticket", "source_task"}},
-    "null": {"source", "score", "round", "ticket", "layer", "source_task", "source_seed"},
+    "a number": {"sparsity", "value", "wall_s", *ENDS},
+    "text": {f for f in GOOD if isinstance(GOOD[f], str) or f in {"source", "score", "ticket", "source_task", *NAMED}},
+    "null": {"source", "score", "round", "ticket", *MAY_LACK},
     "NaN": {"value"},
     "infinity": {"value"},
     "a large number": set(),
@@ -60,6 +63,7 @@ BROKEN += [
     line("layer", "-1"),
     line("layer", "9" * 15),
     line("kind", '"retrieval"'),
+    line("kind", '"similarity"'),
     b"[]\n",
     b'"a record"\n',
     b"null\n",
@@ -67,7 +71,7 @@ BROKEN += [
     b"\xff\xfe\x00\n",
     b"\x00" * 100 + b"\n",
 ]
-NEEDED = [name for name in GOOD if name not in {"layer", "source_task", "source_seed", "lnsub_version", "time"}]
+NEEDED = [name for name in GOOD if name not in {*MAY_LACK, "lnsub_version", "time"}]
 BROKEN += [json.dumps({k: v for k, v in GOOD.items() if k != name}).encode() + b"\n" for name in NEEDED]
 
 
@@ -95,9 +99,9 @@ def noise(seed: int, count: int) -> list[bytes]:
     values: list[Any] = ["", "x" * 5000, "<script>", "../../x", "\x1b[2J", "en+", "nan", None]
     values += [0, -1, 2**62, 1e308, -1e308, 5e-324, float("nan"), float("inf")]
     kinds = {
-        "kind": ["imp", "transfer", "zero_shot", "dense", "retrieval"],
+        "kind": ["imp", "transfer", "zero_shot", "dense", "retrieval", "similarity"],
         "task": ["xnli", "wikiann", "mlm", "retrieval"],
-        "metric": ["accuracy", "f1", "perplexity", "accuracy/mean/ratio-4"],
+        "metric": ["accuracy", "f1", "perplexity", "accuracy/mean/ratio-4", "accuracy@5/mean/ratio-4", "svcca/first"],
         "layer": [0, 1, 2, None],
         "target": ["fr", "ar", "random"],
     }

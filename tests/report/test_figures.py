@@ -9,6 +9,7 @@ import pytest
 
 from lnsub.common.errors import UserError
 from lnsub.report import Made, Options, report
+from lnsub.runs.records import append
 from lnsub.tickets.ticket import Ticket
 from tests.support.report_page import cells, data, section, summary, words
 from tests.support.report_tree import (
@@ -20,6 +21,8 @@ from tests.support.report_tree import (
     inherited_ticket,
     mixture_value,
     own_value,
+    record,
+    similarity_value,
     transfer_value,
     write_imp,
 )
@@ -203,8 +206,68 @@ def test_retrieval_is_drawn_by_layer_for_the_dense_model_and_for_tickets(made: M
     assert captions == [
         "Dense model, each language with English (mean/ratio-4)",
         "NER tickets, mean over languages (mean/ratio-4)",
+        "Dense model, each language with English (mean/ratio-4, first 5)",
+        "NER tickets, mean over languages (mean/ratio-4, first 5)",
     ]
-    rows = [r for r in data(made, "retrieval_by_layer") if (r["system"], r["target"]) == ("dense", "fr")]
-    assert [float(r["value"]) for r in rows] == pytest.approx([0.25 + 0.1 * k * (3.4 - k) for k in range(4)])
-    assert {r["chance"] for r in rows} == {"0.002"}
+    for top, shift in (("1", 0.0), ("5", 0.02)):
+        all_rows = data(made, "retrieval_by_layer")
+        rows = [r for r in all_rows if (r["system"], r["target"], r["top"]) == ("dense", "fr", top)]
+        expected = [0.25 + 0.1 * k * (3.4 - k) + shift for k in range(4)]
+        assert [float(r["value"]) for r in rows] == pytest.approx(expected)
+        assert {float(r["chance"]) for r in rows} == {int(top) / 500}
     assert "the dense model in layer 2" in summary(made)
+    assert "the dense model among the first 5 in layer 2" in summary(made)
+
+
+def test_similarity_is_drawn_by_measure_with_its_null_and_intervals(made: Made) -> None:
+    figures = {words(f.find("figcaption")): f for f in section(made, "similarity_by_layer").iter("figure")}
+    assert list(figures) == [
+        f"{name}, {what} (first token)"
+        for name in ("CKA", "SVCCA", "PWCCA")
+        for what in (
+            "dense model, each language with English",
+            "NER tickets, mean over languages",
+            "NER tickets, each language under its own, mean",
+        )
+    ]
+    drawn = figures["PWCCA, dense model, each language with English (first token)"]
+    tooltips = [title.text for title in drawn.iter("title")]
+    assert "fr, 2: 0.710" in tooltips
+    assert len(tooltips) == 3 * 4
+    classes = [e.get("class", "").split()[0] for e in drawn.iter() if e.get("class")]
+    assert classes.count("range") == 3 * 4
+    assert [e.get("class") for e in drawn.iter("polyline")].count("plain s6") == 1
+    rows = data(made, "similarity_by_layer")
+    rows = [r for r in rows if (r["measure"], r["target"], r["layer"]) == ("svcca", "fr", "3")]
+    value = {(r["system"], r["own"], r["sparsity"]): float(r["value"]) for r in rows}
+    expected = {("dense", "False", "0.0"): similarity_value("svcca", 1, 3)}
+    for sparsity in CHOSEN:
+        found = similarity_value("svcca", 1, 3, sparsity)
+        expected |= {("wikiann", "False", str(sparsity)): found, ("wikiann", "True", str(sparsity)): found - 0.1}
+    assert value == pytest.approx(expected)
+    assert {float(r["null"]) for r in rows} == {0.2}
+    assert "PWCCA (first token) of the dense model goes from 0.83 in layer 0 to 0.65 in layer 3" in summary(made)
+
+
+def test_similarity_is_no_metric_of_a_task(made: Made) -> None:
+    text = made.page.read_text(encoding="utf-8")
+    assert not any("similarity" in row["task"] for row in data(made, "metric_by_sparsity"))
+    assert "Retrieval accuracy by layer" in text
+    assert "No record is of the split" not in text
+
+
+def test_pairs_of_other_languages_have_panels_of_their_own(tmp_path: Path) -> None:
+    facts = {"split": "pairs", "sparsity": 0.0, "score": None, "n": 50, "layer": 1}
+    rows = []
+    for pivot in (None, "fr"):
+        rows += [
+            record("retrieval", "retrieval", None, "de", 0.5, metric="accuracy/mean/ratio-4", pivot=pivot, **facts),
+            record("similarity", "similarity", None, "de", 0.5, metric="cka/mean", pivot=pivot, **facts),
+        ]
+    append(tmp_path / "results.jsonl", rows)
+    made = report(tmp_path, tmp_path / "r.html")
+    for name in ("retrieval_by_layer", "similarity_by_layer"):
+        captions = [words(f.find("figcaption")) for f in section(made, name).iter("figure")]
+        assert len(captions) == 2
+        assert "each language with English" in captions[0]
+        assert "each language with \u2068français\u2069 fr" in captions[1]

@@ -1,5 +1,5 @@
 """Sentence retrieval across languages: is a sentence's translation its nearest neighbour, layer by layer?
 
-``sentence_pairs`` reads parallel sentences, ``embedding`` embeds them by the states of each layer, ``margin`` matches
-them, and ``measure`` puts it together.
+``margin`` ranks translations among all sentences of the other language, and ``measure`` does so by the states of every
+layer; the sentences and their states come from :mod:`lnsub.analysis.parallel`.
 """

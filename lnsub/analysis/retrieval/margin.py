@@ -38,12 +38,12 @@ MARGINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 """The margins by name, functions of a and b: a / b (a b below 1e-6 counts as 1e-6), a - b, and a alone."""
 
 
-class Matches(NamedTuple):
-    """For each sentence, which one of the other language scores highest; the first of several that do.
+class Ranks(NamedTuple):
+    """For each sentence, how many of the other language rank before its translation: 0 where it is found first.
 
     Attributes:
-        forward: for each of the n sentences x, its y: int64 [n].
-        backward: for each of the m sentences y, its x: int64 [m].
+        forward: of the translations y of the sentences x: int64 [n].
+        backward: of the translations x of the sentences y: int64 [n].
     """
 
     forward: Tensor
@@ -85,54 +85,63 @@ def margin_scores(cosines: Tensor, near_x: Tensor, near_y: Tensor, margin: str) 
     return MARGINS[margin](cosines, (near_x[:, None] + near_y) / 2)
 
 
-def best_matches(x: Tensor, y: Tensor, *, margin: str = "ratio", k: int = 4, block: int = BLOCK) -> Matches:
-    """Finds, in both directions, the sentence with the highest score among all of the other language.
+def translation_ranks(x: Tensor, y: Tensor, *, margin: str = "ratio", k: int = 4, block: int = BLOCK) -> Ranks:
+    """Ranks, in both directions, each sentence's translation by the score among all sentences of the other language.
 
     Args:
         x: embeddings of one language, float [n, hidden], of any length but 0; a zero vector has cosine 0 with all.
-        y: embeddings of the other, [m, hidden], on the same device.
+        y: embeddings of their translations in the same order, on the same device.
         margin: one of :data:`MARGINS`.
-        k: neighbours that the margin looks at, in 1..min(n, m); ``absolute`` looks at none.
+        k: neighbours that the margin looks at, in 1..n; ``absolute`` looks at none.
         block: cosines held at once.
 
     Returns:
-        The matches, on the same device. Each is over all sentences, not only over the nearest neighbours.
+        The ranks, on the same device, exact: over all sentences, not only over the nearest neighbours. Of equal scores
+        the earlier sentence ranks first.
 
     Raises:
-        ValueError: there is no such margin, or fewer than k sentences.
+        ValueError: there is no such margin, there are fewer than k sentences, or not as many of either language.
     """
     if margin not in MARGINS:
         raise ValueError(f"there is no margin {margin!r}: choose from {', '.join(MARGINS)}")
+    if len(x) != len(y):
+        raise ValueError(f"there are {len(x)} sentences of one language and {len(y)} of the other")
     x, y = normalize(x, dim=1), normalize(y, dim=1)
     if margin == "absolute":
         near_x, near_y = x.new_zeros(len(x)), y.new_zeros(len(y))
     else:
         near_x, near_y = neighbour_means(x, y, k, block), neighbour_means(y, x, k, block)
-    forward = torch.empty(len(x), dtype=torch.int64, device=x.device)
-    backward = torch.zeros(len(y), dtype=torch.int64, device=x.device)
-    highest = y.new_full((len(y),), -torch.inf)
+    places = torch.arange(len(x), device=x.device)
+    forward, backward = torch.empty_like(places), torch.zeros_like(places)
+    own = x.new_empty(len(x))
     for rows, cosines in _blocks(x, y, block):
         scores = margin_scores(cosines, near_x[rows], near_y, margin)
-        forward[rows] = scores.argmax(dim=1)
-        found, place = scores.max(dim=0)
-        # Strictly higher, so that the first block wins a tie.
-        better = found > highest
-        highest = torch.where(better, found, highest)
-        backward = torch.where(better, place + rows.start, backward)
-    return Matches(forward, backward)
+        own[rows] = scores[places[: len(scores)], places[rows]]
+        forward[rows] = _before(scores, own[rows, None], places < places[rows, None]).sum(dim=1)
+    # The second time round, as a block's columns are held against scores of translations in later blocks. The blocks
+    # are the same, and so, to the last bit, are their cosines: a tie is a tie in both directions.
+    for rows, cosines in _blocks(x, y, block):
+        scores = margin_scores(cosines, near_x[rows], near_y, margin)
+        backward += _before(scores, own, places[rows, None] < places).sum(dim=0)
+    return Ranks(forward, backward)
 
 
-def accuracy(matches: Tensor) -> float:
-    """The share of sentences whose match has their own position: row i of one language translates row i of the other.
+def accuracy(ranks: Tensor, top: int = 1) -> float:
+    """The share of sentences whose translation is among the first ``top``.
 
     Args:
-        matches: :attr:`Matches.forward` or :attr:`Matches.backward` of as many sentences in either language.
+        ranks: :attr:`Ranks.forward` or :attr:`Ranks.backward`.
+        top: how many count.
 
     Returns:
-        A share from 0 to 1. Guessing gives 1 / n.
+        A share from 0 to 1. Guessing gives top / n.
     """
-    right = matches == torch.arange(len(matches), device=matches.device)
-    return int(right.sum()) / len(matches)
+    return int((ranks < top).sum()) / len(ranks)
+
+
+def _before(scores: Tensor, own: Tensor, earlier: Tensor) -> Tensor:
+    """Which sentences rank before the translation: those that score higher, and earlier ones that score the same."""
+    return (scores > own) | ((scores == own) & earlier)
 
 
 def _blocks(x: Tensor, y: Tensor, block: int) -> Iterator[tuple[slice, Tensor]]:

@@ -6,25 +6,19 @@ measured is the sub-network itself. Scores are margin-based, see :mod:`lnsub.ana
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
-
-from lnsub.analysis.overlap.jaccard import labels
-from lnsub.analysis.retrieval.embedding import POOLINGS, SentenceEncoder
-from lnsub.analysis.retrieval.margin import MARGINS, accuracy, best_matches
-from lnsub.analysis.retrieval.sentence_pairs import Pairs
+from lnsub.analysis.parallel.cells import Cell
+from lnsub.analysis.parallel.sentence_pairs import Pairs
+from lnsub.analysis.parallel.states import ParallelStates, Pooling, Reading
+from lnsub.analysis.retrieval.margin import MARGINS, accuracy, translation_ranks
+from lnsub.common.bounds import Count, check_numbers, hints_of
 from lnsub.common.errors import UserError
 from lnsub.models.apply import Fit
-from lnsub.runs.records import FILE_NAME, Record, append, read, records_of
+from lnsub.runs.records import Record, records_of
 from lnsub.tickets.ticket import Ticket
-
-MEMORY = 2**32
-"""Bytes of embeddings held at once. If those of all layers take more, the model runs again for each part of them."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,8 @@ class Settings:
         layers: numbers of hidden states, 0 for the embeddings; None takes all.
         pooling: ``mean`` over all tokens but padding, or the ``first`` token's state.
         margin: one of :data:`lnsub.analysis.retrieval.margin.MARGINS`.
-        k: nearest neighbours that the margin looks at, in either direction.
+        neighbours: how many nearest neighbours the margin looks at, in either direction.
+        top: a translation is found where it is among the first so many, for each of these numbers.
         batch_tokens: the most tokens in a padded batch.
 
     Raises:
@@ -43,48 +38,53 @@ class Settings:
     """
 
     layers: tuple[int, ...] | None = None
-    pooling: Literal["mean", "first"] = "mean"
+    pooling: Pooling = "mean"
     margin: Literal["ratio", "distance", "absolute"] = "ratio"
-    k: int = 4
-    batch_tokens: int = 8192
+    neighbours: Count = 4
+    top: tuple[int, ...] = (1,)
+    batch_tokens: Count = 8192
 
     def __post_init__(self) -> None:
-        for name, value, known in (("pooling", self.pooling, POOLINGS), ("margin", self.margin, tuple(MARGINS))):
-            if value not in known:
-                raise UserError(f"{name} is {value!r}: it must be one of {', '.join(known)}.")
-        for name, number in (("k", self.k), ("batch_tokens", self.batch_tokens)):
-            if number < 1:
-                raise UserError(f"{name} is {number}: it must be at least 1.")
-        if self.layers is not None and not self.layers:
-            raise UserError("No layer is chosen: name at least one, or all.")
+        if self.margin not in MARGINS:
+            raise UserError(f"margin is {self.margin!r}: it must be one of {', '.join(MARGINS)}.")
+        check_numbers(hints_of(Settings), vars(self))
+        if not self.top:
+            raise UserError("No number is named that a translation must be among the first of: name at least 1.")
+        for top in self.top:
+            check_numbers({"top": Count}, {"top": top})
+        _ = self.reading  # checks the others
+
+    @property
+    def reading(self) -> Reading:
+        """Which states are read."""
+        return Reading(self.layers, self.pooling, self.batch_tokens)
 
     @property
     def name(self) -> str:
         """What records call these settings: ``mean/ratio-4``."""
-        return f"{self.pooling}/{self.margin}" + ("" if self.margin == "absolute" else f"-{self.k}")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One thing to measure: a ticket, or the dense model (None), on one language's pairs."""
-
-    label: str
-    ticket: Ticket | None
-    pairs: Pairs
+        return f"{self.pooling}/{self.margin}" + ("" if self.margin == "absolute" else f"-{self.neighbours}")
 
 
 @dataclass(frozen=True)
 class LayerAccuracy:
-    """Shares of sentences whose translation scores highest, from English and to English, by the states of a layer."""
+    """Shares of sentences whose translation is found, by the states of a layer.
+
+    Attributes:
+        layer: the hidden state, 0 for the embeddings.
+        top: a translation counts that is among the first so many of the other language.
+        from_pivot: the share of the pivot's sentences (English, for most pairs) whose translation is found.
+        to_pivot: the share of the other language's.
+    """
 
     layer: int
-    en_to_other: float
-    other_to_en: float
+    top: int
+    from_pivot: float
+    to_pivot: float
 
     @property
     def accuracy(self) -> float:
         """The mean of both directions."""
-        return (self.en_to_other + self.other_to_en) / 2
+        return (self.from_pivot + self.to_pivot) / 2
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Retrieved:
         base_model: the base model's name.
         settings: how it was measured.
         fit: which of the ticket's parameters the model has; None where dense.
-        layers: accuracy by layer, in the order asked for.
+        layers: accuracy by layer and, within a layer, by how many count, in the order asked for.
         wall_s: seconds it took.
     """
 
@@ -109,76 +109,65 @@ class Retrieved:
 
     @property
     def best(self) -> LayerAccuracy:
-        """The layer with the highest accuracy, the first of several."""
-        return max(self.layers, key=lambda layer: layer.accuracy)
+        """The layer with the highest accuracy by the first number that counts; the first of several."""
+        return max((one for one in self.layers if one.top == self.settings.top[0]), key=lambda one: one.accuracy)
 
     def rows(self) -> list[dict[str, Any]]:
         """The measurements as rows of a table.
 
         Returns:
-            One row a layer: ``ticket`` (its label, or ``dense``), ``source`` (its language, None where dense),
-            ``target``, ``sparsity``, ``layer``, ``en_to_other``, ``other_to_en``, ``accuracy`` (their mean),
-            ``chance`` (1 / pairs), ``pairs``, ``empty`` and ``repeated`` (pairs left out), ``pooling``, ``margin``,
-            ``k``, ``matrices`` (that the mask was applied to) and ``left_out`` (parameters that only one of ticket
-            and model has, by ``;``).
+            One row a layer and number that counts: ``ticket`` (its label, or ``dense``), ``source`` (its language,
+            None where dense), ``target``, ``pivot``, ``sparsity``, ``layer``, ``top``, ``from_pivot``, ``to_pivot``,
+            ``accuracy`` (their mean), ``chance`` (top / pairs), ``pairs``, ``empty`` and ``repeated`` (pairs left
+            out), ``pooling``, ``margin``, ``neighbours``, ``matrices`` (that the mask was applied to) and ``left_out``
+            (parameters that only one of ticket and model has, by ``;``).
         """
-        pairs, found = self.cell.pairs, self.cell.ticket.provenance if self.cell.ticket else None
-        shared = {
-            "ticket": self.cell.label,
-            "source": found.language if found else None,
-            "target": pairs.language,
-            "sparsity": found.sparsity if found else 0.0,
-        }
+        pairs = self.cell.pairs
         settings = {
-            "chance": 1 / len(pairs),
             "pairs": len(pairs),
             "empty": pairs.empty,
             "repeated": pairs.repeated,
             "pooling": self.settings.pooling,
             "margin": self.settings.margin,
-            "k": None if self.settings.margin == "absolute" else self.settings.k,
+            "neighbours": None if self.settings.margin == "absolute" else self.settings.neighbours,
             "matrices": len(self.fit.shared) if self.fit else None,
             "left_out": ";".join(self.fit.only_ticket + self.fit.only_model) if self.fit else "",
         }
-        return [shared | asdict(layer) | {"accuracy": layer.accuracy} | settings for layer in self.layers]
+        return [
+            self.cell.columns()
+            | vars(one)
+            | {"accuracy": one.accuracy, "chance": min(1.0, one.top / len(pairs))}
+            | settings
+            for one in self.layers
+        ]
 
     def records(self) -> list[Record]:
-        """The measurements as records of the kind ``retrieval``: three a layer.
+        """The measurements as records of the kind ``retrieval``: three a layer and number that counts.
 
-        The metric is ``accuracy``, ``en_to_other`` or ``other_to_en``, then the settings, as values of different
-        settings do not compare: ``accuracy/mean/ratio-4``.
+        The metric is ``accuracy``, ``from_pivot`` or ``to_pivot``, with ``@5`` where the first five count, and then
+        the settings, as values of different settings do not compare: ``accuracy/mean/ratio-4``,
+        ``accuracy@5/mean/ratio-4``.
         """
-        ticket = self.cell.ticket
-        found = ticket.provenance if ticket else None
         return [
             record
-            for layer in self.layers
+            for one in self.layers
             for record in records_of(
                 {
-                    f"{direction}/{self.settings.name}": getattr(layer, direction)
-                    for direction in ("accuracy", "en_to_other", "other_to_en")
+                    f"{name}{'' if one.top == 1 else f'@{one.top}'}/{self.settings.name}": getattr(one, name)
+                    for name in ("accuracy", "from_pivot", "to_pivot")
                 },
                 kind="retrieval",
                 task="retrieval",
                 model=self.base_model,
-                source=found.language if found else None,
-                target=self.cell.pairs.language,
-                sparsity=found.sparsity if found else 0.0,
-                score=found.score if found else None,
-                init="pretrained",
-                seed=found.seed if found else 0,
-                round=None,
-                split="pairs",
-                n=len(self.cell.pairs),
                 wall_s=round(self.wall_s, 3),
-                ticket=ticket.checksum if ticket else None,
-                layer=layer.layer,
+                layer=one.layer,
+                **self.cell.facts(),
             )
         ]
 
 
 class Retrieval:
-    """Retrieval of every language's pairs by the dense model and by each ticket, one :class:`Cell` at a time.
+    """Retrieval of every language's pairs by the dense model and by each ticket, one cell at a time.
 
     Constructing it checks everything, before anything is measured::
 
@@ -191,15 +180,16 @@ class Retrieval:
         pairs: the pairs of each language.
         tickets: tickets that were found in this base model.
         settings: how to measure.
-        device: where to compute; see :class:`lnsub.analysis.retrieval.embedding.SentenceEncoder`.
+        device: where to compute; see :class:`lnsub.analysis.parallel.embedding.SentenceEncoder`.
+        own_tickets: each language is embedded under its own ticket rather than both under the same.
 
     Attributes:
-        cells: the dense model's and then each ticket's, each over all languages.
-        encoder: the model.
+        cells: see :class:`lnsub.analysis.parallel.states.ParallelStates`.
+        layers: the layers that are measured.
 
     Raises:
-        UserError: a language has no more than ``k`` pairs, the base model cannot be used, a ticket is another base
-            model's, or there is no such layer.
+        UserError: a language has no more pairs than the margin looks at or the largest number that counts; see also
+            :class:`lnsub.analysis.parallel.states.ParallelStates`.
     """
 
     def __init__(
@@ -209,76 +199,45 @@ class Retrieval:
         tickets: Sequence[Ticket] = (),
         settings: Settings | None = None,
         device: str = "auto",
+        own_tickets: bool = False,
     ) -> None:
         self.settings = settings or Settings()
         for one in pairs:
-            if self.settings.margin != "absolute" and self.settings.k >= len(one):
+            if self.settings.margin != "absolute" and self.settings.neighbours >= len(one):
                 raise UserError(
-                    f"k is {self.settings.k}, but '{one.language}' has {len(one)} sentence pairs, and the "
-                    f"{self.settings.margin} margin needs more pairs than neighbours: give more pairs or a smaller k."
+                    f"neighbours is {self.settings.neighbours}, but '{one.language}' has {len(one)} sentence pairs, "
+                    f"and the {self.settings.margin} margin needs more pairs than neighbours: give more pairs or fewer "
+                    "neighbours."
                 )
-        self.encoder = SentenceEncoder(base_model, device)
-        self._fits = {id(ticket): self.encoder.check(ticket) for ticket in tickets}
-        last = self.encoder.layers
-        self.layers = tuple(range(last + 1)) if self.settings.layers is None else self.settings.layers
-        for layer in self.layers:
-            if not 0 <= layer <= last:
-                raise UserError(f"There is no layer {layer}: {base_model} has 0 (the embeddings) to {last}.")
-        self.cells = [
-            Cell(label, ticket, one)
-            for label, ticket in zip(["dense", *labels(tickets)], [None, *tickets], strict=True)
-            for one in pairs
-        ]
-        self._tokens = {
-            one.language: (self.encoder.tokenise(one.english), self.encoder.tokenise(one.other)) for one in pairs
-        }
-        self._ticket: Ticket | None = None
+            if max(self.settings.top) >= len(one):
+                raise UserError(
+                    f"top is {max(self.settings.top)}, but '{one.language}' has {len(one)} sentence pairs, among which "
+                    "every translation would be found: give more pairs or a smaller number."
+                )
+        self._states = ParallelStates(base_model, pairs, tickets, own_tickets, self.settings.reading, device)
+        self.cells, self.layers = self._states.cells, self._states.layers
 
-    def measure(self, cell: Cell) -> Retrieved:
+    def measure(self, cell: Cell, after_layer: Callable[[], None] = lambda: None) -> Retrieved:
         """Measures one of :attr:`cells`.
+
+        Args:
+            cell: the cell.
+            after_layer: called after each layer.
 
         Raises:
             UserError: the model gives states that are not finite.
         """
         start = time.perf_counter()
-        if cell.ticket is not self._ticket:
-            self.encoder.apply_ticket(cell.ticket)
-            self._ticket = cell.ticket
-        together = max(1, MEMORY // (2 * len(cell.pairs) * self.encoder.hidden * 4))
-        layers = tuple(
-            found
-            for first in range(0, len(self.layers), together)
-            for found in self._accuracies(cell, self.layers[first : first + together])
-        )
-        fit = self._fits[id(cell.ticket)] if cell.ticket else None
-        wall_s = time.perf_counter() - start
-        return Retrieved(cell, self.encoder.base_model, self.settings, fit, layers, wall_s)
-
-    def _accuracies(self, cell: Cell, layers: Sequence[int]) -> Iterator[LayerAccuracy]:
-        english, other = (
-            self.encoder.embed(tokens, layers, self.settings.pooling, self.settings.batch_tokens)
-            for tokens in self._tokens[cell.pairs.language]
-        )
-        for place, layer in enumerate(layers):
-            x, y = self._finite(english[place], cell, layer), self._finite(other[place], cell, layer)
-            matches = best_matches(x, y, margin=self.settings.margin, k=self.settings.k)
-            yield LayerAccuracy(layer, accuracy(matches.forward), accuracy(matches.backward))
-
-    def _finite(self, states: Tensor, cell: Cell, layer: int) -> Tensor:
-        if not torch.isfinite(states).all():
-            raise UserError(
-                f"The states of layer {layer} of {self.encoder.base_model} ({cell.label}) are not finite numbers: "
-                "the checkpoint is damaged."
+        layers = []
+        for states in self._states.of(cell):
+            ranks = translation_ranks(
+                states.first, states.second, margin=self.settings.margin, k=self.settings.neighbours
             )
-        return states.to(self.encoder.device)
-
-
-def record(folder: Path, retrieved: Retrieved) -> None:
-    """Appends a cell's records to the folder's ``results.jsonl``, except for those there with the same value."""
-    path = folder / FILE_NAME
-
-    def measured(found: Record) -> Record:
-        return replace(found, wall_s=0.0, lnsub_version="", time="")
-
-    there = {measured(found) for found in read(path)}
-    append(path, [new for new in retrieved.records() if measured(new) not in there])
+            layers += [
+                LayerAccuracy(states.layer, top, accuracy(ranks.forward, top), accuracy(ranks.backward, top))
+                for top in self.settings.top
+            ]
+            after_layer()
+        fit = self._states.fit_of(cell)
+        wall_s = time.perf_counter() - start
+        return Retrieved(cell, self._states.encoder.base_model, self.settings, fit, tuple(layers), wall_s)

@@ -1,13 +1,21 @@
 """Sentence retrieval by layer: the dense model by language, and tickets beside it."""
 
-from collections.abc import Callable
-
 import pandas as pd
 
-from lnsub.analysis.main_metric import task_title
-from lnsub.report.collect import STUDY, Material
-from lnsub.report.drawing.plots import Line, key, line_plot, swatch
-from lnsub.report.figure import Figure, Missing, Options, Panel, joined, nearest, percent, sparsity_name
+from lnsub.report.collect import Material
+from lnsub.report.drawing.plots import swatch
+from lnsub.report.figure import Figure, Missing, Options, percent, sparsity_name
+from lnsub.report.figures.by_layer import (
+    DENSE,
+    SYSTEM,
+    layer_panel,
+    level_name,
+    lines_of,
+    means,
+    pivot_words,
+    ticket_panels,
+    with_system,
+)
 from lnsub.report.languages import html_label
 
 TITLE = "Retrieval accuracy by layer"
@@ -19,33 +27,33 @@ def retrieval_figure(material: Material, options: Options) -> Figure | Missing:
     if data.empty:
         return Missing(TITLE, "there are no records of retrieval; `lnsub retrieve --record` makes them")
     panels, leads = [], []
-    for settings, rows in data.groupby("settings", sort=False):
-        dense = rows[rows["system"] == "dense"]
+    for key, rows in data.groupby(["settings", "top", "pivot"], sort=False):
+        settings, top, pivot = str(key[0]), int(str(key[1])), str(key[2])
+        how = f"{settings}, first {top}" if top > 1 else settings
+        among = f" among the first {top}" if top > 1 else ""
+        among += "" if pivot == "en" else f" from and to {pivot}"
+        dense = rows[rows["system"] == DENSE]
         if not dense.empty:
-            lines = _lines(dense, "target", material.style)
+            lines = lines_of(dense, "target", material.style, scale=100)
             entries = [(swatch(material.style(code)), html_label(code)) for code in sorted(set(dense["target"]))]
-            panels.append(_panel(f"Dense model, each language with English ({settings})", lines, entries))
-            leads.append(_best("the dense model", dense))
-        shown = nearest(rows["sparsity"], options.sparsities)
-        for task, of_task in rows[rows["system"] != "dense"].groupby("system"):
-            levels = of_task[of_task["sparsity"].isin(shown)]
-            if levels.empty:  # tickets that prune nothing
-                continue
-            levels = levels.assign(line=levels["sparsity"])
-            both = joined([dense.assign(line=0.0), levels])
-            name = task_title(str(task))
+            title = f"Dense model, each language with {pivot_words(pivot)} ({how})"
+            panels.append(layer_panel(title, lines, entries, "found, %"))
+            leads.append(_best(f"the dense model{among}", dense))
+        for title, name, both, sparsities in ticket_panels(rows, options.sparsities):
             styles = sorted(set(both["line"]))
-            lines = _lines(both, "line", styles.index, _level)
-            entries = [(swatch(place), _level(sparsity)) for place, sparsity in enumerate(styles)]
-            panels.append(_panel(f"{name} tickets, mean over languages ({settings})", lines, entries))
+            lines = lines_of(both, "line", styles.index, level_name, scale=100)
+            entries = [(swatch(place), level_name(sparsity)) for place, sparsity in enumerate(styles)]
+            with_pivot = "" if pivot == "en" else f" with {pivot_words(pivot)}"
+            panels.append(layer_panel(f"{title}{with_pivot} ({how})", lines, entries, "found, %"))
             leads += [
-                _best(f"{name} tickets at {sparsity_name(sparsity)}", levels[levels["sparsity"] == sparsity])
-                for sparsity in sorted(set(levels["sparsity"]))
+                _best(f"{name} at {sparsity_name(sparsity)}{among}", both[both["line"] == sparsity])
+                for sparsity in sparsities
             ]
     reading = (
-        "The share of sentences whose translation scores highest among all sentences of the other language, from "
-        "and to English on average, by the states of each layer (0: the embeddings); nothing is trained. A ticket is "
-        "applied to the pre-trained weights. The CSV has chance, one in the number of sentences."
+        "The share of sentences whose translation scores highest among all sentences of the other language, or is "
+        "among the first so many, in both directions on average, by the states of each layer (0: the embeddings); "
+        "nothing is trained. A ticket is applied to the pre-trained weights: to both languages, or to each its own. "
+        "The CSV has chance, as many as count in the number of sentences."
     )
     lead = f"Translations are found best: {'; '.join(leads)}."
     return Figure("retrieval_by_layer", TITLE, reading, tuple(panels), "", data, lead)
@@ -58,15 +66,18 @@ def retrieval_data(records: pd.DataFrame) -> pd.DataFrame:
         records: of :attr:`lnsub.report.collect.Material.retrieval`.
 
     Returns:
-        A row a model, settings, system (``dense``, or the task of tickets), score, scope, sparsity, target and layer:
-        ``value``, between the ``lowest`` and ``highest`` ticket, ``tickets``, ``n`` and ``chance``.
+        A row a model, settings, number that counts (``top``), pivot, system (``dense``, or the task of tickets),
+        whether tickets are each language's ``own``, score, scope, sparsity, target and layer: ``value``, between the
+        ``lowest`` and ``highest`` ticket, ``tickets``, ``n`` and ``chance``.
     """
     if records.empty:
         return pd.DataFrame()
-    system = records["found_on"].where(records["ticket"].notna(), "dense")
-    rows = records.assign(settings=records["metric"].str.removeprefix("accuracy/"), system=system)
-    by = ["settings", "system", *(column for column in STUDY if column != "task"), "sparsity", "target", "layer"]
-    groups = rows.groupby(by, dropna=False)
+    # accuracy/mean/ratio-4 and accuracy@5/mean/ratio-4
+    parts = records["metric"].str.extract(r"^accuracy(?:@(\d{1,9}))?/(.+)$")
+    rows = with_system(records).assign(
+        settings=parts[1].fillna(records["metric"]), top=parts[0].fillna("1").astype(int)
+    )
+    groups = rows.groupby(["settings", "top", "pivot", *SYSTEM], dropna=False)
     data = groups.agg(
         value=("value", "mean"),
         lowest=("value", "min"),
@@ -74,39 +85,11 @@ def retrieval_data(records: pd.DataFrame) -> pd.DataFrame:
         tickets=("value", "size"),
         n=("n", "max"),
     ).reset_index()
-    return data.assign(layer=data["layer"].astype(int), chance=1 / data["n"])
-
-
-def _lines(rows: pd.DataFrame, column: str, style: Callable[..., int], name: Callable[..., str] = str) -> list[Line]:
-    found = []
-    for value, group in rows.groupby(column):
-        points = [(float(layer), 100 * share) for layer, share in _by_layer(group).items()]
-        found.append(Line(name(value), style(value), points))
-    return found
-
-
-def _by_layer(rows: pd.DataFrame) -> dict[int, float]:
-    """The mean over languages of each layer."""
-    means = rows.groupby("layer", as_index=False)["value"].mean()
-    return dict(zip(means["layer"].tolist(), means["value"].tolist(), strict=True))
-
-
-def _panel(title: str, lines: list[Line], entries: list[tuple[str, str]]) -> Panel:
-    layers = sorted({x for line in lines for x, _ in line.points})
-    # A tick at every whole layer in between too, so that distances are true where only some were measured.
-    ticks = [(float(x), f"{x}") for x in range(int(layers[0]), int(layers[-1]) + 1)]
-    if len(ticks) == 1:
-        ticks = [(layers[0] - 1, ""), *ticks, (layers[0] + 1, "")]
-    svg = line_plot(lines, label=title, x_label="layer", y_label="found, %", x_ticks=ticks)
-    return Panel(title, svg, key(entries))
-
-
-def _level(sparsity: float) -> str:
-    return f"{sparsity_name(sparsity)} pruned" if sparsity else "dense model"
+    return data.assign(chance=data["top"] / data["n"])
 
 
 def _best(who: str, rows: pd.DataFrame) -> str:
-    means = _by_layer(rows)
-    best, last = max(means, key=means.__getitem__), max(means)
-    tail = f"; {percent(means[last])} in layer {last}" if last != best else ""
-    return f"{who} in layer {best} ({percent(means[best])}{tail})"
+    by_layer = means(rows)
+    best, last = max(by_layer, key=by_layer.__getitem__), max(by_layer)
+    tail = f"; {percent(by_layer[last])} in layer {last}" if last != best else ""
+    return f"{who} in layer {best} ({percent(by_layer[best])}{tail})"

@@ -6,10 +6,16 @@ and of its poster; a column says which table or figure a row is from. Values the
 shares lie between 0 and 1, as they do in records. All are means of three seeds, whose deviations were not published.
 """
 
+from dataclasses import fields
 from functools import cache
 from importlib.resources import files
 
 import pandas as pd
+
+from lnsub.runs.records import Record
+
+OPTIONAL = tuple(field.name for field in fields(Record) if field.default is None)
+"""The fields that a record may lack."""
 
 EXAMPLES = {"xnli": 2490}
 """Validation examples of the tasks whose metric is a share of them (table 7); F1 and perplexity are none."""
@@ -125,9 +131,7 @@ def _shaped(found: pd.DataFrame) -> pd.DataFrame:
         run=[f"table {table}" for table in found["table"]],
         found_on=found["task"],
         wall_s=0.0,
-        layer=None,
-        source_seed=None,
-        trained_on=None,
+        **{name: None for name in OPTIONAL if name not in found},
         **_facts(found),
         score="magnitude",
         scope="",

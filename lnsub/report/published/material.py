@@ -45,6 +45,7 @@ def published_material(*tables: int) -> Material:
         records=records,
         parts=records[:0],
         retrieval=records[:0],
+        similarity=records[:0],
         runs=[],
         studies=list(names.values()),
         metrics={label: metrics[key[1]] for key, label in names.items()},

@@ -8,11 +8,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertForMaskedLM
 
-from lnsub.analysis.retrieval import measure
-from lnsub.analysis.retrieval.embedding import SentenceEncoder
-from lnsub.analysis.retrieval.margin import accuracy, best_matches
+from lnsub.analysis.parallel import states
+from lnsub.analysis.parallel.embedding import SentenceEncoder
+from lnsub.analysis.parallel.sentence_pairs import Pairs
+from lnsub.analysis.parallel.sources import read_pairs
+from lnsub.analysis.retrieval.margin import accuracy, translation_ranks
 from lnsub.analysis.retrieval.measure import Retrieval, Settings
-from lnsub.analysis.retrieval.sentence_pairs import Pairs, read_pairs
 from lnsub.cli.commands import run
 from lnsub.common.errors import UserError
 from lnsub.runs.records import read
@@ -61,7 +62,7 @@ def test_copies_are_all_found_and_unrelated_sentences_by_chance(capsys, base, pa
     for row in rows:
         assert (row["ticket"], row["source"], row["pairs"], row["empty"]) == ("dense", None, N, 1)
         assert row["chance"] == 1 / N
-        assert row["accuracy"] == (row["en_to_other"] + row["other_to_en"]) / 2
+        assert row["accuracy"] == (row["from_pivot"] + row["to_pivot"]) / 2
         # 5 of 40 or more by chance alone: once in 300 cases, and the seed is fixed.
         assert row["accuracy"] == 1.0 if row["target"] == "copy" else row["accuracy"] < 5 / N
 
@@ -70,19 +71,19 @@ def test_a_ticket_that_keeps_everything_gives_the_dense_rows_and_another_gives_i
     """And its own are those of its embeddings."""
     found = [Ticket.load(path) for path in tickets.values()]
     noisy = read_pairs(pairs / "rest.csv")
-    half = [" ".join(a.split()[:4] + b.split()[:3]) for a, b in zip(noisy.english, noisy.other, strict=True)]
-    close = Pairs("close", noisy.english, tuple(half))
-    measuring = Retrieval(base, [close], found, Settings(margin="distance", k=3), "cpu")
+    half = [" ".join(a.split()[:4] + b.split()[:3]) for a, b in zip(noisy.first, noisy.second, strict=True)]
+    close = Pairs("close", noisy.first, tuple(half))
+    measuring = Retrieval(base, [close], found, Settings(margin="distance", neighbours=3), "cpu")
     dense, full, pruned = (measuring.measure(cell) for cell in measuring.cells)
     assert full.layers == dense.layers
     assert pruned.layers[0] == dense.layers[0]  # the embeddings
     assert pruned.layers != dense.layers
     encoder = SentenceEncoder(base, "cpu")
     encoder.apply_ticket(found[1])
-    x, y = (encoder.embed(encoder.tokenise(text), (2,))[0] for text in (close.english, close.other))
-    matches = best_matches(x, y, margin="distance", k=3)
-    assert pruned.layers[2].en_to_other == accuracy(matches.forward)
-    assert pruned.layers[2].other_to_en == accuracy(matches.backward)
+    x, y = (encoder.embed(encoder.tokenise(text), (2,))[0] for text in (close.first, close.second))
+    found_ranks = translation_ranks(x, y, margin="distance", k=3)
+    assert pruned.layers[2].from_pivot == accuracy(found_ranks.forward)
+    assert pruned.layers[2].to_pivot == accuracy(found_ranks.backward)
     assert measuring.measure(measuring.cells[0]).layers == dense.layers  # back to dense
 
 
@@ -90,7 +91,7 @@ def test_layers_measured_in_parts_for_want_of_memory_give_the_same(base, pairs, 
     measuring = Retrieval(base, [read_pairs(pairs / "rest.csv")], device="cpu")
     (cell,) = measuring.cells
     at_once = measuring.measure(cell).layers
-    monkeypatch.setattr(measure, "MEMORY", 1)
+    monkeypatch.setattr(states, "MEMORY", 1)
     assert measuring.measure(cell).layers == at_once
 
 
@@ -111,7 +112,7 @@ def test_tickets_and_languages_make_the_cells_and_progress_tells_each(capsys, ba
     labels = ["dense", "xnli/fr/seed0/s0.00", "xnli/ur/seed0/s0.50"]
     assert [(row["ticket"], row["target"]) for row in rows] == [(a, b) for a in labels for b in ("rest", "copy")]
     assert [row["matrices"] for row in rows] == ["", "", "13", "13", "13", "13"]
-    assert {row["k"] for row in rows} == {""}
+    assert {row["neighbours"] for row in rows} == {""}
     lines = err.splitlines()
     assert len(lines) == 6
     assert lines[2].startswith("3/6 xnli/fr/seed0/s0.00 on rest: best layer 1, accuracy ")
@@ -123,7 +124,7 @@ def test_the_table_shows_the_numbers_and_what_was_left_out(base, pairs, tickets,
     lines = (tmp_path / "new" / "table.txt").read_text().splitlines()
     assert lines[0] == "retrieval, mean/ratio-4"
     assert "chance" in lines[2]
-    assert lines[4].split() == ["dense", "copy", "0", "1.0000", "1.0000", "1.0000", "0.0250", "40"]
+    assert lines[4].split() == ["dense", "en", "copy", "0", "1", "1.0000", "1.0000", "1.0000", "0.0250", "40"]
     assert lines[-2] == "copy: left out 1 pairs with a blank sentence and 0 that repeat one."
     assert lines[-1] == "xnli/ur/seed0/s0.50: applied to 13 matrices."
 
@@ -134,7 +135,7 @@ def test_records_hold_every_number_once_however_often_it_is_measured(capsys, bas
     records = read(tmp_path / "results.jsonl")
     assert len(records) == 3 * len(rows)
     for row in rows:
-        for direction in ("accuracy", "en_to_other", "other_to_en"):
+        for direction in ("accuracy", "from_pivot", "to_pivot"):
             (found,) = (
                 r
                 for r in records
@@ -150,6 +151,45 @@ def test_records_hold_every_number_once_however_often_it_is_measured(capsys, bas
     assert len(read(tmp_path / "results.jsonl")) == 2 * len(records)
 
 
+def test_the_first_so_many_count_each_in_rows_and_records_of_their_own(capsys, base, pairs, tmp_path):
+    """The more count, the more are found; the first alone keeps its name."""
+    args = ["--base-model", base, "--pairs", pairs / "rest.csv", "--record", tmp_path, "--neighbours", 5]
+    rows = retrieve(capsys, *args, "--top", "1,5,20")
+    assert [(row["layer"], row["top"]) for row in rows] == [(n, k) for n in (0, 1, 2) for k in (1, 5, 20)]
+    assert [row["chance"] for row in rows[:3]] == [1 / N, 5 / N, 20 / N]
+    for one, five, twenty in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+        assert one["accuracy"] <= five["accuracy"] < twenty["accuracy"]
+    assert retrieve(capsys, *args, "--layers", "1") == [rows[3]]
+    values = {(r.layer, r.metric): r.value for r in read(tmp_path / "results.jsonl")}
+    assert len(values) == len(read(tmp_path / "results.jsonl")) == 3 * len(rows)
+    for row in rows:
+        at = "" if row["top"] == 1 else f"@{row['top']}"
+        for name in ("accuracy", "from_pivot", "to_pivot"):
+            assert values[row["layer"], f"{name}{at}/mean/ratio-5"] == row[name]
+
+
+def test_own_tickets_and_other_pivots_are_recorded(capsys, base, pairs, tickets, tmp_path):
+    with (pairs / "rest.csv").open(newline="") as file:
+        lines = list(csv.reader(file))[1:]
+    with (tmp_path / "fr-ur.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("fr", "ur"), *lines])
+    found = {name: Ticket.load(path) for name, path in tickets.items()}
+    changes = {"language": "fr", "sparsity": 0.5}
+    mate = ticket_of(base, lambda w: w < 0, **changes)
+    path = mate.save(tmp_path / "mate.safetensors")
+    args = ["--base-model", base, "--pairs", tmp_path / "fr-ur.csv", "--record", tmp_path / "out", "--own-tickets"]
+    rows = retrieve(capsys, *args, "--tickets", path, tickets["half"])
+    assert [(r["ticket"], r["source"], r["pivot"], r["target"]) for r in rows[::3]] == [
+        ("dense", None, "fr", "ur"),
+        ("xnli/own/seed0/s0.50", "ur", "fr", "ur"),
+    ]
+    records = read(tmp_path / "out" / "results.jsonl")
+    assert {(r.ticket, r.pivot_ticket, r.pivot) for r in records} == {
+        (None, None, "fr"),
+        (found["half"].checksum, mate.checksum, "fr"),
+    }
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -157,10 +197,17 @@ def test_records_hold_every_number_once_however_often_it_is_measured(capsys, bas
         (["--layers=-1"], "There is no layer -1"),
         (["--layers", "last"], "--layers .*'last'"),
         (["--layers", ","], "No layer is chosen"),
-        (["--k", "40"], "k is 40, but 'copy' has 40 sentence pairs"),
-        (["--k", "0"], "k is 0: it must be at least 1"),
-        (["--max-pairs", "4"], "k is 4, but 'copy' has 4 sentence pairs"),
+        (["--k", "40"], "neighbours is 40, but 'copy' has 40 sentence pairs"),
+        (["--k", "0"], "neighbours is 0: it must be a whole number from 1"),
+        (["--max-pairs", "4"], "neighbours is 4, but 'copy' has 4 sentence pairs"),
         (["--max-pairs", "1"], "max_pairs is 1"),
+        (["--top", "0"], "top is 0: it must be a whole number from 1"),
+        (["--top", "1,40"], "top is 40, but 'copy' has 40 sentence pairs"),
+        (["--top", ","], "No number is named"),
+        (["--columns", "en"], "--columns takes two names"),
+        (["--column", "en"], "--column goes with --texts"),
+        (["--own-tickets"], "No ticket is named: --own-tickets needs"),
+        (["--texts", "x"], "argument --texts: not allowed with argument --pairs"),
         (["--batch-tokens", "0"], "batch_tokens is 0"),
         (["--languages", "copy,xx"], "no sentence pairs for 'xx': there are for copy, rest"),
         (["--margin", "cosine"], "invalid choice: 'cosine'"),

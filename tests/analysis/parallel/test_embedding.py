@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, BertForMaskedLM
 
-from lnsub.analysis.retrieval.embedding import SentenceEncoder
+from lnsub.analysis.parallel.embedding import SentenceEncoder
 from lnsub.common.errors import UserError
 from lnsub.models.subnet import Subnet, prunable
 from tests.support.sentence_models import WORDS, make_base, ticket_of

@@ -1,0 +1,108 @@
+"""What the figures of measurements by layer share: which system was measured, and panels over layers."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from lnsub.analysis.main_metric import task_title
+from lnsub.report.collect import STUDY
+from lnsub.report.drawing.plots import Line, key, line_plot
+from lnsub.report.figure import Panel, joined, listed, nearest, sparsity_name
+from lnsub.report.languages import label
+
+DENSE = "dense"
+"""The system of records without a ticket; that of the others is the task of their tickets."""
+
+SYSTEM = ("system", "own", *(column for column in STUDY if column != "task"), "sparsity", "target", "layer")
+"""Columns that tell apart what was measured."""
+
+
+def with_system(records: pd.DataFrame) -> pd.DataFrame:
+    """Adds the columns ``system``, ``own`` (each language was embedded under its own ticket) and the ``pivot``'s name.
+
+    Args:
+        records: of :attr:`lnsub.report.collect.Material.retrieval` or ``similarity``; at least one.
+    """
+    return records.assign(
+        system=records["found_on"].where(records["ticket"].notna(), DENSE),
+        own=records["pivot_ticket"].notna(),
+        pivot=records["pivot"].astype(object).where(records["pivot"].notna(), "en"),
+        layer=records["layer"].astype(int),
+    )
+
+
+def ticket_panels(rows: pd.DataFrame, sparsities: Sequence[float]) -> list[tuple[str, str, pd.DataFrame, list[float]]]:
+    """Lists the panels of tickets.
+
+    Args:
+        rows: of one measure and setting, with the columns of :func:`with_system`.
+        sparsities: those asked for.
+
+    Returns:
+        For each task, and once more for tickets that are each language's own: the title's beginning, what a sentence
+        calls them, the dense model's rows and theirs with a column ``line`` (the sparsity), and the sparsities shown.
+    """
+    dense, shown = rows[rows["system"] == DENSE], nearest(rows["sparsity"], sparsities)
+    found = []
+    for (task, own), of_task in rows[rows["system"] != DENSE].groupby(["system", "own"]):
+        levels = of_task[of_task["sparsity"].isin(shown)]
+        if levels.empty:  # tickets that prune nothing
+            continue
+        both = joined([dense.assign(line=0.0), levels.assign(line=levels["sparsity"])])
+        name = f"{task_title(str(task))} tickets"
+        title = f"{name}, each language under its own, mean" if own else f"{name}, mean over languages"
+        found.append((title, f"{name} of each language" if own else name, both, sorted(set(levels["sparsity"]))))
+    return found
+
+
+def pivot_words(pivot: str) -> str:
+    """How a title says what each language was compared with: ``English``, ``français fr``."""
+    return "English" if pivot == "en" else label(pivot)
+
+
+def level_name(sparsity: float) -> str:
+    """How a legend says how much was pruned."""
+    return f"{sparsity_name(sparsity)} pruned" if sparsity else "dense model"
+
+
+def means(rows: pd.DataFrame, column: str = "value") -> dict[int, float]:
+    """The mean over languages and tickets of each layer."""
+    found = rows.groupby("layer", as_index=False)[column].mean()
+    return dict(zip(found["layer"].tolist(), found[column].tolist(), strict=True))
+
+
+def lines_of(
+    rows: pd.DataFrame, column: str, style: Callable[..., int], name: Callable[..., str] = str, scale: float = 1.0
+) -> list[Line]:
+    """A line of means by layer for each value of a column.
+
+    Args:
+        rows: with ``layer``, ``value`` and the column.
+        column: what tells the lines apart.
+        style: the number of a line's colour.
+        name: what a line is called.
+        scale: what values are multiplied by.
+    """
+    return [
+        Line(name(value), style(value), [(float(layer), scale * mean) for layer, mean in means(group).items()])
+        for value, group in rows.groupby(column)
+    ]
+
+
+def layer_panel(
+    title: str, lines: Sequence[Line], entries: Sequence[tuple[str, str]], y_label: str, decimals: int = 1
+) -> Panel:
+    """Draws lines over layers."""
+    layers = sorted({x for line in lines for x, _ in line.points})
+    # A tick at every whole layer in between too, so that distances are true where only some were measured.
+    ticks = [(float(x), f"{x}") for x in range(int(layers[0]), int(layers[-1]) + 1)]
+    if len(ticks) == 1:
+        ticks = [(layers[0] - 1, ""), *ticks, (layers[0] + 1, "")]
+    svg = line_plot(lines, label=title, x_label="layer", y_label=y_label, x_ticks=ticks, decimals=decimals)
+    return Panel(title, svg, key(entries))
+
+
+def first_and_last(by_layer: Mapping[int, float]) -> str:
+    """Says how a value goes through the layers: ``0.71 in layer 1 to 0.42 in layer 12``."""
+    ends = sorted({min(by_layer), max(by_layer)})
+    return listed([f"{by_layer[layer]:.2f} in layer {layer}" for layer in ends]).replace(" and ", " to ")
