@@ -21,6 +21,8 @@ LANGUAGES = ("en", "fr")
 """What loops over languages, and lists of targets, are cut down to."""
 SEEDS = ("57", "58")
 MIXED = ("en", "fa", "fr", "zh")
+FURTHER = ("de",)
+"""The targets of the mixture, none of its own languages."""
 LEVELS = [0.1, 0.3, 0.5, 0.8]
 _LIMITS = {"max_train_examples": 16, "max_eval_examples": 8, "max_train_blocks": 16, "max_eval_blocks": 8}
 
@@ -31,7 +33,7 @@ def make_world(folder: Path) -> None:
     shutil.copytree(demo / "model", folder / "google-bert" / "bert-base-multilingual-cased")
     make_mt5(folder / "google" / "mt5-base")
     named = {name: folder / task.dataset for name, task in tasks().items()}
-    for language in dict.fromkeys((*LANGUAGES, *MIXED)):
+    for language in dict.fromkeys((*LANGUAGES, *MIXED, *FURTHER)):
         shutil.copytree(demo / "data" / language, named["wikiann"] / language)
         # As many sentences in the test split as the measures of similarity need for the embedded model's width.
         for split, count in (("train", 40), ("validation", 12), ("test", 360)):
@@ -42,6 +44,12 @@ def make_world(folder: Path) -> None:
             write_rows(named["xnli"] / language / f"{split}.parquet", pairs)
             if split != "test":
                 write_rows(named["mlm"] / language / f"{split}.parquet", {"text": [" ".join(texts)] * 8})
+    translated = {
+        language: datasets.Dataset.from_parquet(str(named["xnli"] / language / "test.parquet"))["premise"][:40]
+        for language in ("en", "fr")
+    }
+    rows = [{"fr": fr, "en": en} for fr, en in zip(translated["fr"], translated["en"], strict=True)]
+    write_rows(folder / "wmt" / "wmt14" / "fr-en" / "test.parquet", {"translation": rows})
     (folder / "configs").mkdir()
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -105,6 +113,6 @@ def _end_of(lines: list[str], start: int) -> int:
 
 
 def _fewer(values: list[str]) -> list[str]:
-    """The languages and seeds that the toy world has; other values stay."""
+    """The languages and seeds that the toy world has."""
     known = [value for value in values if value in {*LANGUAGES, *SEEDS}]
-    return known or values[:2]
+    return known or [value for value in values if value in FURTHER]
