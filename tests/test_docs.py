@@ -39,7 +39,7 @@ def test_there_are_commands_to_check():
 @pytest.mark.parametrize("line", shown())
 def test_a_command_in_the_docs_is_one_that_lnsub_takes(line, monkeypatch):
     monkeypatch.chdir(ROOT)
-    command, *args = shlex.split(line, comments=True)[1:]
+    command, *args = shlex.split(line.replace("$seed", "57"), comments=True)[1:]
     if command in TRAINING:
         assert parsed([command, *args])["data"]["class_path"]
     else:
