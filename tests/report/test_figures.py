@@ -9,6 +9,7 @@ import pytest
 
 from lnsub.common.errors import UserError
 from lnsub.report import Made, Options, report
+from lnsub.report.figures.by_layer import means, ticket_panels
 from lnsub.runs.records import append
 from lnsub.tickets.ticket import Ticket
 from tests.support.report_page import cells, data, section, summary, words
@@ -219,6 +220,24 @@ def test_retrieval_is_drawn_by_layer_for_the_dense_model_and_for_tickets(made: M
     assert "the dense model among the first 5 in layer 2" in summary(made)
 
 
+def test_tickets_are_drawn_beside_the_dense_model_on_the_same_languages() -> None:
+    rows = pd.DataFrame(
+        [
+            {"system": system, "own": False, "target": target, "layer": 1, "sparsity": sparsity, "value": value}
+            for system, target, sparsity, value in [
+                ("dense", "ar", 0.0, 0.1),
+                ("dense", "fr", 0.0, 0.5),
+                ("wikiann", "fr", 0.5, 0.4),
+            ]
+        ]
+    )
+    ((title, name, both, sparsities),) = ticket_panels(rows, (0.5,))
+    assert (title, name, sparsities) == ("NER tickets, \u2068français\u2069 fr", "NER tickets", [0.5])
+    # Not the mean of Arabic and French, which the tickets were not measured on.
+    assert means(both[both["line"] == 0.0]) == {1: 0.5}
+    assert means(both[both["line"] == 0.5]) == {1: 0.4}
+
+
 def test_similarity_is_drawn_by_measure_with_its_null_and_intervals(made: Made) -> None:
     figures = {words(f.find("figcaption")): f for f in section(made, "similarity_by_layer").iter("figure")}
     assert list(figures) == [
@@ -227,7 +246,7 @@ def test_similarity_is_drawn_by_measure_with_its_null_and_intervals(made: Made) 
         for what in (
             "dense model, each language with English",
             "NER tickets, mean over languages",
-            "NER tickets, each language under its own, mean",
+            "NER tickets, each language under its own, \u2068français\u2069 fr",
         )
     ]
     drawn = figures["PWCCA, dense model, each language with English (first token)"]

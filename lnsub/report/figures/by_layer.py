@@ -40,7 +40,8 @@ def ticket_panels(rows: pd.DataFrame, sparsities: Sequence[float]) -> list[tuple
 
     Returns:
         For each task, and once more for tickets that are each language's own: the title's beginning, what a sentence
-        calls them, the dense model's rows and theirs with a column ``line`` (the sparsity), and the sparsities shown.
+        calls them, the dense model's rows (on their languages alone, so that the means compare) and theirs with a
+        column ``line`` (the sparsity), and the sparsities shown.
     """
     dense, shown = rows[rows["system"] == DENSE], nearest(rows["sparsity"], sparsities)
     found = []
@@ -48,9 +49,12 @@ def ticket_panels(rows: pd.DataFrame, sparsities: Sequence[float]) -> list[tuple
         levels = of_task[of_task["sparsity"].isin(shown)]
         if levels.empty:  # tickets that prune nothing
             continue
-        both = joined([dense.assign(line=0.0), levels.assign(line=levels["sparsity"])])
+        targets = sorted(set(levels["target"]))
+        beside = dense[dense["target"].isin(targets)]
+        both = joined([beside.assign(line=0.0), levels.assign(line=levels["sparsity"])])
         name = f"{task_title(str(task))} tickets"
-        title = f"{name}, each language under its own, mean" if own else f"{name}, mean over languages"
+        over = label(targets[0]) if len(targets) == 1 else "mean" if own else "mean over languages"
+        title = f"{name}, each language under its own, {over}" if own else f"{name}, {over}"
         found.append((title, f"{name} of each language" if own else name, both, sorted(set(levels["sparsity"]))))
     return found
 
