@@ -89,6 +89,14 @@ def test_the_summary_changes_with_the_numbers(tmp_path: Path) -> None:
     assert "matches the dense model: XNLI none (fr)" in better
 
 
+def test_a_page_tells_no_criterion_that_it_did_not_apply(tmp_path: Path) -> None:
+    rows = [record("transfer", "xnli", "fr", "ru", 0.6, ticket="fr"), record("imp", "xnli", "fr", "fr", 0.6, round=1)]
+    append(tmp_path / "results.jsonl", rows)
+    made = report(tmp_path, tmp_path / "r.html")
+    assert "orange worse." in words(section(made, "transfer"))
+    assert "no more than" not in words(section(made, "transfer"))
+
+
 def test_odd_records_are_noted(tmp_path: Path) -> None:
     rows = [record("imp", "xnli", "fr", "fr", v, round=1) for v in (0.6, 0.7)]
     rows.append(record("transfer", "xnli", "fr", "ru", 0.5, score="union", ticket="a"))

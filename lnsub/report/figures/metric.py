@@ -43,13 +43,15 @@ def metric_by_sparsity(material: Material, options: Options) -> Figure | Missing
     if data["dense"].notna().any():
         entries.append((swatch(6, "level"), "dense model, in the language's colour"))
     entries += [(swatch(0, "ring"), "highest sparsity that matches it")] if data["best"].any() else []
-    words = tolerance_words(data["criterion"], material.metrics.values(), options.tolerance)
     reading = (
         "Each point is one round: a model fine-tuned from its pre-trained weights under the mask of that sparsity and "
-        "measured on its own language. The dotted line is the dense model. A point matches it when it falls short of "
-        f"it by no more than {words}; the ring marks the highest sparsity that does: the "
-        "table of winning tickets has these."
+        "measured on its own language. The dotted line is the dense model."
     )
+    if words := tolerance_words(data["criterion"], material.metrics.values(), options.tolerance):
+        reading += (
+            f" A point matches it when it falls short of it by no more than {words}; the ring marks the highest "
+            "sparsity that does: the table of winning tickets has these."
+        )
     runs = int(data["runs"].max())
     if runs > 1:
         reading += f" Points are means over up to {runs} runs, strokes reach from the lowest to the highest."

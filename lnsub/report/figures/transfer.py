@@ -28,10 +28,7 @@ from lnsub.report.languages import label as language_label
 from lnsub.report.metric_text import change_unit, decimals, named, scale, tolerance_words, with_unit, written_change
 
 TITLE = "Transfer: source by target"
-COLOURS = (
-    "The better, the stronger the colour on the left; on the right blue is better and orange worse. A transfer is "
-    "successful where it falls short of the target's own ticket by no more than "
-)
+COLOURS = "The better, the stronger the colour on the left; on the right blue is better and orange worse."
 
 
 def cells_of(material: Material, kind: str = "transfer", tolerance: float | None = None) -> pd.DataFrame:
@@ -103,7 +100,9 @@ def _matrices(
     reading += f" Cells are means over up to {runs} runs." if runs > 1 else ""
     lead = f"Mean change against the target's own ticket: {by_level(leads)}." if leads else ""
     allowed = cells.loc[cells["abroad"] & cells["own"].notna(), "criterion"]
-    reading += f" {COLOURS}{tolerance_words(allowed, material.metrics.values(), options.tolerance)}."
+    reading += f" {COLOURS}"
+    if words := tolerance_words(allowed, material.metrics.values(), options.tolerance):
+        reading += f" A transfer is successful where it falls short of the target's own ticket by no more than {words}."
     return Figure(kind, title, reading, tuple(panels), "".join(keys), cells, lead)
 
 
