@@ -38,7 +38,8 @@ def command(base: str, tree: Path, name: str, processes: int, **changes: Any) ->
 
 def folder(tree: Path, name: str) -> Path:
     """The run's folder."""
-    return tree / name / "xnli" / "en" / "seed57"
+    (language,) = (tree / name / "xnli").iterdir()
+    return language / "seed57"
 
 
 def tickets(tree: Path, name: str) -> list[Ticket]:

@@ -31,6 +31,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "trainer.callbacks.fisher_labels": "sampled",
         "trainer.callbacks.score_examples": 27,
     },
+    "mixture": {"trainer.precision": "64-true", "data.init_args.language": "en+fr"},
     "mixed": {"trainer.precision": "bf16-mixed", "trainer.accumulate_grad_batches": 2},
 }
 PROCESSES = (1, 2, 4)
@@ -51,6 +52,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("ddp")
     rows(tree / "xnli" / "en" / "train.jsonl", 58, 5)
     rows(tree / "xnli" / "en" / "validation.jsonl", 15, 5)
+    rows(tree / "xnli" / "fr" / "train.jsonl", 29, 6)
+    rows(tree / "xnli" / "fr" / "validation.jsonl", 7, 6)
     return tree
 
 
@@ -65,7 +68,7 @@ def runs(bert, tree) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", PROCESSES[1:])
-@pytest.mark.parametrize("kind", ["double", "untrained", "taylor", "fisher"])
+@pytest.mark.parametrize("kind", ["double", "untrained", "taylor", "fisher", "mixture"])
 def test_where_sums_round_alike_the_tickets_are_those_of_one_process_bit_for_bit(runs, kind, n):
     one, several = (tickets(runs, f"{kind}{count}") for count in (1, n))
     assert [ticket.checksum for ticket in several] == [ticket.checksum for ticket in one]
@@ -88,7 +91,9 @@ def test_each_validation_example_counts_once_however_many_processes_there_are(ru
     for kind in KINDS:
         for n in PROCESSES:
             records = read(folder(runs, f"{kind}{n}") / "results.jsonl")
-            assert [(r.round, r.n) for r in records] == [(0, 15), (1, 15), (2, 15)]
+            # Of a mixture the whole, and then each of its languages.
+            counts = [22, 15, 7] if kind == "mixture" else [15]
+            assert [(r.round, r.n) for r in records] == [(number, n) for number in range(3) for n in counts]
 
 
 @pytest.mark.slow
