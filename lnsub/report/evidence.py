@@ -12,6 +12,9 @@ from lnsub.report.language_pairs import equal_terms
 HALF = (0.45, 0.55)
 """What counts as 50 % where a finding speaks of overlap or retrieval at that sparsity."""
 
+FIRST = 5
+"""Among how many a translation counts as found in the paper."""
+
 Tables = Mapping[str, pd.DataFrame]
 Group = tuple[str, str, str]
 
@@ -49,7 +52,7 @@ def evidence_of(material: Material, tables: Tables) -> Iterator[tuple[Group, Evi
                 correlations=_correlations(of("correlations")),
                 mixtures=of("mixtures"),
                 across=of("across_tasks"),
-                retrieval=_retrieval(tables.get("retrieval_by_layer", pd.DataFrame()), group),
+                retrieval=comparable_retrieval(tables.get("retrieval_by_layer", pd.DataFrame()), group),
             ),
         )
 
@@ -111,12 +114,18 @@ def _correlations(rows: pd.DataFrame) -> pd.DataFrame:
     return found.assign(low=low, high=high)[low.notna() & high.notna()]
 
 
-def _retrieval(rows: pd.DataFrame, group: Group) -> pd.DataFrame:
-    """The dense model, and tickets at 50 %."""
+def comparable_retrieval(rows: pd.DataFrame, group: Group) -> pd.DataFrame:
+    """The dense model, and tickets at 50 %, on the same languages.
+
+    As in the paper a translation counts among the first five; where that was not measured, among the most that were.
+    """
     if rows.empty:
         return rows
     model, score, scope = group
     of_model = rows[rows["model"] == model]
+    counted = set(of_model["top"])
+    of_model = of_model[of_model["top"] == (FIRST if FIRST in counted else max(counted, default=FIRST))]
     dense = of_model["system"] == "dense"
     tickets = (of_model["score"] == score) & (of_model["scope"] == scope) & of_model["sparsity"].between(*HALF)
-    return of_model[dense | tickets]
+    targets = set(of_model.loc[tickets, "target"]) or set(of_model["target"])
+    return of_model[(dense | tickets) & of_model["target"].isin(targets)]
