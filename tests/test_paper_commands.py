@@ -73,4 +73,4 @@ def test_the_report_shows_what_the_experiments_measured(world):
     assert set(tables["mixture_parts"]["language"]) == {"en", "fa", "fr", "zh"}
     # The toy model has mBERT's name, so that its numbers stand beside the paper's, and all nine findings are judged.
     assert {"published", "measured"} <= set(tables["beside_the_paper"].columns)
-    assert len(tables["findings"].groupby("finding")) == 9
+    assert len(tables["findings"].groupby("number")) == 9

@@ -35,7 +35,7 @@ BAD_VALUES: dict[str, str] = {
     "text": '"text"',
     "null": "null",
 }
-NAMED = {"pivot", "pivot_ticket"}
+NAMED = {"pivot", "pivot_ticket", "trained_on"}
 ENDS = {"low", "high", "null", "null_low", "null_high"}
 MAY_LACK = {"layer", "source_task", "source_seed", *NAMED, *ENDS}
 RIGHT = {  # which of them a field may have
