@@ -37,9 +37,8 @@ def command(base: str, tree: Path, name: str, processes: int, **changes: Any) ->
 
 
 def folder(tree: Path, name: str) -> Path:
-    """The run's folder."""
-    (language,) = (tree / name / "xnli").iterdir()
-    return language / "seed57"
+    """The run's folder, which may not be there yet; what is named after a mixture was found on one."""
+    return tree / name / "xnli" / ("en+fr" if name.startswith("mixture") else "en") / "seed57"
 
 
 def tickets(tree: Path, name: str) -> list[Ticket]:
