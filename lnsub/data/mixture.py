@@ -50,7 +50,7 @@ def shares_of(language: str, shares: Sequence[float] | None) -> tuple[float, ...
         raise UserError(f"shares are for a mixture of languages such as en+fa, but the language is '{language}'.")
     if len(shares) != len(parts):
         raise UserError(
-            f"There are {len(shares)} shares for the {len(parts)} languages of '{language}': give one to each."
+            f"'{language}' has {len(parts)} languages, but the number of shares is {len(shares)}: give one to each."
         )
     total = sum(shares)
     if abs(total - 1) > _ROUNDED:

@@ -15,7 +15,7 @@ from lnsub.training.callbacks import notifying_run_end
 from lnsub.training.checkpoints import EVERY_N_STEPS, Checkpoints
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
-from lnsub.training.one_fit import fit_once, lacking_parts, measure, measure_parts, records
+from lnsub.training.one_fit import fit_once, measure, measure_parts, records
 from lnsub.training.rounds import run_rounds
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,8 @@ def _fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataM
     folder = checkpoints.folder
     kind = "transfer" if module.ticket else "dense"
     metrics, wanted = list(module.task.metrics()), (None, datamodule.language, "validation")
-    if wanted in folder.measured(kind, metrics) and not lacking_parts(folder, datamodule, metrics, None):
+    parts = {(None, part.language, "validation") for part in datamodule.parts}
+    if wanted in folder.measured(kind, metrics) and parts <= folder.measured("part", metrics):
         log.info(f"This run is already done: {folder.path}")
         checkpoints.finish(trainer, keep=True)
         return

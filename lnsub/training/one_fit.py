@@ -9,7 +9,6 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from lnsub.common.errors import UserError
-from lnsub.runs.folder import RunFolder
 from lnsub.runs.records import Record, records_of
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.budget import Budget
@@ -111,19 +110,6 @@ def measure_parts(
         for part in datamodule.parts
         for record in records(module, part, measure(trainer, module, part, split), split=split, **shared)
     ]
-
-
-def lacking_parts(folder: RunFolder, datamodule: LanguageDataModule, metrics: list[str], at: int | None) -> list[str]:
-    """The languages of a mixture that a folder lacks validation records of.
-
-    Args:
-        folder: the run's folder.
-        datamodule: the data that was trained on.
-        metrics: the metrics of a complete measurement.
-        at: the round; None outside the pruning loop.
-    """
-    there = folder.measured("part", metrics)
-    return [part.language for part in datamodule.parts if (at, part.language, "validation") not in there]
 
 
 def records(

@@ -21,7 +21,7 @@ from lnsub.training.checkpoint_files import explaining, read_checkpoint
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
-from lnsub.training.one_fit import fit_once, lacking_parts, measure, measure_parts, records
+from lnsub.training.one_fit import fit_once, measure, measure_parts, records
 
 log = logging.getLogger(__name__)
 
@@ -105,13 +105,13 @@ def _resume(
 def _lacking(imp: IMPCallback, module: SubnetModule, datamodule: LanguageDataModule, folder: RunFolder) -> list[str]:
     """What a folder lacks of the rounds before the current one: whole tickets, and complete records."""
     metrics = list(module.task.metrics())
-    there = folder.measured("imp", metrics)
+    there, parts = folder.measured("imp", metrics), folder.measured("part", metrics)
     rounds = range(min(imp.round, len(imp.levels)))
     lacking = [
         f"round {number} in {folder.results.name}"
         for number in rounds
         if (number, datamodule.language, "validation") not in there
-        or lacking_parts(folder, datamodule, metrics, number)
+        or any((number, part.language, "validation") not in parts for part in datamodule.parts)
     ]
     for sparsity in imp.levels[1 : imp.round + 1]:
         path = folder.ticket(sparsity)

@@ -124,7 +124,7 @@ def test_what_cannot_be_mixed_is_refused(world, bert):
 
     with pytest.raises(UserError, match="names en twice"):
         module("en+fa+en")
-    with pytest.raises(UserError, match="There are 3 shares for the 2 languages of 'en\\+fa'"):
+    with pytest.raises(UserError, match="'en\\+fa' has 2 languages, but the number of shares is 3"):
         module("en+fa", shares=[0.2, 0.3, 0.5])
     with pytest.raises(UserError, match=r"add up to 0\.8"):
         module("en+fa", shares=[0.4, 0.4])
