@@ -49,7 +49,7 @@ def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
 _load_yaml = get_loader("yaml")
 
 
-def _load(text: str) -> Any:
+def load_yaml(text: str) -> Any:
     """Reads YAML as jsonargparse does, but no aliases or levels without end, and no key twice."""
     check_yaml(text)
     _refuse_twice(yaml.compose(text, Loader=yaml.SafeLoader), seen=set())
@@ -73,4 +73,4 @@ def _refuse_twice(node: yaml.Node | None, seen: set[int]) -> None:
             _refuse_twice(value, seen)
 
 
-set_loader("yaml", _load, exceptions=(yaml.YAMLError, UnreadableError))
+set_loader("yaml", load_yaml, exceptions=(yaml.YAMLError, UnreadableError))

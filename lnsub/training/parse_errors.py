@@ -2,18 +2,16 @@
 
 import re
 from argparse import ArgumentError
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
 
 from jsonargparse import ArgumentParser
-from lightning.pytorch import Trainer
 
 from lnsub.common.bounds import DESCRIPTIONS, shown
 from lnsub.common.error_messages import told_in
 from lnsub.common.errors import UserError
 from lnsub.common.lookup import did_you_mean
-from lnsub.tasks import data_modules
 
 _OWN = {"NSKeyError", "ParserError"}  # jsonargparse does not export them
 
@@ -27,12 +25,27 @@ _UNION = re.compile(
 _CLASS = re.compile(r"Problem with given class_path '([\w.]+)':\s+([^\n]+)")
 
 
+def run_settings() -> list[str]:
+    """The last components of all names of a run's settings."""
+    from lightning.pytorch import Trainer
+
+    from lnsub.tasks import data_modules
+    from lnsub.training.config import RunConfig
+    from lnsub.training.imp import IMPCallback
+    from lnsub.training.module import SubnetModule
+
+    owners = [Trainer, SubnetModule, IMPCallback, RunConfig, *data_modules().values()]
+    names = {name for owner in owners for name in signature(owner).parameters}
+    return sorted((names | {"config", "class_path", "init_args"}) - {"args", "kwargs"})
+
+
 @contextmanager
-def user_errors(parser: ArgumentParser) -> Iterator[None]:
+def user_errors(parser: ArgumentParser, settings: Callable[[], list[str]] = run_settings) -> Iterator[None]:
     """Converts a parser's errors into a one-line :class:`UserError`.
 
     Args:
         parser: the parser; a hint names its ``prog``.
+        settings: the last components of the names of its settings, among which a mistyped one may be found.
     """
     try:
         yield
@@ -43,22 +56,22 @@ def user_errors(parser: ArgumentParser) -> Iterator[None]:
             raise told from error
         text = str(error)
         if isinstance(error, ArgumentError) or type(error).__name__ in _OWN:
-            raise UserError(" ".join(_line(text, parser.prog).split())) from error
+            raise UserError(" ".join(_line(text, parser.prog, settings()).split())) from error
         # A value, or the module of a class_path, at which Python itself fails: a number too large for a float, say.
         raise UserError(f"The settings cannot be used: {type(error).__name__}: {' '.join(text.split())}") from error
 
 
-def _line(text: str, prog: str) -> str:
+def _line(text: str, prog: str, settings: list[str]) -> str:
     """The innermost reason, with a suggestion for a mistyped key."""
     unknown, value, union = _UNKNOWN.search(text), _VALUE.search(text), _UNION.search(text, text.rfind('Parser key "'))
     # Of several classes that a value may be meant for, the first comes first; the innermost setting is the reason.
     earlier = unknown and ((value and value.start() < unknown.start()) or (union and union.end() < unknown.start()))
     if unknown and not earlier:
         key = next(group for group in unknown.groups() if group)
-        name, known = key.split(".")[-1], _settings()
-        if name in known:
+        name = key.split(".")[-1]
+        if name in settings:
             return f"there is no setting {key} here: the class that has it must be named first."
-        hint = did_you_mean(name, known)
+        hint = did_you_mean(name, settings)
         return f"there is no setting {key}{hint}; `{prog} --help` lists them."
     if value:
         return f"{value.group(1)}: {_plain(value.group(2))}"
@@ -88,14 +101,3 @@ def _plain(reason: str) -> str:
         return "it must be a list, such as [0.3, 0.6]"
     reason = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", reason)
     return re.sub(r"an? <class '(?:\w+\.)*(\w+)'>", r"\1", reason).replace("a one of", "one of")
-
-
-def _settings() -> list[str]:
-    """The last components of all setting names."""
-    from lnsub.training.config import RunConfig
-    from lnsub.training.imp import IMPCallback
-    from lnsub.training.module import SubnetModule
-
-    owners = [Trainer, SubnetModule, IMPCallback, RunConfig, *data_modules().values()]
-    names = {name for owner in owners for name in signature(owner).parameters}
-    return sorted((names | {"config", "class_path", "init_args"}) - {"args", "kwargs"})
