@@ -19,6 +19,8 @@ TRAINING = {
     "predict": "write a model's predictions as JSON lines",
 }
 OTHERS = {
+    "study": "plan, run, submit to SLURM, watch and report a whole study from one file",
+    "prepare": "fetch a model and data and tokenise them, before runs start",
     "transfer": "fine-tune every ticket on every language",
     "overlap": "compare tickets weight by weight",
     "combine": "combine tickets: union, intersection, majority, difference",

@@ -8,6 +8,7 @@ from lnsub.cli.output import check_table, emit
 from lnsub.cli.sentence_options import (
     add_output,
     add_sentences,
+    chosen_cells,
     each_shown,
     formatted,
     layers_of,
@@ -74,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
     retrieval = Retrieval(options.base_model, pairs, tickets, settings, options.device, options.own_tickets)
     rows: list[dict[str, Any]] = []
     lines: dict[str, str] = {}
-    for retrieved in each_shown(retrieval.cells, len(retrieval.layers), retrieval.measure, _summary):
+    for retrieved in each_shown(chosen_cells(options, retrieval.cells), len(retrieval.layers), retrieval.measure, _summary):
         rows += retrieved.rows()
         lines |= notes(retrieved.cell, retrieved.fit)
         if options.record:

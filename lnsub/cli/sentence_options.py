@@ -51,6 +51,9 @@ def add_sentences(parser: argparse.ArgumentParser) -> None:
         help="embed each language under its own ticket among --tickets (of one task, sparsity, seed, score, scope and "
         "schedule), instead of both languages of a pair under the same",
     )
+    parser.add_argument(
+        "--without-dense", action="store_true", help="only the tickets, where the dense model is measured elsewhere"
+    )
     parser.add_argument("--layers", default="all", metavar="0,4,8", help="layers, 0 for the embeddings (default: all)")
     parser.add_argument("--pooling", choices=["mean", "first"], default="mean", help="over tokens (default: mean)")
 
@@ -105,6 +108,18 @@ def read_sentences(options: argparse.Namespace) -> "list[Pairs]":
     return [read_pairs(source, options.max_pairs, columns) for source in found.values()]
 
 
+def chosen_cells(options: argparse.Namespace, cells: "Sequence[Cell]") -> "list[Cell]":
+    """The cells to measure.
+
+    Raises:
+        UserError: ``--without-dense`` leaves none.
+    """
+    chosen = [cell for cell in cells if cell.ticket is not None or not options.without_dense]
+    if not chosen:
+        raise UserError("--without-dense needs --tickets: nothing else is left to measure.")
+    return chosen
+
+
 def each_shown(
     cells: "Sequence[Cell]",
     layers: int,
@@ -122,12 +137,15 @@ def each_shown(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from lnsub.common.progress_file import note_progress
+
     console = Console(stderr=True, highlight=False, markup=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(cells) * layers)
         for number, cell in enumerate(cells, start=1):
             progress.update(task, description=cell.name)
+            note_progress(cell.name, (number - 1) / len(cells), None)
             measured = measure(cell, partial(progress.advance, task))
             if not console.is_terminal:
                 console.print(f"{number}/{len(cells)} {cell.name}: {summary(measured)}", soft_wrap=True)

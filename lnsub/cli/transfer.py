@@ -45,6 +45,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--baselines", default="", metavar="random,...", help="baselines to compare the tickets with, see above"
     )
     parser.add_argument(
+        "--baselines-on",
+        metavar="a,b",
+        help="only on these languages: baselines that all tickets share (dense, random, inherited)",
+    )
+    parser.add_argument(
         "--zero-shot", action="store_true", help="fine-tune only on each ticket's language, evaluate on all targets"
     )
     parser.add_argument("--test", action="store_true", help="also evaluate on test splits where they exist")
@@ -89,6 +94,7 @@ def _run(options: argparse.Namespace) -> int:
         languages,
         seeds=seeds,
         baselines=comma_list("--baselines", options.baselines),
+        baselines_on=None if options.baselines_on is None else comma_list("--baselines-on", options.baselines_on),
         zero_shot=options.zero_shot,
         test=options.test,
         keep_checkpoints=options.keep_checkpoints,

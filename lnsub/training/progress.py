@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from lnsub.common.progress_file import note_progress
 from lnsub.training.budget import Budget
 from lnsub.training.callbacks import RunCallback
 from lnsub.training.imp import IMPCallback
@@ -68,6 +69,8 @@ class RoundProgress(ProgressBar, RunCallback):
         step = trainer.global_step - (imp.first_step if imp else 0)
         self._steps_here += step - self._fit_step
         self._fit_step = step
+        if self._enabled:
+            note_progress(self._where(trainer), self._done(trainer), self.seconds_left(trainer))
         if self._display is not None:
             self._display.update(
                 self._display.task_ids[0], description=self._where(trainer), completed=step, total=self._fit_steps
@@ -113,6 +116,12 @@ class RoundProgress(ProgressBar, RunCallback):
         rounds_after = len(imp.levels) - 1 - imp.round if imp else 0
         steps = self._fit_steps - self._fit_step + rounds_after * self._fit_steps
         return (time.monotonic() - self._start) / self._steps_here * steps
+
+    def _done(self, trainer: Trainer) -> float:
+        """The share of all rounds' steps that are made."""
+        imp = IMPCallback.of(trainer)
+        rounds, before = (len(imp.levels), imp.round) if imp else (1, 0)
+        return (before + self._fit_step / self._fit_steps) / rounds
 
     def _where(self, trainer: Trainer) -> str:
         imp = IMPCallback.of(trainer)

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from lnsub.common.progress_file import note_progress
 from lnsub.training.budget import Budget
 from lnsub.training.module import SubnetModule
 
@@ -95,11 +96,14 @@ class CellProgress(Callback):
         self._show(f" · epoch {trainer.current_epoch + 1} · {self._fraction:.0%}")
 
     def _show(self, where: str) -> None:
+        ended = self._run + self._skipped
+        what = f"cell {min(ended + 1, self._cells)}/{self._cells} · {self._title}{where}"
+        if self._enabled:
+            note_progress(what, (ended + self._fraction) / max(1, self._cells), self.seconds_left())
         if self._display is not None:
-            ended = self._run + self._skipped
             self._display.update(
                 self._display.task_ids[0],
-                description=f"cell {min(ended + 1, self._cells)}/{self._cells} · {self._title}{where}",
+                description=what,
                 completed=ended + self._fraction,
                 left=self._left().removeprefix(" · "),
             )

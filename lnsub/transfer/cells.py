@@ -164,6 +164,7 @@ def plan(
     seeds: Sequence[int],
     baselines: Iterable[str] = (),
     *,
+    baselines_on: Sequence[str] | None = None,
     zero_shot: bool = False,
 ) -> list[Cell]:
     """Lists the cells.
@@ -178,6 +179,8 @@ def plan(
         languages: the targets.
         seeds: seeds of each cell.
         baselines: see :func:`~lnsub.transfer.baselines.parse_baseline`.
+        baselines_on: the languages on which baselines that are the same for all tickets (``dense``, ``random``,
+            ``inherited``) are trained; None: all. Commands for different tickets then share no cell.
         zero_shot: plan a zero-shot transfer.
 
     Returns:
@@ -209,6 +212,9 @@ def plan(
     targets = tuple(plain_name("language", language) for language in dict.fromkeys(languages))
     cells: dict[str, Cell] = {}
 
+    def trained_on(variant: str, language: str) -> bool:
+        return baselines_on is None or variant not in {"dense", *_UNSOURCED} or language in baselines_on
+
     def add(variant: str, language: str, seed: int, **of: object) -> None:
         measured = targets if zero_shot else (language,)
         cell = Cell(kind, variant, task, language, measured, seed, **of)  # type: ignore[arg-type]
@@ -221,11 +227,13 @@ def plan(
                 trained.add(language)
                 add("ticket", language, seed, found=ticket)
                 for variant in baselines - {"dense", RANDOM_FROM}:
-                    if (variant != "oneshot" or ticket in at_once) and not _is_itself(variant, ticket):
+                    applies = variant != "oneshot" or ticket in at_once
+                    if applies and not _is_itself(variant, ticket) and trained_on(variant, language):
                         add(variant, language, seed, found=ticket)
                 for start in starts.get(ticket.name, ()):
                     add(RANDOM_FROM, language, seed, found=ticket, start=start)
-        for language in (trained if "dense" in baselines else set()) | prunes.keys():
+        dense = {language for language in trained if "dense" in baselines and trained_on("dense", language)}
+        for language in dense | prunes.keys():
             made = tuple(sorted(prunes.get(language, ()), key=lambda one_shot: (one_shot.sparsity, one_shot.scope)))
             add("dense", language, seed, prunes=made)
     return sorted(cells.values(), key=_cell_key)

@@ -59,6 +59,7 @@ class Transfer:
         languages: the targets.
         seeds: seeds of each cell; None: the configuration's.
         baselines: see :func:`lnsub.transfer.baselines.parse_baseline`.
+        baselines_on: see :func:`lnsub.transfer.cells.plan`.
         zero_shot: fine-tune only on each ticket's own language, and evaluate on all targets.
         test: also evaluate on test splits where they exist.
         keep_checkpoints: keep each cell's trained weights in ``checkpoints/last.ckpt``.
@@ -76,6 +77,7 @@ class Transfer:
         *,
         seeds: Sequence[int] | None = None,
         baselines: Iterable[str] = (),
+        baselines_on: Sequence[str] | None = None,
         zero_shot: bool = False,
         test: bool = False,
         keep_checkpoints: bool = False,
@@ -89,7 +91,13 @@ class Transfer:
         self.languages = tuple(dict.fromkeys(languages))
         self.fit = CellFit(config)
         self.cells = plan(
-            tickets, self.fit.task.name, self.languages, seeds or [self.fit.seed], baselines, zero_shot=zero_shot
+            tickets,
+            self.fit.task.name,
+            self.languages,
+            seeds or [self.fit.seed],
+            baselines,
+            baselines_on=baselines_on,
+            zero_shot=zero_shot,
         )
         self._splits = ("validation", "test") if test else ("validation",)
         self._keep_checkpoints = keep_checkpoints
