@@ -75,7 +75,9 @@ def _run(options: argparse.Namespace) -> int:
     retrieval = Retrieval(options.base_model, pairs, tickets, settings, options.device, options.own_tickets)
     rows: list[dict[str, Any]] = []
     lines: dict[str, str] = {}
-    for retrieved in each_shown(chosen_cells(options, retrieval.cells), len(retrieval.layers), retrieval.measure, _summary):
+    for retrieved in each_shown(
+        chosen_cells(options, retrieval.cells), len(retrieval.layers), retrieval.measure, _summary
+    ):
         rows += retrieved.rows()
         lines |= notes(retrieved.cell, retrieved.fit)
         if options.record:

@@ -88,7 +88,9 @@ def _run(options: argparse.Namespace) -> int:
     similarity = Similarity(options.base_model, pairs, tickets, settings, options.device, options.own_tickets)
     rows: list[dict[str, Any]] = []
     lines: dict[str, str] = {}
-    for similar in each_shown(chosen_cells(options, similarity.cells), len(similarity.layers), similarity.measure, _summary):
+    for similar in each_shown(
+        chosen_cells(options, similarity.cells), len(similarity.layers), similarity.measure, _summary
+    ):
         rows += similar.rows()
         lines |= notes(similar.cell, similar.fit) | {line: line for line in similar.cautions()}
         if options.record:

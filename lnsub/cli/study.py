@@ -20,9 +20,9 @@ VERBS = {
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Plans, runs and watches all runs of a study: tickets for several tasks, languages and seeds, their transfer,\n"
-        "retrieval and similarity, and the report. A study is one file, see configs/studies/; its jobs are plain lnsub\n"
-        "commands, and a job that is done is not repeated."
+        "Plans, runs and watches a whole study: tickets for several tasks, languages and seeds, their transfer,\n"
+        "retrieval and similarity, and the report. A study is one file, see configs/studies/; its jobs are plain\n"
+        "lnsub commands, and a job that is done is not repeated."
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="|".join(VERBS))
     calls = {"plan": _plan, "run": _run, "submit": _submit, "status": _status, "report": _report}

@@ -33,7 +33,13 @@ def fit_args(study: Study, task: str, language: str, seed: int, *, transfer: boo
 
 
 def prepare_args(
-    study: Study, task: str, languages: Sequence[str], folder: Path, seed: int | None = None, *, fetch_only: bool = False
+    study: Study,
+    task: str,
+    languages: Sequence[str],
+    folder: Path,
+    seed: int | None = None,
+    *,
+    fetch_only: bool = False,
 ) -> list[str]:
     """The command line of `lnsub prepare`."""
     settings = [*setting_args(study, task), *([] if seed is None else [f"--seed_everything={seed}"])]

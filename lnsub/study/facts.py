@@ -62,7 +62,9 @@ def read_facts(study: Study) -> dict[str, TaskFacts]:
             RunConfig.parse(fit_args(study, name, study.tasks[name].languages[0], study.seeds[0], transfer=True))
         for language in study.transfer.across_tasks:
             if sum(language in task.languages for task in study.tasks.values()) < 2:
-                raise UserError(f"transfer.across_tasks has {language}, which must be a language of two tasks at least.")
+                raise UserError(
+                    f"transfer.across_tasks has {language}, which must be a language of two tasks at least."
+                )
     for where, chosen in (("retrieval", study.retrieval), ("similarity", study.similarity)):
         if chosen is not None and chosen.tickets is not None:
             named = chosen.tickets.tasks or list(facts)
@@ -121,5 +123,3 @@ def _weights(base_model: str) -> int:
     width = getattr(config, "hidden_size", None) or 768
     blocks = (getattr(config, "num_hidden_layers", None) or 12) + (getattr(config, "num_decoder_layers", None) or 0)
     return 12 * blocks * width * width
-
-

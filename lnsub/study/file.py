@@ -379,5 +379,3 @@ def shown_path(path: Path) -> str:
     whole = path.resolve()
     here = Path.cwd()
     return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole)
-
-

@@ -77,7 +77,10 @@ def make_plan(study: Study) -> Plan:
 
 def _digest(study: Study) -> str:
     """A hash of all that a plan depends on but the data."""
-    configs = [*(task.config for task in study.tasks.values()), *(study.transfer.config if study.transfer else {}).values()]
+    configs = [
+        *(task.config for task in study.tasks.values()),
+        *(study.transfer.config if study.transfer else {}).values(),
+    ]
     texts = {name: _text(name) for config in configs for name in config}
     facts = [__version__, str(Path.cwd()), repr(study), texts]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -217,9 +220,7 @@ def _transfer_job(
         fact.metrics, test_by,
     )  # fmt: skip
     after = tuple(_tokenise(task, target, seed) for target in targets)
-    return Job(
-        name, kind, tuple(args), leaves, (_fit(*source),), after, place, _work(fact, task, targets, seed, cells)
-    )
+    return Job(name, kind, tuple(args), leaves, (_fit(*source),), after, place, _work(fact, task, targets, seed, cells))
 
 
 def _sentences(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
@@ -231,41 +232,47 @@ def _sentences(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
         models: dict[str, str] = {}
         for task, fact in facts.items():
             models.setdefault(fact.base_model, task)
+        count = len(list(_sources(study)))
         for number, (base_model, task) in enumerate(models.items()):
             name = "dense" if number == 0 else f"dense-{task}"
             args = sentence_args(command, chosen, base_model, [], folder, name)
             yield Job(
                 f"{command}-{name}", command, tuple(args), FileLeft(str(folder / f"{name}.csv")),
                 after=tuple(f"tokenise-{t}-{x}" for t, x in [(task, _languages(study, task)[0])] if "+" not in x),
-                place=number,
+                place=count + number,
             )  # fmt: skip
-        yield from _under_tickets(study, facts, command, chosen, folder, len(models))
+        yield from _under_tickets(study, facts, command, chosen, folder)
 
 
 def _under_tickets(
-    study: Study, facts: "Mapping[str, TaskFacts]", command: str, chosen: SentenceStudy, folder: Path, place: int
+    study: Study, facts: "Mapping[str, TaskFacts]", command: str, chosen: SentenceStudy, folder: Path
 ) -> Iterator[Job]:
     if chosen.tickets is None:
         return
     sets: dict[str, list[tuple[str, str, int]]] = {}
-    for task, language, seed in _sources(study):
+    places: dict[str, int] = {}
+    for place, (task, language, seed) in enumerate(_sources(study)):
         if task in (chosen.tickets.tasks or facts):
             whose = "own" if chosen.tickets.own else language
             if not chosen.tickets.own or "+" not in language:
-                sets.setdefault(f"{task}-{whose}-seed{seed}", []).append((task, language, seed))
-    for number, (name, sources) in enumerate(sets.items()):
+                name = f"{task}-{whose}-seed{seed}"
+                places.setdefault(name, place)
+                sets.setdefault(name, []).append((task, language, seed))
+    for name, sources in sets.items():
         runs = [RunFolder.of(study.output or "", *source) for source in sources]
         tickets = [str(run.ticket(sparsity)) for run in runs for sparsity in chosen.tickets.sparsities]
         args = sentence_args(command, chosen, facts[sources[0][0]].base_model, tickets, folder, name)
         yield Job(
             f"{command}-{name}", command, tuple(args), FileLeft(str(folder / f"{name}.csv")),
-            tuple(_fit(*source) for source in sources), place=place + number,
+            tuple(_fit(*source) for source in sources), place=places[name],
         )  # fmt: skip
 
 
 def _work(fact: "TaskFacts", task: str, languages: list[str], seed: int, fits: int) -> Work:
     measured = fits * ((fact.epochs or 1) + 1)
-    return Work(task, tuple(languages), seed, fits, fact.epochs, fact.steps, fact.batch, fact.rows, measured, fact.weights)
+    return Work(
+        task, tuple(languages), seed, fits, fact.epochs, fact.steps, fact.batch, fact.rows, measured, fact.weights
+    )
 
 
 def _sources(study: Study) -> Iterator[tuple[str, str, int]]:
@@ -295,5 +302,3 @@ def _tokenise(task: str, language: str, seed: int | None) -> str:
 
 def _fit(task: str, language: str, seed: int) -> str:
     return f"fit-{task}-{language}-seed{seed}"
-
-

@@ -1,4 +1,4 @@
-"""Running a study's jobs on this machine: so many at a time, each in a process of its own, in the order of their needs."""
+"""Running a study's jobs on this machine: so many at once, each in its own process, in the order of their needs."""
 
 import json
 import os
@@ -84,6 +84,7 @@ class _Runner:
         self.tried: dict[str, str] = {}  # jobs that this command has run, with why they failed, or ""
         self.running: list[_Running] = []
         self.gpus = gpus()
+        self.states: dict[str, State] = {}
 
     def run(self) -> Outcome:
         """Runs until nothing is left that can run."""
@@ -200,7 +201,9 @@ class _Runner:
             attempt = Attempt(one.started, round(time.monotonic() - one.clock, 2), status)
             append_lines(one.folder.attempts_file, f"{json.dumps(asdict(attempt))}\n".encode())
             one.folder.running_file.unlink(missing_ok=True)
-            state = states_of(self.plan)[one.job.id]
+            self.states = self._states()
+            self.display.show(self.states)
+            state = self.states[one.job.id]
             reason = "" if state.name == "done" else state.reason or state.name
             if not (status == EXIT_STATUS and pending()):
                 self.tried[one.job.id] = reason

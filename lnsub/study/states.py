@@ -95,7 +95,7 @@ class JobFolder:
         return found
 
     def running(self) -> dict[str, Any] | None:
-        """Who says that it runs it; None for nobody, or for a process that is no more."""
+        """Who says that it runs it; None for nobody, for a process that is no more, or one elsewhere that is silent."""
         try:
             found = parse_json(read_text(self.running_file))
         except (OSError, UnreadableError):
@@ -103,7 +103,7 @@ class JobFolder:
         if not isinstance(found, dict):
             return None
         if found.get("slurm") or found.get("host") != socket.gethostname():
-            return found if found.get("slurm") or self._silent() < _SILENT else None
+            return found if self._silent() < _SILENT else None
         return found if found.get("born") == born(int(found.get("pid") or 0)) is not None else None
 
     def _silent(self) -> float:
@@ -174,7 +174,12 @@ def _state(
     seconds = sum(attempt.seconds for attempt in attempts)
     queued = (queue or {}).get(job.id)
     running = folder.running()
-    if running is not None and running.get("slurm") and queue is not None and (queued is None or queued[0] == "PENDING"):
+    if (
+        running is not None
+        and running.get("slurm")
+        and queue is not None
+        and (queued is None or queued[0] == "PENDING")
+    ):
         running = None
     if running is not None:
         spent = seconds + max(0.0, time.time() - float(running.get("started") or time.time()))

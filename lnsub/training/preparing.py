@@ -36,7 +36,9 @@ def prepare(config: RunConfig, language: str, folder: Path, *, fetch_only: bool 
     base_model = config.model["base_model"]
     if fetch_only and not looks_local(base_model):
         data.task.build(base_model)
-    rows, tokens, files = {}, {}, []
+    rows: dict[str, int] = {}
+    tokens: dict[str, int] = {}
+    files: list[str] = []
     for split in ["train", "validation", *(["test"] if "test" in data.splits() else [])]:
         if fetch_only:
             for part in data.parts or (data,):
