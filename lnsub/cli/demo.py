@@ -9,8 +9,9 @@ from lnsub.cli.options import comma_list
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.description = (
-        "Finds tickets for several languages on the embedded model and data, compares them, and plots the result.\n"
-        "Takes a few minutes on two CPU cores and needs no network."
+        "Runs a small study, lnsub/demo/study.yaml: finds tickets for several languages on the embedded model and\n"
+        "data, compares them, transfers them, and makes the report. Takes a few minutes on two CPU cores and needs no\n"
+        "network."
     )
     parser.add_argument(
         "--output", type=Path, default=Path("lnsub-demo"), help="folder to write to (default: %(default)s)"

@@ -33,7 +33,7 @@ OTHERS = {
     "demo": "run everything on a small embedded model, offline, in minutes",
     "completion": "print a shell completion script",
 }
-RESUMABLE = (["fit"], ["transfer"])
+RESUMABLE = (["fit"], ["transfer"], ["demo"], ["study"])
 """Commands that stop at a resumable point on a signal; a signal ends the others at once."""
 
 USAGE = f"""usage: lnsub COMMAND [OPTIONS]     (lnsub COMMAND --help lists a command's options)

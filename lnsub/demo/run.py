@@ -1,6 +1,5 @@
-"""`lnsub demo`: tickets for several languages on the embedded model and data, compared, transferred and drawn."""
+"""`lnsub demo`: a small study on the embedded model and data, and what it found in a few sentences."""
 
-import time
 from collections.abc import Sequence
 from importlib.resources import files
 from itertools import combinations
@@ -10,46 +9,38 @@ from rich.console import Console
 from rich.table import Table
 
 from lnsub.analysis.overlap.jaccard import overlap
-from lnsub.common.errors import UserError
-from lnsub.common.files import check_output, starts_with
-from lnsub.demo.figure import draw
-from lnsub.report import report
+from lnsub.common.errors import RunError, UserError
 from lnsub.runs.folder import RunFolder
 from lnsub.runs.records import Record
-from lnsub.tickets.finding import find_tickets
+from lnsub.study.display import Display
+from lnsub.study.estimates import usable_cores
+from lnsub.study.file import read_study
+from lnsub.study.plan import Plan, make_plan
+from lnsub.study.runner import run_study
 from lnsub.tickets.ticket import Ticket
-from lnsub.tracking.run import set_up
-from lnsub.training.config import RunConfig
-from lnsub.training.logging_setup import set_up_logging
-from lnsub.training.summary import print_rounds
-from lnsub.transfer.runner import Transfer
 
-SEED = 57
 TASK = "wikiann"
 METRIC = "f1"
-TRANSFERRED = 0.5
-"""The sparsity of the tickets that are fine-tuned on the other languages."""
 TOLERANCE = 0.02
 """A drop below dense of up to this much counts as none: about two standard errors of F1 here."""
 
 
-def demo(output: Path, languages: Sequence[str], console: Console | None = None) -> Path:
-    """Runs IMP for each language, compares the tickets, fine-tunes each on the others, and makes the report.
-
-    Finished runs and transfers are not repeated.
+def demo(output: Path, languages: Sequence[str], jobs: int | None = None, console: Console | None = None) -> Path:
+    """Runs the demo's study, `lnsub/demo/study.yaml`, and says what it found.
 
     Args:
-        output: the folder for runs, figure and report.
+        output: the study's folder.
         languages: at least two languages of the embedded data.
+        jobs: jobs at once; None: as many as there are cores and languages.
         console: for tables; default: standard output.
 
     Returns:
-        The figure's path.
+        The page.
 
     Raises:
-        UserError: fewer than two languages, or one that is not embedded; or the figure's name is another file's.
+        UserError: fewer than two languages, or one that is not embedded.
+        RunError: a job failed.
     """
-    set_up_logging()
     console = console or Console()
     home = Path(str(files("lnsub.demo")))
     embedded = sorted(path.name for path in (home / "data").iterdir() if path.is_dir())
@@ -57,23 +48,17 @@ def demo(output: Path, languages: Sequence[str], console: Console | None = None)
     if unknown or len(set(languages)) < 2:
         what = f"there is no embedded data for {unknown[0]}" if unknown else "the demo compares languages"
         raise UserError(f"{what}; name at least two of {', '.join(embedded)}.")
-    check_output(output / "demo.png", "a figure of the demo", lambda path: b"Matplotlib" in starts_with(path))
-    start = time.perf_counter()
-    for language in languages:
-        _find_tickets(home, output, language)
-    folders = {language: RunFolder.of(output, TASK, language, SEED) for language in languages}
-    rounds = {language: _rounds(folder) for language, folder in folders.items()}
-    overlaps = _overlaps(folders, [record.sparsity for record in rounds[languages[0]][1:]])
-    console.print(_table(rounds, overlaps))
-    _transfer(home, output, languages)
-    figure = draw(rounds, overlaps, output / "demo.png")
-    page = report(output, output / "report.html", inherited_from=str(home / "model")).page
-    for sentence in findings(rounds, overlaps):
-        console.print(sentence, highlight=False, soft_wrap=True)
-    seconds = time.perf_counter() - start
-    summary = f"{seconds:.0f} s. Tickets and records: {output}. Figure: {figure}. Report: {page}"
-    console.print(summary, highlight=False, soft_wrap=True)
-    return figure
+    overrides = [f"--output={output}", f"--tasks.{TASK}.languages=[{','.join(languages)}]"]
+    plan = make_plan(read_study(home / "study.yaml", overrides))
+    jobs = jobs or min(usable_cores(), len(languages))
+    outcome = run_study(plan, jobs, Display(plan, jobs))
+    if outcome.failed:
+        name, reason = next(iter(outcome.failed.items()))
+        raise RunError(f"{name} failed: {reason} (its log: {plan.own / 'jobs' / name / 'log.txt'})")
+    _say_what_was_found(plan, languages, console)
+    page = plan.folder / plan.study.report.page
+    console.print(f"Tickets and records: {output}. Report: {page}", highlight=False, soft_wrap=True)
+    return page
 
 
 def findings(rounds: dict[str, list[Record]], overlaps: dict[float, tuple[float, float]]) -> list[str]:
@@ -100,36 +85,14 @@ def findings(rounds: dict[str, list[Record]], overlaps: dict[float, tuple[float,
     return sentences
 
 
-def _find_tickets(home: Path, output: Path, language: str) -> None:
-    run = set_up(_config(home, output, language))
-    run.fit()
-    if run.trainer.is_global_zero:
-        print_rounds(run.folder, METRIC)
-
-
-def _transfer(home: Path, output: Path, languages: Sequence[str]) -> None:
-    """Fine-tunes each ticket, and random masks of the same density, on each language."""
-    tickets = [str(RunFolder.of(output, TASK, language, SEED).ticket(TRANSFERRED)) for language in languages]
-    Transfer(
-        output / "transfer",
-        _config(home, output, languages[0]),
-        find_tickets(tickets),
-        list(languages),
-        seeds=[SEED],
-        baselines=["random"],
-    ).run()
-
-
-def _config(home: Path, output: Path, language: str) -> RunConfig:
-    """The settings of one language's run, with the embedded model and data."""
-    settings = {
-        "model.base_model": home / "model",
-        "data.init_args.dataset": home / "data",
-        "data.init_args.language": language,
-        "seed_everything": SEED,
-        "output": output,
-    }
-    return RunConfig.parse([f"--config={home / 'demo.yaml'}", *(f"--{key}={value}" for key, value in settings.items())])
+def _say_what_was_found(plan: Plan, languages: Sequence[str], console: Console) -> None:
+    (seed,) = plan.study.seeds
+    folders = {language: RunFolder.of(plan.folder, TASK, language, seed) for language in languages}
+    rounds = {language: _rounds(folder) for language, folder in folders.items()}
+    overlaps = _overlaps(folders, [record.sparsity for record in rounds[languages[0]][1:]])
+    console.print(_table(rounds, overlaps))
+    for sentence in findings(rounds, overlaps):
+        console.print(sentence, highlight=False, soft_wrap=True)
 
 
 def _rounds(folder: RunFolder) -> list[Record]:

@@ -1,7 +1,8 @@
-"""The scripts of slurm/ on a real SLURM of one node: arrays, preemption by the time limit, a whole study."""
+"""slurm/job.sbatch and `lnsub study submit` on a real SLURM of one node that says it has four GPUs."""
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -20,9 +21,9 @@ from tests.support.xnli_world import make_xnli_world
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = str(ROOT / "slurm" / "job.sbatch")
 LANGUAGES = ("aa", "bb", "cc")
-CPU = {"GPUS_PER_NODE": "0", "CPUS_PER_TASK": "1"}
-BATCH = ["sbatch", "--parsable", "--gpus-per-node=0", "--cpus-per-task=1", "--time=30"]
+BATCH = ["sbatch", "--parsable", "--gpus-per-node=1", "--cpus-per-task=1", "--time=30"]
 PATIENCE = 900  # seconds, for a busy machine
 
 
@@ -30,7 +31,7 @@ PATIENCE = 900  # seconds, for a busy machine
 def node() -> Iterator[SlurmNode]:
     if missing := slurm_node.missing():
         pytest.skip(f"SLURM is not installed here: there is no {', '.join(missing)}")
-    node = SlurmNode(cpus=4)
+    node = SlurmNode(cpus=4, gpus=4)
     yield node
     node.stop()
 
@@ -52,10 +53,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def submitted(node: SlurmNode, world: Path, *command: str, **variables: object) -> list[str]:
-    """Runs a command that submits jobs; returns their ids."""
-    env = {"LANGUAGES": " ".join(LANGUAGES), "SETUP": str(world / "setup"), **{k: str(v) for k, v in variables.items()}}
-    return re.findall(r"(?:^|job )(\d+)", node.run(*command, cwd=world, env=env), re.M)
+def submitted(node: SlurmNode, world: Path, *command: str) -> str:
+    """Runs a command that submits a job; returns its id."""
+    return node.run(*command, cwd=world, env={"SETUP": str(world / "setup")}).strip()
 
 
 def holding(world: Path, folder: Path, name: str, steps: list[int]) -> Path:
@@ -88,29 +88,16 @@ def tickets(runs: Path, language: str) -> dict[float, str]:
     return {ticket.provenance.sparsity: ticket.checksum for ticket in found}
 
 
-def test_an_array_over_three_languages(node, world, tmp_path):
-    batch = [*BATCH, f"--output={tmp_path}/%x-%A_%a.out", "--array=0-2"]
-    script = [str(ROOT / "slurm" / "imp.sbatch"), str(world / "study.yaml"), "--trainer.callbacks.sparsities=[0.5]"]
-    (job,) = submitted(node, world, *batch, *script, OUTPUT=tmp_path / "runs")
-    node.wait([job], PATIENCE)
-    assert {task: fields["JobState"] for task, fields in node.jobs(job).items()} == dict.fromkeys(
-        ("0", "1", "2"), "COMPLETED"
-    ), logs(tmp_path)
-    assert {path.name for path in tmp_path.glob("*.out")} == {f"lnsub-imp-{job}_{i}.out" for i in range(3)}
-    found = {language: tickets(tmp_path / "runs", language) for language in LANGUAGES}
-    assert all(list(of) == [0.5] for of in found.values())
-    assert len({checksum for of in found.values() for checksum in of.values()}) == 3
-
-
 def test_preempted_twice_by_its_time_limit_a_run_on_two_tasks_ends_with_the_tickets_of_an_undisturbed_one(
     node, world, tmp_path
 ):
     held = holding(world, tmp_path, "held", [3, 13])
     batch = [*BATCH, "--ntasks-per-node=2", f"--output={tmp_path}/%x-%A_%a.out", "--signal=USR1@600", "--array=0"]
-    script = [str(ROOT / "slurm" / "imp.sbatch"), str(held)]
-    (job,) = submitted(node, world, *batch, *script, OUTPUT=tmp_path / "held", BATCH_SIZE=8)
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.init_args.batch_size=4"]
+    fit = ["lnsub", "fit", f"--config={held}", f"--output={tmp_path / 'held'}", *two]
+    job = submitted(node, world, *batch, SCRIPT, *fit)
     waiting = ["sbatch", "--parsable", f"--dependency=afterok:{job}", "--kill-on-invalid-dep=yes", "--output=/dev/null"]
-    (dependent,) = submitted(node, world, *waiting, "--wrap=true")
+    dependent = submitted(node, world, *waiting, "--wrap=true")
 
     def seen() -> tuple[int, int]:
         """How often it has begun to wait for the signal, and how often it was started again."""
@@ -137,7 +124,6 @@ def test_preempted_twice_by_its_time_limit_a_run_on_two_tasks_ends_with_the_tick
     ]
 
     whole = ["--config", str(world / "study.yaml"), "--output", str(tmp_path / "whole")]
-    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.init_args.batch_size=4"]
     done = subprocess.run(
         [sys.executable, "-m", "lnsub", "fit", *whole, *two, "--data.init_args.language=aa"],
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(world / "cache")},
@@ -158,8 +144,8 @@ def test_a_cancelled_job_and_one_without_requeueing_are_saved_and_not_requeued(n
     jobs = {}
     for name, options in (("cancelled", []), ("once", ["--no-requeue"])):
         batch = [*BATCH, f"--job-name={name}", f"--output={tmp_path}/%x.out", "--array=0", *options]
-        script = [str(ROOT / "slurm" / "imp.sbatch"), str(holding(world, tmp_path, name, [3]))]
-        (jobs[name],) = submitted(node, world, *batch, *script, OUTPUT=tmp_path / name)
+        fit = ["lnsub", "fit", f"--config={holding(world, tmp_path, name, [3])}", f"--output={tmp_path / name}"]
+        jobs[name] = submitted(node, world, *batch, SCRIPT, *fit)
     wait_for(lambda: [waits(tmp_path / f"{name}.mark") for name in jobs], [1, 1])
     node.run("scancel", jobs["cancelled"])
     node.run("scancel", "--signal=USR1", jobs["once"])
@@ -174,34 +160,74 @@ def test_a_cancelled_job_and_one_without_requeueing_are_saved_and_not_requeued(n
         assert (tmp_path / name / "xnli" / "aa" / "seed5" / "checkpoints" / "last.ckpt").exists()
 
 
-def test_a_whole_study_is_submitted_at_once_up_to_its_page(node, world, tmp_path):
-    study = tmp_path / "study"
-    variables = {**CPU, "STUDY": study, "SPARSITIES": "0.3,0.6", "SHARES": 2, "TIME": "30"}
-    jobs = submitted(
-        node, world, str(ROOT / "slurm" / "submit.sh"), "study.yaml", "--trainer.max_epochs=1", **variables
-    )
-    imp, transfer, report = jobs
-    assert f"afterok:{imp}" in node.jobs(transfer)["1-2"]["Dependency"]
-    node.wait([imp, transfer, report], PATIENCE)
-    states = {fields["JobState"] for job in (imp, transfer, report) for fields in node.jobs(job).values()}
-    assert states == {"COMPLETED"}, logs(study / "logs")
-    assert {path.name for path in (study / "logs").iterdir()} == {
-        *(f"study-imp-{imp}_{i}.out" for i in range(3)),
-        *(f"study-transfer-{transfer}_{i}.out" for i in (1, 2)),
-        f"study-report-{report}.out",
+def test_a_study_is_submitted_at_once_up_to_its_page(node, world, tmp_path):
+    """One language's data is broken, and both others' runs are preempted: the rest goes on, and `status` tells."""
+    broken = tmp_path / "data"
+    for language in ("aa", "bb", "cc"):
+        shutil.copytree(world / "data" / language, broken / language)
+    (broken / "cc" / "train.jsonl").write_text('{"premise": "w1", "hypothesis": "w2", "label": 7}\n')
+    study = {
+        "name": "held",
+        "output": str(tmp_path / "runs"),
+        "tasks": {"xnli": {"config": str(holding(world, tmp_path, "held", [3])), "languages": list(LANGUAGES)}},
+        "settings": {"data.init_args.dataset": str(broken)},
+        "seeds": [5],
+        "transfer": {"sparsities": [0.6], "baselines": ["dense"]},
+        "report": {"inherited": False},
+        "slurm": {"cpus_per_task": 1, "time": "30", "setup": str(world / "setup")},
     }
-    cells = [(r.source, r.target, r.sparsity) for r in read_tree(study / "transfer") if r.metric == "accuracy"]
-    assert sorted(cells) == [(s, t, x) for s in LANGUAGES for t in LANGUAGES for x in (0.3, 0.6)]
-    page = (study / "report.html").read_text()
-    assert all(f">{language}<" in page for language in LANGUAGES)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
 
+    def run(verb: str, *options: str) -> str:
+        env = {"PYTHONPATH": str(ROOT), "HF_DATASETS_CACHE": str(world / "cache"), "COLUMNS": "200"}
+        command = (sys.executable, "-m", "lnsub", "study", verb, str(tmp_path / "study.yaml"), *options)
+        return node.run(*command, cwd=world, env=env)
 
-def test_where_tickets_fail_the_transfer_is_not_left_waiting(node, world, tmp_path):
-    variables = {**CPU, "STUDY": tmp_path / "study", "LANGUAGES": "zz", "TIME": "30"}
-    imp, transfer, _ = submitted(node, world, str(ROOT / "slurm" / "submit.sh"), "study.yaml", **variables)
-    node.wait([imp], PATIENCE)
-    fields = node.jobs(imp)["0"]
-    assert (fields["JobState"], fields["ExitCode"]) == ("FAILED", "2:0")
-    assert "no language 'zz'" in logs(tmp_path / "study" / "logs")
-    node.wait([transfer], 60)
-    assert {fields["JobState"] for fields in node.jobs(transfer).values()} == {"CANCELLED"}
+    def states() -> dict[str, str]:
+        found = re.findall(r"^(\w+) +((?:tokenise|fit|transfer|report)\S*)", run("status"), re.M)
+        return {name: state for state, name in found}
+
+    assert "ready    tokenise-xnli-aa" in run("status")
+    said = run("submit")
+    arrays = dict(re.findall(r"^(\w+) +job (\d+), .*$", said, re.M))
+    assert list(arrays) == ["tokenise", "fit", "transfer", "report"]
+    assert re.findall(r"(aftercorr|afterany):(\d+)", said) == [
+        ("aftercorr", arrays["tokenise"]),
+        ("aftercorr", arrays["fit"]),
+        ("afterany", arrays["tokenise"]),
+        *(("afterany", arrays[kind]) for kind in ("fit", "tokenise", "transfer")),
+    ]
+    assert states()["transfer-xnli-bb-seed5"] == "queued"
+    assert "Nothing to submit" in run("submit")  # what SLURM has is not submitted twice
+
+    wait_for(lambda: waits(tmp_path / "held.mark"), 2)
+    assert states() | {"report": "queued"} == states()
+    assert [states()[f"fit-xnli-{language}-seed5"] for language in LANGUAGES] == ["running", "running", "blocked"]
+    assert "gres:gpu:1" in node.jobs(arrays["fit"])["0"]["TresPerNode"]
+    status = run("status")
+    assert re.search(r"failed +tokenise-xnli-cc .*label", status), status
+    for task in (0, 1):
+        node.run("scancel", "--signal=USR1", f"{arrays['fit']}_{task}")
+    node.wait(list(arrays.values()), PATIENCE)
+    restarts = [node.jobs(arrays["fit"])[task]["Restarts"] for task in ("0", "1")]
+    assert restarts == ["1", "1"], logs(tmp_path)
+
+    assert states() == {
+        "tokenise-xnli-cc": "failed",
+        "fit-xnli-cc-seed5": "blocked",
+        "transfer-xnli-cc-seed5": "blocked",
+    }
+    assert node.jobs(arrays["transfer"])["2"]["JobState"] == "CANCELLED"
+    cells = [
+        (r.source, r.target, r.sparsity) for r in read_tree(tmp_path / "runs" / "transfer") if r.metric == "accuracy"
+    ]
+    good, targets = ("aa", "bb"), ("aa", "bb")
+    assert {cell for cell in cells if cell[0]} == {(source, target, 0.6) for source in good for target in targets}
+    page = (tmp_path / "runs" / "report.html").read_text()
+    assert all(f">{language}<" in page for language in good)
+
+    # With the data mended, the same command submits what is missing, and only that.
+    shutil.copy(world / "data" / "cc" / "train.jsonl", broken / "cc" / "train.jsonl")
+    again = run("submit", "--dry-run")
+    assert re.findall(r"--array=(\S+)", again) == ["2", "2", "0,1,2", "0"][:1] + re.findall(r"--array=(\S+)", again)[1:]
+    assert "--array=2" in again

@@ -55,7 +55,7 @@ JobRequeue=1
 KillWait=30
 MinJobAge=3600
 PropagateResourceLimits=NONE
-NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
+{gres_types}NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} {gres}State=UNKNOWN
 PartitionName=test Nodes=localhost Default=YES MaxTime=INFINITE DefaultTime=30 State=UP
 """
 
@@ -70,9 +70,10 @@ class SlurmNode:
 
     Args:
         cpus: how many CPUs the node says it has; may be more than there are.
+        gpus: how many GPUs it says it has; there need not be any.
     """
 
-    def __init__(self, cpus: int) -> None:
+    def __init__(self, cpus: int, gpus: int = 0) -> None:
         # Directly below /tmp, as the path of a socket must be short.
         self.folder = Path(tempfile.mkdtemp(prefix="lnsub-slurm-", dir="/tmp"))
         self.folder.chmod(0o755)
@@ -83,12 +84,12 @@ class SlurmNode:
         }
         self._daemons: list[subprocess.Popen[bytes]] = []
         try:
-            self._start(cpus)
+            self._start(cpus, gpus)
         except BaseException:
             self.stop()
             raise
 
-    def _start(self, cpus: int) -> None:
+    def _start(self, cpus: int, gpus: int) -> None:
         f = self.folder
         for name in ("state", "spool"):
             (f / name).mkdir()
@@ -96,6 +97,11 @@ class SlurmNode:
         key.touch(mode=0o600)
         key.write_bytes(secrets.token_bytes(1024))
         controller, daemon = _free_ports(2)
+        if gpus:
+            # slurmd counts a GPU by its device's file; without cgroups any file will do.
+            for number in range(gpus):
+                (f / f"gpu{number}").touch()
+            (f / "gres.conf").write_text(f"NodeName=localhost Name=gpu File={f}/gpu[0-{gpus - 1}]\n")
         (f / "slurm.conf").write_text(
             CONFIGURATION.format(
                 host=socket.gethostname().split(".")[0],
@@ -104,6 +110,8 @@ class SlurmNode:
                 cpus=cpus,
                 controller=controller,
                 daemon=daemon,
+                gres_types="GresTypes=gpu\n" if gpus else "",
+                gres=f"Gres=gpu:{gpus} " if gpus else "",
             )
         )
         files = {"key": key, "socket": f / "munge.socket", "pid": f / "munge.pid", "log": f / "munge.log"}
