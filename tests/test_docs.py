@@ -20,7 +20,7 @@ from tests.support.data_makers import pairs, write_rows
 from tests.support.ticket_factory import random_masks, ticket
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def shown() -> list[str]:
@@ -73,8 +73,8 @@ def studied(bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_there_are_snippets_on_both_pages():
-    assert {page.name for page, _ in snippets()} >= {"README.md", "how-it-works.md"}
+def test_there_are_snippets_to_run():
+    assert len(snippets()) >= 3
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from typing import Any
 from lnsub.cli.main import OTHERS, TRAINING, main
 
 PAGE = "commands.md"
-WIDTH = "100"
-"""Columns of the printed options: what fits beside the page's two menus without scrolling."""
+WIDTH = "96"
+"""Columns of the printed options: what fits between the page's two menus."""
+BELOW = re.compile(r"\{?([\w-]+(?:[|,][\w-]+)+)\}? \.\.\.")
+"""How the usage names a command's own sub-commands: `info|verify ...`."""
 SECTION = re.compile(r"^## (.+)\n", re.M)
 
 
@@ -40,8 +42,8 @@ def options(*command: str) -> str:
     text = printed(*command)
     block = indent(f"```text\n{text}\n```", "    ")
     box = f'??? abstract "lnsub {" ".join(command)} --help"\n\n{block}\n'
-    below = re.search(r"\{([a-z,-]+)\} \.\.\.", text.partition("\n\n")[0])
-    return "\n".join([box, *(options(*command, name) for name in (below[1].split(",") if below else []))])
+    below = BELOW.search(text.partition("\n\n")[0])
+    return "\n".join([box, *(options(*command, name) for name in (re.split(r"[|,]", below[1]) if below else []))])
 
 
 def with_options(page: str) -> str:

@@ -1,4 +1,4 @@
-"""An extension of griffe: the roles of docstrings (``:class:`Ticket```) become links where the API's pages have the name.
+"""An extension of griffe: the roles of docstrings (``:class:`Ticket```) become links where the API has the name.
 
 Names that no page documents stay as code.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 import griffe
 
-ROLE = re.compile(r":(?:mod|class|func|meth|data|attr):`(~?)([\w.]+)`")
+ROLE = re.compile(r":(mod|class|func|meth|data|attr):`(~?)([\w.]+)`")
 
 
 class Roles(griffe.Extension):
@@ -21,9 +21,9 @@ class Roles(griffe.Extension):
 
 
 def link(obj: griffe.Object, found: re.Match[str]) -> str:
-    """The link for one role: to the full name, shown as it is written (with ``~`` its last part alone)."""
-    short, name = found[1], found[2]
-    shown = name.rpartition(".")[2] if short or name.startswith("lnsub.") else name
+    """The link for one role: to the full name; shown are a module's full name, and the last part of what is in one."""
+    role, short, name = found.groups()
+    shown = name.rpartition(".")[2] if short or (name.startswith("lnsub.") and role != "mod") else name
     try:
         target = name if name.startswith("lnsub.") else obj.resolve(name)
     except griffe.NameResolutionError:
