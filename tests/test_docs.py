@@ -24,11 +24,11 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def shown() -> list[str]:
-    """The commands on lines of their own in code blocks, continued lines joined."""
+    """The commands on lines of their own in code blocks, which are indented; continued lines joined."""
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        found += re.findall(r"^ *(?:\$ )?(lnsub [a-z].*?)(?: {2,}#.*)?$", text, re.M)
+        found += re.findall(r"^ {4,}(?:\$ )?(lnsub [a-z].*?)(?: {2,}#.*)?$", text, re.M)
     return sorted(set(found))
 
 
