@@ -6,6 +6,7 @@ PYTHON := python3.11 python3
 DEMO := runs/demo
 BENCH := runs/bench.json
 FLOORS := .venv-floors
+SITE := site
 # Imports of everything, what needs no model, models of each kind, and whole runs through the command.
 FLOOR_TESTS := tests/test_imports.py tests/pruning tests/tickets tests/runs tests/models/test_attention.py tests/analysis/parallel/test_embedding.py \
     tests/cli/test_options.py tests/cli/test_training.py
@@ -14,13 +15,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast floors bench lint format clean
+.PHONY: help venv demo test test-fast floors bench docs lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 # Tests, benchmarks and the demo need nothing from the Hugging Face Hub or W&B: whatever asks them for something fails at once.
-demo test test-fast floors bench: export HF_HUB_OFFLINE := 1
+demo test test-fast floors bench docs: export HF_HUB_OFFLINE := 1
 demo test test-fast floors bench: export WANDB_MODE := offline
 demo test test-fast floors bench: export TOKENIZERS_PARALLELISM := false
 # Several processes of one test share the cores: threads that spin while they wait would make small steps many times slower.
@@ -45,6 +46,10 @@ floors: $(STAMP) ## some tests at the lowest versions that pyproject.toml promis
 bench: $(STAMP) ## all benchmarks, into runs/bench.json and the tables of docs/performance.md
 	$(BIN)/python -m benchmarks --json $(BENCH)
 	$(BIN)/python -m benchmarks --write docs/performance.md $(BENCH)
+
+# Without a server every page can be read, but not searched: python -m http.server -d site
+docs: $(STAMP) ## the documentation as a site, into site/; a broken link is an error
+	$(BIN)/mkdocs build --strict --quiet --site-dir $(SITE)
 
 lint: $(STAMP) ## style, format, types and which folder imports which, changing nothing
 	$(BIN)/ruff check .
@@ -78,5 +83,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 clean: ## remove caches, build products and the demo's output; keeps the virtual environment and your runs
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage $(DEMO)
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage $(DEMO)
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +

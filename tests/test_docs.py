@@ -20,15 +20,15 @@ from tests.support.data_makers import pairs, write_rows
 from tests.support.ticket_factory import random_masks, ticket
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def shown() -> list[str]:
-    """The commands on lines of their own in code blocks, continued lines joined."""
+    """The commands on lines of their own in code blocks, which are indented; continued lines joined."""
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        found += re.findall(r"^ *(?:\$ )?(lnsub [a-z].*?)(?: {2,}#.*)?$", text, re.M)
+        found += re.findall(r"^ {4,}(?:\$ )?(lnsub [a-z].*?)(?: {2,}#.*)?$", text, re.M)
     return sorted(set(found))
 
 
@@ -73,8 +73,8 @@ def studied(bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_there_are_snippets_on_both_pages():
-    assert {page.name for page, _ in snippets()} >= {"README.md", "how-it-works.md"}
+def test_there_are_snippets_to_run():
+    assert len(snippets()) >= 3
 
 
 @pytest.mark.parametrize(

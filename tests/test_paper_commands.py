@@ -16,8 +16,8 @@ from tests.support.paper_world import SEEDS, commands, make_world
 
 PAGE = (Path(__file__).parents[1] / "docs" / "paper.md").read_text(encoding="utf-8")
 EXPERIMENTS = {
-    int(number): (where.strip(), re.findall(r"`(lnsub [^`]+)`", cell))
-    for number, where, cell in re.findall(r"^\| (\d+) \| ([^|]+) \| [^|]+ \| ([^|]+) \|", PAGE, re.M)
+    int(number): (where, re.findall(r"^    (lnsub (?:.*\\\n)*.*)$", section, re.M))
+    for number, where, section in re.findall(r"^### (\d+)\. (.+)\n((?:(?!##).*\n)*)", PAGE, re.M)
 }
 
 
