@@ -120,10 +120,11 @@ class JobFolder:
         except OSError:
             return ""
         lines = [printable(line.strip()) for line in lines if line.strip()]
-        told = [line for line in lines if line.startswith(("lnsub: ", "srun: error", "slurmstepd: error"))]
-        # What was asked to be said last counts less than what failed.
-        errors = [line for line in told if "error" in line or "failed" in line] or told or lines
-        return errors[-1].removeprefix("lnsub: ").removeprefix("error: ") if errors else ""
+        # What lnsub says goes before what SLURM says of it, and an error before a remark.
+        told = [line.removeprefix("lnsub: ") for line in lines if line.startswith("lnsub: ")]
+        errors = [line for line in told if line.startswith("error: ") or " failed" in line]
+        slurm = [line for line in lines if line.startswith(("srun: error", "slurmstepd: error"))]
+        return next((found[-1].removeprefix("error: ") for found in (errors, told, slurm, lines) if found), "")
 
 
 def born(pid: int) -> str | None:
