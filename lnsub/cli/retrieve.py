@@ -9,6 +9,7 @@ from lnsub.cli.sentence_options import (
     add_output,
     add_sentences,
     chosen_cells,
+    count_fetched,
     each_shown,
     formatted,
     layers_of,
@@ -57,6 +58,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.fetch_only:
+        return count_fetched(options)
     layers, top = layers_of(options), tuple(comma_list("--top", options.top, int))
 
     from lnsub.runs.records import append_new, check_records

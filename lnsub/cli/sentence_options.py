@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lnsub.cli.options import comma_list, named
+from lnsub.cli.output import check_table, emit
 from lnsub.common.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ def add_sentences(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="embed each language under its own ticket among --tickets (of one task, sparsity, seed, score, scope and "
         "schedule), instead of both languages of a pair under the same",
+    )
+    parser.add_argument(
+        "--fetch-only", action="store_true", help="only read the sentences, from the Hub where need be, and count them"
     )
     parser.add_argument(
         "--without-dense", action="store_true", help="only the tickets, where the dense model is measured elsewhere"
@@ -106,6 +110,18 @@ def read_sentences(options: argparse.Namespace) -> "list[Pairs]":
         )
     found = find_sources(options.pairs, languages)
     return [read_pairs(source, options.max_pairs, columns) for source in found.values()]
+
+
+def count_fetched(options: argparse.Namespace) -> int:
+    """Reads the sentences, and writes how many there are of each pair; the whole of ``--fetch-only``.
+
+    Raises:
+        UserError: see :func:`read_sentences`; the table cannot be written.
+    """
+    check_table(options.output, ["fetched_pairs"])
+    rows = [{"pivot": one.pivot, "target": one.language, "fetched_pairs": len(one)} for one in read_sentences(options)]
+    emit(formatted(rows, options.format, ["pivot", "target", "fetched_pairs"], "sentences", []), options.output)
+    return 0
 
 
 def chosen_cells(options: argparse.Namespace, cells: "Sequence[Cell]") -> "list[Cell]":

@@ -9,6 +9,7 @@ from lnsub.cli.sentence_options import (
     add_output,
     add_sentences,
     chosen_cells,
+    count_fetched,
     each_shown,
     formatted,
     layers_of,
@@ -62,6 +63,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.fetch_only:
+        return count_fetched(options)
     layers, measures = layers_of(options), tuple(comma_list("--measures", options.measures))
 
     from lnsub.runs.records import append_new, check_records

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lnsub.study.file import RetrievalStudy, SentenceStudy, SimilarityStudy, Study
+from lnsub.study.settings import RetrievalStudy, SentenceStudy, SimilarityStudy, Study
 
 
 def config_args(study: Study, task: str, *, transfer: bool = False) -> list[str]:
@@ -74,19 +74,7 @@ def sentence_args(
     command: str, chosen: SentenceStudy, base_model: str, tickets: Sequence[str], folder: Path, name: str
 ) -> list[str]:
     """The command line of `lnsub retrieve` or `lnsub similarity`: the table and the records go to ``folder``."""
-    args = [command, "--base-model", base_model]
-    if chosen.texts is not None:
-        args += ["--texts", chosen.texts]
-        args += [
-            part
-            for option in ("column", "pivot", "split")
-            if (value := getattr(chosen, option)) is not None
-            for part in (f"--{option}", value)
-        ]
-    else:
-        args += ["--pairs", *chosen.pairs]
-    args += ["--languages", ",".join(chosen.languages)] if chosen.languages else []
-    args += ["--max-pairs", str(chosen.max_pairs)] if chosen.max_pairs else []
+    args = [command, *source_args(chosen, base_model)]
     args += ["--layers", _joined(chosen.layers)] if chosen.layers else []
     args += ["--pooling", chosen.pooling] if chosen.pooling != "mean" else []
     if isinstance(chosen, RetrievalStudy):
@@ -98,6 +86,28 @@ def sentence_args(
         own = chosen.tickets is not None and chosen.tickets.own
         args += ["--tickets", *tickets, "--without-dense", *(["--own-tickets"] if own else [])]
     return [*args, "--format", "csv", "--output", str(folder / f"{name}.csv"), "--record", str(folder / name)]
+
+
+def fetch_sentences_args(command: str, chosen: SentenceStudy, base_model: str, path: Path) -> list[str]:
+    """The command line that only fetches the sentences, and counts them in ``path``."""
+    return [command, *source_args(chosen, base_model), "--fetch-only", "--format", "csv", "--output", str(path)]
+
+
+def source_args(chosen: SentenceStudy, base_model: str) -> list[str]:
+    """The options that name the model and the sentences."""
+    args = ["--base-model", base_model]
+    if chosen.texts is not None:
+        args += ["--texts", chosen.texts]
+        args += [
+            part
+            for option in ("column", "pivot", "split")
+            if (value := getattr(chosen, option)) is not None
+            for part in (f"--{option}", value)
+        ]
+    else:
+        args += ["--pairs", *chosen.pairs]
+    args += ["--languages", ",".join(chosen.languages)] if chosen.languages else []
+    return [*args, *(["--max-pairs", str(chosen.max_pairs)] if chosen.max_pairs else [])]
 
 
 def report_args(study: Study, base_models: Sequence[str]) -> list[str]:

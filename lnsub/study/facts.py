@@ -7,7 +7,7 @@ from typing import Any
 from lnsub.common.errors import UserError
 from lnsub.models.pretrained import load_config, looks_local
 from lnsub.study.commands import fit_args
-from lnsub.study.file import Study
+from lnsub.study.settings import Study
 from lnsub.training.config import RunConfig
 from lnsub.training.imp import IMPCallback
 from lnsub.transfer.baselines import parse_baseline
@@ -57,7 +57,10 @@ def read_facts(study: Study) -> dict[str, TaskFacts]:
     if study.transfer is not None:
         for baseline in study.transfer.baselines:
             parse_baseline(baseline)
-        _check_sparsities("transfer.sparsities", study.transfer.sparsities, facts)
+        for name, task in study.tasks.items():
+            own = task.transfer_sparsities
+            where = "transfer.sparsities" if own is None else f"tasks.{name}.transfer_sparsities"
+            _check_sparsities(where, study.transfer.sparsities if own is None else own, {name: facts[name]})
         for name in study.tasks:
             RunConfig.parse(fit_args(study, name, study.tasks[name].languages[0], study.seeds[0], transfer=True))
         for language in study.transfer.across_tasks:

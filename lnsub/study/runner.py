@@ -85,6 +85,7 @@ class _Runner:
         self.running: list[_Running] = []
         self.gpus = gpus()
         self.states: dict[str, State] = {}
+        self.whole: dict[str, bool] = {}  # whether what a job leaves is whole, of jobs that nothing is at
 
     def run(self) -> Outcome:
         """Runs until nothing is left that can run."""
@@ -116,7 +117,13 @@ class _Runner:
         return bool(self.running) or any(self._is_elsewhere(job) for job in self.plan.jobs)
 
     def _states(self) -> dict[str, State]:
-        states = states_of(self.plan)
+        ours = {one.job.id for one in self.running}
+        for job in self.plan.jobs:
+            # Of a process that outlived an earlier command, the state is asked for until it has ended.
+            outlived = self.states and self.states[job.id].name == "running" and job.id not in ours
+            if job.id not in self.whole or outlived:
+                self.whole[job.id] = job.leaves.whole()
+        states = states_of(self.plan, whole=self.whole)
         for name, reason in self.tried.items():
             if reason and states[name].name not in {"done", "running"}:
                 states[name] = State("failed", reason, seconds=states[name].seconds)
@@ -201,6 +208,7 @@ class _Runner:
             attempt = Attempt(one.started, round(time.monotonic() - one.clock, 2), status)
             append_lines(one.folder.attempts_file, f"{json.dumps(asdict(attempt))}\n".encode())
             one.folder.running_file.unlink(missing_ok=True)
+            del self.whole[one.job.id]
             self.states = self._states()
             self.display.show(self.states)
             state = self.states[one.job.id]

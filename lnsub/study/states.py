@@ -143,12 +143,17 @@ def born(pid: int) -> str | None:
     return None if fields[0] == "Z" else fields[19]
 
 
-def states_of(plan: Plan, queue: Mapping[str, tuple[str, str]] | None = None) -> dict[str, State]:
+def states_of(
+    plan: Plan,
+    queue: Mapping[str, tuple[str, str]] | None = None,
+    whole: Mapping[str, bool] | None = None,
+) -> dict[str, State]:
     """The states of all jobs.
 
     Args:
         plan: the plan.
         queue: of jobs that SLURM has: its state and reason, by the job's id; None: not asked.
+        whole: of jobs of which it is known whether what they leave is whole: looking takes a while.
 
     Returns:
         The states by the jobs' ids, in the order of the plan.
@@ -158,7 +163,7 @@ def states_of(plan: Plan, queue: Mapping[str, tuple[str, str]] | None = None) ->
     for job in plan.jobs:
         folder = JobFolder(plan, job)
         attempts = folder.attempts()
-        states[job.id] = state = _state(job, folder, attempts, states, queue)
+        states[job.id] = state = _state(job, folder, attempts, states, queue, (whole or {}).get(job.id))
         if job.kind == "report" and state.name == "done" and not _newer(job, latest):
             states[job.id] = State("ready", "the page is older than what it shows", seconds=state.seconds)
         latest = max([latest, *(attempt.started + attempt.seconds for attempt in attempts)])
@@ -171,6 +176,7 @@ def _state(
     attempts: list[Attempt],
     earlier: Mapping[str, State],
     queue: Mapping[str, tuple[str, str]] | None,
+    whole: bool | None,
 ) -> State:
     seconds = sum(attempt.seconds for attempt in attempts)
     queued = (queue or {}).get(job.id)
@@ -188,7 +194,7 @@ def _state(
     if queued is not None:
         running_now = queued[0] in {"RUNNING", "COMPLETING", "CONFIGURING"}
         return State("running" if running_now else "queued", queued[1], seconds=seconds)
-    if job.leaves.whole():
+    if job.leaves.whole() if whole is None else whole:
         return State("done", seconds=seconds)
     lacking = [need for need in job.needs if earlier[need].name in {"failed", "blocked"}]
     if lacking:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from lnsub.common.errors import UserError
 from lnsub.common.files import make_folder, replacing
-from lnsub.study.file import Slurm
 from lnsub.study.job import DISTRIBUTED, KINDS, ON_GPU, Job
 from lnsub.study.plan import Plan
 from lnsub.study.queue import note_submitted, queue_of, submitted
+from lnsub.study.settings import Slurm
 from lnsub.study.states import JobFolder, states_of
 
 SCRIPT = Path(__file__).parent / "job.sbatch"

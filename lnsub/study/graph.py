@@ -1,0 +1,257 @@
+"""The jobs of a study and what each needs, made from its settings and the facts of its configurations."""
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lnsub.data.receipts import receipt_path
+from lnsub.runs.folder import RunFolder
+from lnsub.study.commands import (
+    fetch_sentences_args,
+    fit_args,
+    prepare_args,
+    report_args,
+    sentence_args,
+    transfer_args,
+)
+from lnsub.study.job import KINDS, Job, Work
+from lnsub.study.leaves import CellsLeft, FileLeft, ReceiptLeft, RunLeft
+from lnsub.study.settings import SentenceStudy, Study
+
+if TYPE_CHECKING:
+    from lnsub.study.facts import TaskFacts
+
+SHARED = ("dense", "random", "inherited")
+"""Baselines that are the same for all tickets: each is trained on a language once."""
+
+
+def jobs_of(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
+    """Makes the jobs of a study, each after those that it needs.
+
+    Args:
+        study: the study.
+        facts: what its configurations say, by task.
+    """
+    made: list[Job] = []
+    for jobs in (_data, _fits, _transfers, _across, _sentences):
+        found = sorted(jobs(study, facts), key=lambda job: list(KINDS).index(job.kind))
+        made += found
+        yield from found
+    folder = Path(study.output or "")
+    base_models = list(dict.fromkeys(fact.base_model for fact in facts.values()))
+    args = report_args(study, base_models)
+    yield Job("report", "report", tuple(args), FileLeft(str(folder / study.report.page)), (), tuple(j.id for j in made))
+
+
+def _data(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
+    """Fetching, one job a task, as a login node does it; tokenising, one job a language."""
+    folder, place = _receipts(study), 0
+    for task, fact in facts.items():
+        languages = _languages(study, task)
+        fetch = f"fetch-{task}"
+        if fact.remote:
+            paths = tuple(str(receipt_path(folder, task, language, fetched=True)) for language in languages)
+            args = prepare_args(study, task, languages, folder, fetch_only=True)
+            yield Job(fetch, "fetch", tuple(args), ReceiptLeft(paths), place=place)
+        for language in languages:
+            for seed in study.seeds if "+" in language else [None]:
+                path = receipt_path(folder, task, language, seed)
+                args = prepare_args(study, task, [language], folder, seed)
+                work = Work(task, (language,), seed, rows=fact.rows)
+                after = (fetch,) if fact.remote else ()
+                yield Job(
+                    _tokenise(task, language, seed), "tokenise", tuple(args), ReceiptLeft((str(path),)),
+                    after=after, place=place, work=work,
+                )  # fmt: skip
+                place += 1
+
+
+def _fits(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
+    for place, (task, language, seed) in enumerate(_sources(study)):
+        fact = facts[task]
+        folder = RunFolder.of(study.output or "", task, language, seed)
+        rounds = len(fact.sparsities)
+        yield Job(
+            _fit(task, language, seed),
+            "fit",
+            ("fit", *fit_args(study, task, language, seed)),
+            RunLeft(str(folder.path), language, fact.sparsities, fact.metrics),
+            (_tokenise(task, language, seed),),
+            place=place,
+            work=_work(fact, task, [language], seed, rounds),
+        )
+
+
+def _transfers(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
+    """Each source's tickets on all targets, with the shared baselines on the source's own language."""
+    chosen = study.transfer
+    if chosen is None:
+        return
+    for place, (task, language, seed) in enumerate(_sources(study)):
+        targets = _targets(study, task)
+        # Targets that no ticket is found on have their shared baselines with the sources in turn.
+        sources = study.tasks[task].languages
+        others = [target for target in targets if target not in sources]
+        own = [language] if language in targets else []
+        on = own + others[sources.index(language) :: len(sources)]
+        baselines = [name for name in chosen.baselines if on or name.partition(":")[0] not in SHARED]
+        for kind in ("transfer", *(["zero-shot"] if chosen.zero_shot else [])):
+            zero_shot = kind == "zero-shot"
+            shared = len([name for name in baselines if name in SHARED])
+            levels = len(_levels(study, task))
+            cells = levels * (1 if zero_shot else len(targets)) + len(on) * levels * shared
+            yield _transfer_job(
+                study, facts[task], kind, f"{kind}-{task}-{language}-seed{seed}", task, (task, language, seed),
+                targets, baselines, [language] if zero_shot else on, place, cells,
+            )  # fmt: skip
+
+
+def _across(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
+    """Tickets of one task on the others, in the same language: those of ``across_tasks``."""
+    wanted = study.transfer.across_tasks if study.transfer else []
+    pairs = [(source, target) for source, target in product(facts, facts) if source != target]
+    place = 0
+    for (source, target), language, seed in product(pairs, wanted, study.seeds):
+        if language in study.tasks[source].languages and language in study.tasks[target].languages:
+            name = f"across-{source}-to-{target}-{language}-seed{seed}"
+            where, cells = (source, language, seed), len(_levels(study, source))
+            yield _transfer_job(study, facts[target], "across", name, target, where, [language], [], [], place, cells)
+            place += 1
+
+
+def _transfer_job(
+    study: Study,
+    fact: "TaskFacts",
+    kind: str,
+    name: str,
+    task: str,
+    source: tuple[str, str, int],
+    targets: list[str],
+    baselines: list[str],
+    on: list[str],
+    place: int,
+    cells: int,
+) -> Job:
+    assert study.transfer is not None
+    *_, seed = source
+    output = Path(study.output or "") / "transfer"
+    run = RunFolder.of(study.output or "", *source)
+    tickets = [str(run.ticket(sparsity)) for sparsity in _levels(study, source[0])]
+    zero_shot = kind == "zero-shot"
+    args = transfer_args(
+        study, task, tickets, targets, seed, output, baselines=baselines, baselines_on=on, zero_shot=zero_shot
+    )
+    test_by = str(_receipts(study)) if study.transfer.test else None
+    leaves = CellsLeft(
+        str(output), task, tuple(tickets), tuple(targets), seed, tuple(baselines), tuple(on), zero_shot,
+        fact.metrics, test_by,
+    )  # fmt: skip
+    after = tuple(_tokenise(task, target, seed) for target in targets)
+    return Job(name, kind, tuple(args), leaves, (_fit(*source),), after, place, _work(fact, task, targets, seed, cells))
+
+
+def _sentences(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
+    """Retrieval and similarity: the dense models, then each source's tickets, or each task's together."""
+    for command, chosen in (("retrieve", study.retrieval), ("similarity", study.similarity)):
+        if chosen is None:
+            continue
+        folder = Path(study.output or "") / command
+        models: dict[str, str] = {}
+        for task, fact in facts.items():
+            models.setdefault(fact.base_model, task)
+        count = len(list(_sources(study)))
+        fetch: tuple[str, ...] = ()
+        base_model = next(iter(models))
+        if _is_remote(chosen):
+            path = _receipts(study) / f"{command}.csv"
+            args = fetch_sentences_args(command, chosen, base_model, path)
+            fetch = (f"fetch-{command}",)
+            yield Job(f"fetch-{command}", "fetch", tuple(args), FileLeft(str(path)), place=len(models))
+        for number, (base_model, task) in enumerate(models.items()):
+            name = "dense" if number == 0 else f"dense-{task}"
+            args = sentence_args(command, chosen, base_model, [], folder, name)
+            yield Job(
+                f"{command}-{name}", command, tuple(args), FileLeft(str(folder / f"{name}.csv")),
+                after=(*fetch, *((f"fetch-{task}",) if facts[task].remote else ())),
+                place=count + number,
+            )  # fmt: skip
+        yield from _under_tickets(study, facts, command, chosen, folder, fetch)
+
+
+def _is_remote(chosen: SentenceStudy) -> bool:
+    """Whether sentences come from the Hub, as far as can be told by their names."""
+    names = [chosen.texts] if chosen.texts else [name.partition(":")[0] for name in chosen.pairs]
+    return any(not Path(name).exists() for name in names)
+
+
+def _under_tickets(
+    study: Study,
+    facts: "Mapping[str, TaskFacts]",
+    command: str,
+    chosen: SentenceStudy,
+    folder: Path,
+    after: tuple[str, ...],
+) -> Iterator[Job]:
+    if chosen.tickets is None:
+        return
+    sets: dict[str, list[tuple[str, str, int]]] = {}
+    places: dict[str, int] = {}
+    for place, (task, language, seed) in enumerate(_sources(study)):
+        if task in (chosen.tickets.tasks or facts) and language in (chosen.tickets.languages or [language]):
+            whose = "own" if chosen.tickets.own else language
+            if not chosen.tickets.own or "+" not in language:
+                name = f"{task}-{whose}-seed{seed}"
+                places.setdefault(name, place)
+                sets.setdefault(name, []).append((task, language, seed))
+    for name, sources in sets.items():
+        runs = [RunFolder.of(study.output or "", *source) for source in sources]
+        tickets = [str(run.ticket(sparsity)) for run in runs for sparsity in chosen.tickets.sparsities]
+        args = sentence_args(command, chosen, facts[sources[0][0]].base_model, tickets, folder, name)
+        yield Job(
+            f"{command}-{name}", command, tuple(args), FileLeft(str(folder / f"{name}.csv")),
+            tuple(_fit(*source) for source in sources), after, places[name],
+        )  # fmt: skip
+
+
+def _work(fact: "TaskFacts", task: str, languages: list[str], seed: int, fits: int) -> Work:
+    measured = fits * ((fact.epochs or 1) + 1)
+    return Work(
+        task, tuple(languages), seed, fits, fact.epochs, fact.steps, fact.batch, fact.rows, measured, fact.weights
+    )
+
+
+def _levels(study: Study, task: str) -> list[float]:
+    """The sparsities of a task's tickets that are transferred."""
+    assert study.transfer is not None
+    own = study.tasks[task].transfer_sparsities
+    return study.transfer.sparsities if own is None else own
+
+
+def _sources(study: Study) -> Iterator[tuple[str, str, int]]:
+    for name, task in study.tasks.items():
+        for language, seed in product(task.languages, study.seeds):
+            yield name, language, seed
+
+
+def _targets(study: Study, task: str) -> list[str]:
+    chosen = study.transfer.languages if study.transfer else None
+    return list(chosen or [language for language in study.tasks[task].languages if "+" not in language])
+
+
+def _languages(study: Study, task: str) -> list[str]:
+    """All that a task's data is needed of."""
+    targets = _targets(study, task) if study.transfer else []
+    return list(dict.fromkeys([*study.tasks[task].languages, *targets]))
+
+
+def _receipts(study: Study) -> Path:
+    return Path(study.output or "") / "study" / "data"
+
+
+def _tokenise(task: str, language: str, seed: int | None) -> str:
+    return f"tokenise-{task}-{language}" + (f"-seed{seed}" if "+" in language and seed is not None else "")
+
+
+def _fit(task: str, language: str, seed: int) -> str:
+    return f"fit-{task}-{language}-seed{seed}"
