@@ -132,7 +132,9 @@ def _pull(options: argparse.Namespace) -> int:
     )
     for path in files:
         sys.stdout.write(f"{path}\n")
-    sys.stdout.write(f"{len(files):,} tickets, checked" + (f"; {there:,} were there already\n" if there else "\n"))
+    count = f"{len(files):,} ticket{'' if len(files) == 1 else 's'}"
+    here = f", of which {there:,} were there already" if there else ""
+    sys.stdout.write(f"{options.output}: {count}, checked{here}\n")
     return 0
 
 

@@ -93,11 +93,10 @@ def _body(repository: str, revision: str | None, tickets: Sequence[Listed]) -> s
     one = HubName(repository, revision, first.path)
     every = HubName(repository, revision, "tickets/**/*.safetensors")
     at = "" if revision is None else f" --revision {revision}"
-    return f"""Tickets of `{base}`: each file says which of the model's prunable weights (the linear layers inside the \
-encoder's and
-decoder's blocks, and the pooler's) a sub-network keeps, and where that sub-network was found. There are no weights in
-them. They were made with lnsub, by the method of Foroutan et al. (2022), "Discovering Language-neutral Sub-networks in
-Multilingual Language Models". All belong to the base model with the fingerprint
+    return f"""Tickets of the base model `{base}`, made with lnsub by the method of Foroutan et al. (2022), "Discovering
+Language-neutral Sub-networks in Multilingual Language Models". Each file says which of the prunable weights (the linear
+layers inside the encoder's and decoder's blocks, and the pooler's) a sub-network keeps, and where that sub-network was
+found; no weights are in it. The base model's fingerprint, SHA-256 over these weights, is
 `{first.provenance.base_fingerprint}`.
 
 ## Tickets

@@ -121,9 +121,10 @@ def pull_tickets(
         UserError: nothing matches, a file is not a whole ticket, another file has its place, or the Hub cannot be
             reached. Nothing is written then.
     """
-    files: dict[str, Path] = {}
+    check_repository(repository)
     for pattern in patterns:
-        files |= fetch(HubName.parse(str(HubName(check_repository(repository), revision, pattern))))[0]
+        HubName.parse(str(HubName(repository, revision, pattern)))  # refuses what is no path in a repository
+    files, _ = fetch(repository, patterns, revision)
     if not files:
         raise UserError(
             f"{repository} on the Hugging Face Hub has no ticket that matches {' or '.join(patterns)}: look at its "

@@ -8,7 +8,7 @@ HF_HUB_OFFLINE is set.
 
 import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
@@ -99,14 +99,19 @@ def expanded(names: Iterable[str | Path]) -> list[str]:
 
 def _matches(pattern: HubName) -> list[str]:
     """Fetches the files of a pattern; their names, each at the commit that the pattern was looked up at."""
-    files, commit = fetch(pattern)
+    files, commit = fetch(pattern.repository, [pattern.path], pattern.revision)
     if not files:
         raise UserError(f"No file on the Hugging Face Hub matches '{pattern}': look at the repository's page.")
     return [str(HubName(pattern.repository, commit, path)) for path in sorted(files)]
 
 
-def fetch(pattern: HubName) -> tuple[dict[str, Path], str]:
-    """Fetches all files of a repository that match a pattern.
+def fetch(repository: str, patterns: Sequence[str], revision: str | None) -> tuple[dict[str, Path], str]:
+    """Fetches all files of a repository that match any of some patterns.
+
+    Args:
+        repository: ``ORG/NAME``.
+        patterns: glob patterns of paths in it, with ``**`` for any depth of folders.
+        revision: a branch, tag or commit; None for the default branch.
 
     Returns:
         The files in the cache by their paths in the repository, and the commit that they are of.
@@ -118,13 +123,11 @@ def fetch(pattern: HubName) -> tuple[dict[str, Path], str]:
 
     # The client's * matches slashes too, so that this takes more than the pattern does, never less; what it is by the
     # rules of the shell, which hold for local patterns, is seen among the files.
-    wider = re.sub(r"\*+/\*+|\*\*/?", "*", pattern.path)
-    with hub_errors(str(pattern)):
-        folder = snapshot_download(
-            pattern.repository, revision=pattern.revision, allow_patterns=[wider], library_name=LIBRARY
-        )
+    wider = [re.sub(r"\*+/\*+|\*\*/?", "*", pattern) for pattern in patterns]
+    with hub_errors(str(HubName(repository, revision, patterns[0]))):
+        folder = snapshot_download(repository, revision=revision, allow_patterns=wider, library_name=LIBRARY)
     root = Path(folder)
     # As for patterns of files here: a ** at the end means files too.
-    found = glob.glob(pattern.path, root_dir=root, recursive=True)  # noqa: PTH207
+    found = {path for pattern in patterns for path in glob.glob(pattern, root_dir=root, recursive=True)}  # noqa: PTH207
     paths = {PurePosixPath(path).as_posix(): root / path for path in found if (root / path).is_file()}
     return paths, root.name
