@@ -15,6 +15,7 @@ from pathlib import Path
 from lnsub.common.errors import UserError
 from lnsub.common.files import replacing
 from lnsub.common.hub import LIBRARY, check_may_push, check_repository, hub_errors
+from lnsub.common.names import looks_local
 from lnsub.common.printable import printable
 from lnsub.export.hub import Repository
 from lnsub.export.ticket_card import Listed, ticket_card
@@ -82,6 +83,12 @@ def push_tickets(
     check_may_push()
     files = _read(sources)
     _check_bases([(str(path), listed.provenance) for path, listed in files])
+    base_model = files[0][1].provenance.base_model
+    if looks_local(base_model):
+        sys.stderr.write(
+            f"remark: these tickets name their base model as {printable(base_model)}, a folder of this machine: whoever "
+            "reads them sees that path, and has to say where that model is\n"
+        )
     place = Repository.open(repository, private=private, revision=revision)
     there = _listed(place)
     _check_bases(

@@ -22,7 +22,7 @@ _PICKLED = (
     b"\x80",
 )  # torch's files are ZIP archives with a pickle in them; bare pickles start with 0x80
 _CONVERT = (
-    "import sys, torch; from safetensors.torch import save_file; save_file({k: v.contiguous() for k, v in "
+    "import sys, torch; from safetensors.torch import save_file; save_file({k: v.clone().contiguous() for k, v in "
     "torch.load(sys.argv[1], weights_only=True).items()}, sys.argv[2])"
 )
 _MASK = re.compile(r"(\.weight)?(_mask|\.mask)$")  # torch.nn.utils.prune writes weight_mask

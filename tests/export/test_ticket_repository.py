@@ -208,7 +208,9 @@ def test_a_fit_a_transfer_and_an_export_take_a_ticket_from_the_hub(
         sparsity=0.6,
     )
     found.save(tmp_path / "t.safetensors")
-    assert lnsub("ticket", "push", "t.safetensors", "--to", NAME).returncode == 0
+    done = lnsub("ticket", "push", "t.safetensors", "--to", NAME)
+    assert done.returncode == 0, done.stderr
+    assert f"remark: these tickets name their base model as {bert}" in done.stderr
     assert "base_model" not in header(hub.files(NAME)["README.md"].decode())  # a folder here means nothing elsewhere
     assert str(Path(bert).parent) not in hub.files(NAME)["README.md"].decode()
     name = f"hf://{NAME}/tickets/wikiann/en/seed0/s0.60.safetensors"
