@@ -86,8 +86,8 @@ def push_tickets(
     base_model = files[0][1].provenance.base_model
     if looks_local(base_model):
         sys.stderr.write(
-            f"remark: these tickets name their base model as {printable(base_model)}, a folder of this machine: whoever "
-            "reads them sees that path, and has to say where that model is\n"
+            f"remark: these tickets name their base model as {printable(base_model)}, a folder of this machine: "
+            "whoever reads them sees that path, and has to say where that model is\n"
         )
     place = Repository.open(repository, private=private, revision=revision)
     there = _listed(place)
