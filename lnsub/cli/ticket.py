@@ -170,7 +170,7 @@ def _import(options: argparse.Namespace) -> int:
     t = made.ticket
     sys.stdout.write(
         f"{options.output}: sparsity {t.sparsity:.4f} ({t.kept:,} of {t.total:,} weights kept, in {len(t.masks)} "
-        f"matrices){''.join(f' {remark}' for remark in made.remarks)}\n"
+        "matrices)\n" + "".join(f"{remark}\n" for remark in made.remarks)
     )
     return 0
 

@@ -207,13 +207,15 @@ def _listed(place: Repository) -> list[Listed]:
     """The tickets that a repository has, from their headers alone; other files are left out."""
 
     def header(path: str) -> Listed | None:
-        from huggingface_hub.errors import SafetensorsParsingError
+        from huggingface_hub.errors import HfHubHTTPError, SafetensorsParsingError
 
         try:
             facts = place.api.parse_safetensors_file_metadata(place.name, path, revision=place.commit).metadata
             if facts.get("format") != FORMAT:
                 return None
             return Listed(path, Provenance.from_metadata(facts), facts["checksum"])
+        except HfHubHTTPError:
+            raise
         except (SafetensorsParsingError, ValueError, KeyError):  # whatever somebody has put there
             return None
 
