@@ -101,6 +101,8 @@ def _transfers(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
             trained, on_these = ([language], [language]) if kind == "zero-shot" else (targets, on)
             baselines = [name for name in chosen.baselines if on_these or name not in SHARED]
             cells = _count(_levels(study, task), facts[task], baselines, len(trained), len(on_these))
+            # One-shot masks are made from the dense model of the source.
+            cells += "oneshot" in baselines and not ("dense" in baselines and language in on_these)
             yield _transfer_job(
                 study, facts[task], kind, f"{kind}-{task}-{language}-seed{seed}", task, (task, language, seed),
                 targets, baselines, on_these, place, cells,

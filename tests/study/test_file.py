@@ -220,7 +220,7 @@ def test_a_bad_override_is_refused(override, fact, tmp_path):
 
 def test_reading_a_file_and_a_plan_that_was_made_imports_no_torch(tmp_path, root):
     code = (
-        "import sys\nimport lnsub.study.plan, lnsub.study.states, lnsub.study.text, lnsub.study.runner, lnsub.study.submit\n"
+        "import sys, lnsub.study.plan, lnsub.study.text, lnsub.study.runner, lnsub.study.submit\n"
         "from pathlib import Path\nfrom lnsub.study.file import read_study\n"
         f"read_study(Path({str(write(tmp_path))!r}), ['--seeds=[1]'])\n"
         "print(sorted({'torch', 'transformers', 'datasets', 'pandas', 'altair', 'lightning'} & set(sys.modules)))\n"
