@@ -130,7 +130,8 @@ def series(
 
 def columns(labels: Sequence[str], left: float) -> int:
     """How many entries of a legend fit side by side, right of ``left``."""
-    return max(1, int((WIDTH - left) // (max([width_of(label) for label in labels], default=1.0) + 36)))
+    # Widths are estimated on the wide side, which in a legend's columns would add up.
+    return max(1, int((WIDTH - left) // (0.9 * max([width_of(label) for label in labels], default=1.0) + 28)))
 
 
 def _short(row: Mapping[str, Any]) -> dict[str, Any]:

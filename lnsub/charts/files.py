@@ -32,12 +32,11 @@ def rendered(drawing: Drawing, form: str) -> bytes:
     import vl_convert
 
     spec, config = paper(drawing), theme("light") | {"background": "white"}
-    if form == "pdf":
-        return bytes(vl_convert.vegalite_to_pdf(spec, config=config, scale=_SCALE))
     if form == "png":
         return bytes(vl_convert.vegalite_to_png(spec, config=config, scale=_SCALE, ppi=_DOTS))
-    text = str(vl_convert.vegalite_to_svg(spec, config=config))
-    return re.sub(r'(width|height)="([\d.]+)"', _in_points, text, count=2).encode()
+    drawn = str(vl_convert.vegalite_to_svg(spec, config=config))
+    # A PDF's points are what the converter takes pixels for.
+    return bytes(vl_convert.svg_to_pdf(_sized(drawn, ""))) if form == "pdf" else _sized(drawn, "pt").encode()
 
 
 def paper(drawing: Drawing) -> dict[str, Any]:
@@ -48,5 +47,6 @@ def paper(drawing: Drawing) -> dict[str, Any]:
     return spec
 
 
-def _in_points(found: re.Match[str]) -> str:
-    return f'{found[1]}="{float(found[2]) * _SCALE:.2f}pt"'
+def _sized(svg: str, unit: str) -> str:
+    """An SVG with its width and height in points; the view box keeps the pixels."""
+    return re.sub(r'(width|height)="([\d.]+)"', lambda m: f'{m[1]}="{float(m[2]) * _SCALE:.2f}{unit}"', svg, count=2)

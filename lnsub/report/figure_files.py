@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,13 +96,19 @@ def _named_panels(figures: Sequence[Figure | Missing]) -> Iterator[tuple[str, Fi
         for panel in figure.panels if isinstance(figure, Figure) else ():
             sparsity = "" if panel.sparsity is None else f"{100 * panel.sparsity:g}"
             parts = (figure.name.replace("_", "-"), panel.study, sparsity, panel.part)
-            plain = "-".join(filter(None, (re.sub(r"[^\w]+", "-", part).strip("-").lower() for part in parts)))[:120]
+            plain = "-".join(filter(None, map(_plain, parts)))[:120]
             name, place = plain, 1
             while name in taken:
                 place += 1
                 name = f"{plain}-{place}"
             taken.add(name)
             yield name, figure, panel
+
+
+def _plain(text: str) -> str:
+    """Text as a part of a file's name: letters and digits, without accents, and hyphens."""
+    bare = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return re.sub(r"[\W_]+", "-", bare).strip("-").lower()
 
 
 def _is_own(path: Path, earlier: dict[str, str]) -> bool:

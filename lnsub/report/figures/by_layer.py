@@ -92,7 +92,14 @@ def lines_of(rows: pd.DataFrame, column: str, name: Callable[..., str] = str, sc
 
 
 def layer_panel(
-    title: str, lines: Sequence[Line], order: Sequence[str], y_label: str, decimals: int = 1, *, languages: bool = False
+    title: str,
+    lines: Sequence[Line],
+    order: Sequence[str],
+    y_label: str,
+    decimals: int = 1,
+    *,
+    part: str,
+    languages: bool = False,
 ) -> Panel:
     """Draws lines over layers.
 
@@ -102,6 +109,7 @@ def layer_panel(
         order: all series, which gives each its colour.
         y_label: the name and unit of the values.
         decimals: of the values.
+        part: what names the panel's file.
         languages: lines are languages.
     """
     layers = sorted({x for line in lines for x, _ in line.points})
@@ -120,7 +128,7 @@ def layer_panel(
         decimals=decimals,
         languages=languages,
     )
-    return Panel(title, drawing, part=title)
+    return Panel(title, drawing, part=part)
 
 
 def by_layer_seeds(records: pd.DataFrame) -> str:

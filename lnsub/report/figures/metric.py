@@ -53,7 +53,8 @@ def metric_by_sparsity(material: Material, options: Options) -> Figure | Missing
         reading += " The dotted line is the dense model."
     else:
         reading += " No dense model was measured, so that nothing is said of what matches it."
-    if words := tolerance_words(data["criterion"], material.metrics.values(), options.tolerance):
+    known = data.loc[data["dense"].notna(), "criterion"]
+    if words := len(known) and tolerance_words(known, material.metrics.values(), options.tolerance):
         reading += (
             f" A point matches it when it falls short of it by no more than {words}; the ring marks the highest "
             "sparsity that does: the table of winning tickets has these."

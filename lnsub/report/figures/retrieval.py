@@ -32,18 +32,23 @@ def retrieval_figure(material: Material, options: Options) -> Figure | Missing:
         how = f"{settings}, first {top}" if top > 1 else settings
         among = f" among the first {top}" if top > 1 else ""
         among += "" if pivot == "en" else f" from and to {pivot}"
+        other = "" if pivot == "en" else pivot
         dense = rows[rows["system"] == DENSE]
         if not dense.empty:
             lines = lines_of(dense, "target", scale=100)
             title = f"Dense model, each language with {pivot_words(pivot)} ({how})"
-            panels.append(layer_panel(title, lines, material.order, "found, %", languages=True))
+            panels.append(
+                layer_panel(title, lines, material.order, "found, %", part=f"dense {how} {other}", languages=True)
+            )
             leads.append(_best(f"the dense model{among}", dense))
         for title, name, both, sparsities in ticket_panels(rows, options.sparsities):
             styles = sorted(set(both["line"]))
             lines = lines_of(both, "line", level_name, scale=100)
             order = [level_name(sparsity) for sparsity in styles]
             with_pivot = "" if pivot == "en" else f" with {pivot_words(pivot)}"
-            panels.append(layer_panel(f"{title}{with_pivot} ({how})", lines, order, "found, %"))
+            panels.append(
+                layer_panel(f"{title}{with_pivot} ({how})", lines, order, "found, %", part=f"{name} {how} {other}")
+            )
             leads += [
                 _best(f"{name} at {sparsity_name(sparsity)}{among}", both[both["line"] == sparsity])
                 for sparsity in sparsities

@@ -47,6 +47,7 @@ def similarity_figure(material: Material, options: Options) -> Figure | Missing:
     for key, rows in data.groupby(["pooling", "pivot", "measure"], sort=False):
         pooling, pivot, measure = map(str, key)
         name, how = NAMES.get(measure, measure), POOLED.get(pooling, pooling)
+        file = pooling if pivot == "en" else f"{pooling} {pivot}"
         dense = rows[rows["system"] == DENSE]
         if not dense.empty:
             lines = [
@@ -54,14 +55,18 @@ def similarity_figure(material: Material, options: Options) -> Figure | Missing:
                 for line in lines_of(dense, "target")
             ]
             title = f"{name}, dense model, each language with {pivot_words(pivot)} ({how})"
-            panels.append(_panel(title, lines, material.order, name, dense, languages=True))
+            panels.append(
+                _panel(title, lines, material.order, name, dense, part=f"{name} dense {file}", languages=True)
+            )
             leads.append(f"{name} ({how}) of the dense model goes from {first_and_last(means(dense))}")
         for title, who, both, sparsities in ticket_panels(rows, options.sparsities):
             styles = sorted(set(both["line"]))
             lines = lines_of(both, "line", level_name)
             order = [level_name(sparsity) for sparsity in styles]
             with_pivot = "" if pivot == "en" else f" with {pivot_words(pivot)}"
-            panels.append(_panel(f"{name}, {title}{with_pivot} ({how})", lines, order, name, both))
+            panels.append(
+                _panel(f"{name}, {title}{with_pivot} ({how})", lines, order, name, both, part=f"{name} {who} {file}")
+            )
             leads += [
                 f"of {who} at {sparsity_name(sparsity)} from {first_and_last(means(both[both['line'] == sparsity]))}"
                 for sparsity in sparsities
@@ -125,9 +130,16 @@ def _intervals(rows: pd.DataFrame) -> dict[float, tuple[float, float]]:
 
 
 def _panel(
-    title: str, lines: list[Line], order: list[str], name: str, rows: pd.DataFrame, *, languages: bool = False
+    title: str,
+    lines: list[Line],
+    order: list[str],
+    name: str,
+    rows: pd.DataFrame,
+    *,
+    part: str,
+    languages: bool = False,
 ) -> Panel:
     null = [(float(layer), value) for layer, value in means(rows.dropna(subset=["null"]), "null").items()]
     if null:
         lines = [*lines, Line(_NULL, null, plain=_NULL)]
-    return layer_panel(title, lines, order, name, decimals=3, languages=languages)
+    return layer_panel(title, lines, order, name, decimals=3, part=part, languages=languages)
