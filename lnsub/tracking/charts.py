@@ -14,6 +14,7 @@ from lnsub.charts.drawing import Spec
 from lnsub.charts.heat import heat_layers
 
 _SHADES = {"scheme": {"name": "blues", "extent": [0.0, 0.6]}}  # light enough for black numbers
+_DATA = alt.NamedData(name="wandb")
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 
 
@@ -41,7 +42,7 @@ def heat_map(rows: str, columns: str) -> Spec:
         ],
         opacity=alt.value(1),
     ).properties(width=200, height=160)
-    spec = layers.facet(facet=alt.Facet(field="panel", type="nominal", title=None), columns=4)
+    spec = layers.facet(facet=alt.Facet(field="panel", type="nominal", title=None), columns=4, data=_DATA)
     # Metrics of different tasks are not comparable, so each study has a colour scale of its own.
     spec = spec.resolve_scale(color="independent", x="independent", y="independent")
     grouped = [_field(name) for name in ("study", "sparsity", "row", "column")]
@@ -66,7 +67,7 @@ def lines() -> Spec:
         scale=alt.Scale(zero=False),
     )
     chart = (
-        alt.Chart()
+        alt.Chart(_DATA)
         .mark_line(point=True, tooltip=True)
         .encode(
             # In the table's order, which is the order of the layers.
