@@ -94,6 +94,7 @@ def bar_groups(
             (names.get(group, group), *(number(bars[one], decimals) if one in bars else DASH for one in present))
             for group, bars in groups.items()
         ),
+        x_label,
     )
     height = len(groups) * (_BAR * len(present) + _GAP)
     return finished(alt.layer(bars, *ends, zero).properties(height=height), data, label, focus, names, table)
@@ -162,5 +163,6 @@ def dot_rows(
             )
             for row, by in zip(rows, cells, strict=True)
         ),
+        x_label,
     )
     return finished(drawn.properties(height=_ROW * len(rows)), data, label, focus, names, table)

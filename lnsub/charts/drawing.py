@@ -21,10 +21,11 @@ PICKED, LEVEL, NAMES = "picked", "level", "names"
 
 @dataclass(frozen=True)
 class Table:
-    """The numbers of a drawing, as text: the columns' names, and the rows."""
+    """The numbers of a drawing, as text: the columns' names, the rows, and what the numbers are."""
 
     head: tuple[str, ...]
     body: tuple[tuple[str, ...], ...]
+    unit: str = ""
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,7 @@ def heat_map(
     table = Table(
         (f"{row_title} ↓ {column_title} →" if row_title else "", *(" ".join(_lines(heads, c)) for c in columns)),
         tuple((names.get(row, row), *(numbers.get((row, column), DASH) for column in columns)) for row in rows),
+        unit,
     )
     drawn = finished(drawn.properties(height=_ROW * len(rows)), data, label, focus, names, table)
     # Cells grow with the room that there is, up to a size from which more of it would be wasted.

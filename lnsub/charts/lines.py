@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import altair as alt
@@ -79,7 +79,7 @@ def line_plot(
         level: what a horizontal reference is.
     """
     names = names or {}
-    data = _rows(lines, ring, level)
+    data = _rows(lines, ring, level, decimals)
     focus = Focus(("series",) if languages else ())
     axis = {"grid": False, "title": x_label}
     if x_ticks is None:
@@ -103,12 +103,10 @@ def line_plot(
         alt.Tooltip(field="y", type="quantitative", title=y_label, format=f".{decimals}f"),
     ]
     if any(line.ranges for line in lines):
-        tooltip += [
-            alt.Tooltip(field=end, type="quantitative", title=title, format=f".{decimals}f")
-            for end, title in (("low", "from"), ("high", "to"))
-        ]
+        tooltip.append(alt.Tooltip(field="range", type="nominal", title="stroke"))
     drawn = line_layers(x, y, channels, tooltip, focus, data, ring)
     table = _table(lines, x_label, names, dict(x_ticks or ()), decimals, level)
+    table = replace(table, unit=y_label)
     return finished(drawn.properties(height=_HEIGHT), data, label, focus, names, table)
 
 
@@ -213,9 +211,10 @@ def _upwards(title: str, zero: bool = False) -> Any:
     )
 
 
-def _rows(lines: Sequence[Line], ring: str, level: str) -> list[dict[str, Any]]:
+def _rows(lines: Sequence[Line], ring: str, level: str, decimals: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     xs = [x for line in lines for x, _ in line.points]
+    strokes = any(line.ranges for line in lines)
     for line in lines:
         for x, y in line.points:
             row: dict[str, Any] = {"x": float(x), "y": float(y), "series": line.name, "kind": line.plain}
@@ -223,6 +222,8 @@ def _rows(lines: Sequence[Line], ring: str, level: str) -> list[dict[str, Any]]:
                 row["dash"] = "plain"
             if x in line.ranges:
                 row["low"], row["high"] = map(float, line.ranges[x])
+            if strokes and not line.plain:
+                row["range"] = _range(line, x, decimals) or DASH
             if x in line.rings:
                 row["ring"] = ring
             rows.append(row)
@@ -247,13 +248,18 @@ def _table(
         for line, by_x in zip(lines, cells, strict=True):
             text = number(by_x[x], decimals) if x in by_x else DASH
             if x in line.ranges:
-                text += f" ({number(line.ranges[x][0], decimals)} to {number(line.ranges[x][1], decimals)})"
+                text += f" ({_range(line, x, decimals)})"
             row.append(text + (" ○" if x in line.rings else ""))
         body.append(tuple(row))
     if any(line.level is not None for line in lines):
         levels = (DASH if line.level is None else number(line.level, decimals) for line in lines)
         body.append((level, *levels))
     return Table((x_label, *heads), tuple(body))
+
+
+def _range(line: Line, x: float, decimals: int) -> str:
+    """The ends of a line's stroke at a place; empty where it has none."""
+    return " to ".join(number(end, decimals) for end in line.ranges.get(x, ()))
 
 
 def _literal(texts: Mapping[str, str]) -> str:

@@ -86,6 +86,8 @@ def theme(page: str) -> dict[str, Any]:
             "columnPadding": 14,
             "offset": 8,
             "symbolStrokeWidth": 1.6,
+            "symbolBaseStrokeColor": ink["muted"],
+            "gradientStrokeColor": ink["rule"],
             "layout": {"bottom": {"direction": "vertical", "anchor": "start", "margin": 6}},
         },
         "line": {"strokeWidth": 2, "strokeJoin": "round"},

@@ -45,7 +45,7 @@ def panel_table(title: str, table: Table, csv: str) -> str:
         tag("tr", tag("th", escape(row[0]), scope="row"), *(tag("td", escape(cell)) for cell in row[1:]))
         for row in table.body[:LONGEST]
     )
-    caption = escape(title)
+    caption = escape(title if table.unit in title else f"{title}: {table.unit}")
     if len(table.body) > LONGEST:
         link = tag("a", escape(csv), href=csv)
         caption += f": the first {LONGEST} of {len(table.body):,} rows; all are in {link}"
