@@ -47,7 +47,7 @@ class Shading:
 
     def scale(self) -> Any:
         """The scale of the colours."""
-        ramp = {"range": "diverging"} if self.signed else {}
+        ramp: dict[str, Any] = {"range": "diverging"} if self.signed else {}
         return alt.Scale(domain=[self.low, self.high], reverse=self.falling, **ramp)
 
 

@@ -81,7 +81,7 @@ def line_plot(
     names = names or {}
     data = _rows(lines, ring, level, decimals)
     focus = Focus(("series",) if languages else ())
-    axis = {"grid": False, "title": x_label}
+    axis: dict[str, Any] = {"grid": False, "title": x_label}
     if x_ticks is None:
         x_axis = alt.Axis(**axis, tickCount=6)
     else:

@@ -92,8 +92,8 @@ class FigureFiles:
 def _named_panels(figures: Sequence[Figure | Missing]) -> Iterator[tuple[str, Figure, Panel]]:
     """The panels with the names of their files: ``transfer-ner-50-change``."""
     taken: set[str] = set()
-    for figure in figures:
-        for panel in figure.panels if isinstance(figure, Figure) else ():
+    for figure in (figure for figure in figures if isinstance(figure, Figure)):
+        for panel in figure.panels:
             sparsity = "" if panel.sparsity is None else f"{100 * panel.sparsity:g}"
             parts = (figure.name.replace("_", "-"), panel.study, sparsity, panel.part)
             plain = "-".join(filter(None, map(_plain, parts)))[:120]
