@@ -82,7 +82,7 @@ def finished(
     spec = {key: value for key, value in whole.items() if key not in {"config", "$schema"}}
     spec |= {"description": label, "width": WIDTH, "autosize": {"type": "fit-x", "contains": "padding"}, "padding": 2}
     # Altair would copy what it is given again and again.
-    spec["data"] = {"values": [_short(row) for row in rows]}
+    spec["data"] = {"values": [_plain(row) for row in rows]}
     for layer in spec.get("layer", ()):
         layer.pop("data", None)
     for parameter in spec["params"]:
@@ -135,9 +135,6 @@ def columns(labels: Sequence[str], left: float) -> int:
     return max(1, int((WIDTH - left) // (0.9 * max([width_of(label) for label in labels], default=1.0) + 28)))
 
 
-def _short(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with at most seven digits a number, and nothing where there is no number: more is not seen."""
-    return {
-        key: (float(f"{value:.7g}") if value == value else None) if isinstance(value, float) else value
-        for key, value in row.items()
-    }
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of what JSON has: nothing where there is no number."""
+    return {key: None if isinstance(value, float) and value != value else value for key, value in row.items()}

@@ -1,11 +1,16 @@
 """Numbers as text, and how wide text is."""
 
 import unicodedata
+from decimal import ROUND_HALF_UP, Decimal
+from math import isfinite
 
 
 def number(value: float, decimals: int) -> str:
-    """Writes a number with a true minus sign, and no sign before a zero."""
-    written = f"{value:.{decimals}f}"
+    """Writes a number with a true minus sign, and no sign before a zero.
+
+    Halves are rounded away from zero, as in charts, so that a table says what its chart does.
+    """
+    written = f"{Decimal(value).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP) if isfinite(value) else value:f}"
     return written.replace("-", "\u2212") if float(written) else written.removeprefix("-")
 
 

@@ -122,7 +122,7 @@ def test_lines_take_their_colours_and_markers_by_their_place_in_the_report() -> 
     assert [row.get("low") for row in spec["data"]["values"]].count(54.0) == 1
     assert spec["data"]["values"][-1]["kind"] == "chance"
     assert lines().table.head == ("sparsity, %", "ar", "zh", "chance: zh")
-    assert lines().table.body[1] == ("50", "55.0 (54.0 to 57.0) ○", "52.2", "21.0")
+    assert lines().table.body[1] == ("50", "55.0 (54.0 to 57.0) ○", "52.3", "21.0")
     assert lines().table.body[-1] == ("dense", "60.5", DASH, DASH)
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import xml.etree.ElementTree as ET
+from fractions import Fraction
 
 from lnsub.report import Made
 
@@ -51,9 +52,9 @@ def data(made: Made, name: str) -> list[dict[str, str]]:
 def cells(made: Made, panel: ET.Element) -> dict[tuple[str, str], str]:
     """The numbers of a heat map by row and column, as written in its cells and in its table."""
     spec = chart(made, panel)
-    written = spec["layer"][1]["encoding"]["text"]["condition"]["format"]
+    decimals = int(re.fullmatch(r"\.(\d)f", spec["layer"][1]["encoding"]["text"]["condition"]["format"])[1])
     found = {
-        (row["row"], row["column"]): format(row["value"], f"z{written}").replace("-", "\u2212")
+        (row["row"], row["column"]): to_fixed(row["value"], decimals)
         for row in spec["data"]["values"]
         if row["value"] is not None
     }
@@ -66,3 +67,11 @@ def cells(made: Made, panel: ET.Element) -> dict[tuple[str, str], str]:
         shown = [words(cell) for cell in line][1:]
         assert shown == [found.get((name, column), "\u2013") for column in columns]
     return found
+
+
+def to_fixed(value: float, decimals: int) -> str:
+    """A number as a chart writes it: JavaScript's ``toFixed``, which takes the larger of two nearest."""
+    scaled = abs(Fraction(value)) * 10**decimals
+    whole = int(scaled + Fraction(1, 2))
+    digits = str(whole).zfill(decimals + 1)
+    return ("\u2212" if value < 0 and whole else "") + digits[: len(digits) - decimals] + "." + digits[-decimals:]
