@@ -68,6 +68,7 @@ def test_the_pruning_mathematics_needs_neither_lightning_nor_transformers():
     [
         "lnsub",
         "lnsub.tickets.ticket",
+        "lnsub.export.ticket_repository",
         "lnsub.analysis.overlap.text",
         "lnsub.cli.main",
         "lnsub.tracking.dashboard",

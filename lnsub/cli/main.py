@@ -28,8 +28,8 @@ OTHERS = {
     "similarity": "compare two languages' states of parallel sentences by layer: CKA, SVCCA, PWCCA",
     "report": "plot a tree of runs on one page, with the data as CSV",
     "dashboard": "create a W&B workspace for a project's runs",
-    "ticket": "describe a ticket (info) or check its integrity (verify)",
-    "export": "write a Hugging Face model folder with a sub-network's weights",
+    "ticket": "describe, verify, push to the Hugging Face Hub, pull from it, or import tickets",
+    "export": "write a Hugging Face model folder with a sub-network's weights, and push it to the Hub",
     "demo": "run everything on a small embedded model, offline, in minutes",
     "completion": "print a shell completion script",
 }

@@ -26,7 +26,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "tickets",
         nargs="+",
-        type=Path,
         metavar="TICKET",
         help="ticket files; inherited masks among them are the reference for the others",
     )
@@ -68,6 +67,7 @@ def _run(options: argparse.Namespace) -> int:
     from lnsub.analysis.overlap.comparison import compare, split_inherited
     from lnsub.analysis.overlap.text import NO_CLUSTERS, NO_INDEX, comparison_text
     from lnsub.common.tables import to_csv, to_json
+    from lnsub.tickets.hub import expanded
     from lnsub.tickets.parameters import group_columns
     from lnsub.tickets.ticket import load_all
 
@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
     _check_inherited(options)
     cluster_count = _cluster_count(options.clusters)
     check_table(options.output, ["chance"])
-    tickets, inherited = split_inherited(load_all(options.tickets))
+    tickets, inherited = split_inherited(load_all(expanded(options.tickets)))
     theta_0 = None
     if options.inherited is not None:
         theta_0, inherited = _inherit(tickets, inherited, options.inherited, options.inherited_output)

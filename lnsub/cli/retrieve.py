@@ -63,13 +63,14 @@ def _run(options: argparse.Namespace) -> int:
     layers, top = layers_of(options), tuple(comma_list("--top", options.top, int))
 
     from lnsub.runs.records import append_new, check_records
+    from lnsub.tickets.hub import expanded
     from lnsub.tickets.ticket import Ticket
 
     # Files first, so that a bad one is reported before the model is loaded. Earlier tables had English in their names.
     check_table(options.output, ["from_pivot", "en_to_other"])
     if options.record:
         check_records(options.record)
-    tickets = [Ticket.load(path) for path in options.tickets]
+    tickets = [Ticket.load(path) for path in expanded(options.tickets)]
     pairs = read_sentences(options)
 
     from lnsub.analysis.retrieval.measure import Retrieval, Settings

@@ -43,9 +43,7 @@ def add_sentences(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-pairs", type=int, metavar="N", help="maximum pairs of each language, the same in every run"
     )
-    parser.add_argument(
-        "--tickets", nargs="+", default=[], type=Path, metavar="TICKET", help="tickets of the base model"
-    )
+    parser.add_argument("--tickets", nargs="+", default=[], metavar="TICKET", help="tickets of the base model")
     parser.add_argument(
         "--own-tickets",
         action="store_true",

@@ -68,13 +68,14 @@ def _run(options: argparse.Namespace) -> int:
     layers, measures = layers_of(options), tuple(comma_list("--measures", options.measures))
 
     from lnsub.runs.records import append_new, check_records
+    from lnsub.tickets.hub import expanded
     from lnsub.tickets.ticket import Ticket
 
     # Files first, so that a bad one is reported before the model is loaded.
     check_table(options.output, ["null_low"])
     if options.record:
         check_records(options.record)
-    tickets = [Ticket.load(path) for path in options.tickets]
+    tickets = [Ticket.load(path) for path in expanded(options.tickets)]
     pairs = read_sentences(options)
 
     from lnsub.analysis.similarity.measure import Settings, Similarity

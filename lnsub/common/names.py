@@ -1,4 +1,6 @@
-"""Names that become folders and files: languages, tasks and the parts of mixtures."""
+"""Names that become folders and files: languages, tasks and the parts of mixtures; and names of folders or the Hub."""
+
+from pathlib import Path
 
 from lnsub.common.errors import UserError
 
@@ -41,3 +43,9 @@ def plain_name(what: str, name: str) -> str:
             f"The {what} {name[:40]!r} cannot be the name of a folder, as {problem}: give a plain one, such as fr."
         )
     return name
+
+
+def looks_local(name: str) -> bool:
+    """Tells whether ``name`` is a folder here, or is written like one, rather than a name on the Hub."""
+    path = Path(name).expanduser()
+    return path.is_dir() or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or "\\" in name

@@ -1,4 +1,4 @@
-"""Formats rows (dicts) as a terminal table, CSV or JSON."""
+"""Formats rows (dicts) as a terminal table, CSV, JSON or Markdown."""
 
 import csv
 import io
@@ -80,6 +80,21 @@ def _is_number(text: str) -> bool:
 def to_json(rows: Sequence[Row]) -> str:
     """Formats rows as a JSON array of objects, None as null; raises ValueError for non-finite numbers."""
     return printable_json(json.dumps(list(rows), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
+
+
+def to_markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Formats rows of text as a Markdown table.
+
+    Args:
+        head: the names of the columns.
+        rows: as many cells each, which are shown as they are but for bars and control characters.
+
+    Returns:
+        The table's lines, without a line break at the end.
+    """
+    lines = [head, ["---"] * len(head), *rows]
+    cells = ([printable(cell).replace("|", r"\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnsub.common.errors import UserError
+from lnsub.common.names import looks_local
 from lnsub.data.datasets_internals import fingerprint
 from lnsub.data.formats import check_columns, reason
 from lnsub.data.hub_folder import configurations, splits_of
 from lnsub.data.layouts import by_convention, names_looked_for, splits_in
 from lnsub.data.splits import LocalSplit
-from lnsub.models.pretrained import looks_local
 
 SUBSET_SEED = 20220
 """Seed of every choice of rows that must not differ between runs or languages: subsets and held-out documents."""

@@ -31,6 +31,7 @@ def export(
     base_model: str | None = None,
     checkpoint: str | Path | None = None,
     task: str | None = None,
+    name: str | None = None,
 ) -> Path:
     """Writes a model folder, complete or not at all.
 
@@ -38,12 +39,13 @@ def export(
     (``model.safetensors``, float32, pruned weights exactly 0), the tokenizer, the ticket and a model card.
 
     Args:
-        ticket: a ticket file.
+        ticket: a ticket file, here or on the Hugging Face Hub (``hf://``).
         output: the folder; it must be empty or not exist yet.
         base_model: a Hub id or a folder with the base model; None takes the one that the ticket names.
         checkpoint: ``checkpoints/last.ckpt`` of a fit under this ticket, whose fine-tuned weights are taken; None takes
             theta_0, with the task head, and a pooler that the base model lacks, as the ticket's seed draws them.
         task: the name of a task, which decides on the head; None takes the ticket's.
+        name: what the model card calls the model: the repository that it is meant for; None takes the folder's name.
 
     Returns:
         The folder.
@@ -68,7 +70,7 @@ def export(
             _save_model(module, part)
             _save_tokenizer(module.base_model, part)
             found.save(part / TICKET_FILE)
-            card = _card(module, found, place.name, training)
+            card = _card(module, found, name or place.name, training)
             readme = part / "README.md"
             readme.write_text(model_card(card), encoding="utf-8")
             for file in part.iterdir():  # transformers lets only the owner read the weights, whatever the umask

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lnsub.models.pretrained import looks_local
+from lnsub.common.names import looks_local
+from lnsub.common.tables import to_markdown
 from lnsub.runs.records import Record
 from lnsub.tickets.density import density_by
 from lnsub.tickets.provenance import INHERITED
@@ -30,7 +31,7 @@ class Card:
     """What a model card says."""
 
     name: str
-    """Name of the folder."""
+    """Name of the folder, or of the repository that it is meant for."""
     auto_class: str
     """The ``AutoModelFor...`` that loads it."""
     pipeline: str
@@ -137,7 +138,7 @@ def _measured(record: Record) -> str:
 def _provenance(ticket: Ticket, base: str) -> str:
     facts = dataclasses.asdict(ticket.provenance) | {"base_model": base}
     rows = [(name, str(value)) for name, value in facts.items() if value != ""] + [("checksum", ticket.checksum)]
-    return _table(["field", "value"], [[name, f"`{value}`"] for name, value in rows])
+    return to_markdown(["field", "value"], [[name, f"`{value}`"] for name, value in rows])
 
 
 def _sparsities(card: Card) -> str:
@@ -147,7 +148,7 @@ def _sparsities(card: Card) -> str:
             cells.setdefault(row.get("layer", "all"), {})[row.get("kind", "all")] = f"{1 - row['density']:.4f}"
     kinds = list(cells["all"])
     rows = [[layer, *(row.get(kind, "") for kind in kinds)] for layer, row in cells.items()]
-    return _table(["layer", *kinds], rows)
+    return to_markdown(["layer", *kinds], rows)
 
 
 def _other_zeros(card: Card) -> str:
@@ -155,8 +156,3 @@ def _other_zeros(card: Card) -> str:
     if not others:
         return ""
     return f"\n- {others:,} kept weights are 0 as well, so zeros do not show what is pruned: `{card.ticket_file}` does."
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from transformers.utils import logging as transformers_logging
 
 from lnsub.common.errors import RunError, UserError
+from lnsub.common.names import looks_local
 from lnsub.common.plain_data import UnreadableError
 from lnsub.models.attention import SDPA
 from lnsub.models.loaded_weights import check_loaded
@@ -29,12 +30,6 @@ Init = Literal["pretrained", "random"]
 
 _LONGEST_REASON = 240
 """The most characters of a library's message that are passed on."""
-
-
-def looks_local(name: str) -> bool:
-    """Tells whether ``name`` is a folder here, or is written like one, rather than a name on the Hub."""
-    path = Path(name).expanduser()
-    return path.is_dir() or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or "\\" in name
 
 
 @contextmanager

@@ -4,7 +4,9 @@ import pkgutil
 from dataclasses import dataclass
 from typing import Any
 
+from lnsub.analysis.similarity.measures import MEASURES
 from lnsub.common.errors import UserError
+from lnsub.common.lookup import lookup
 from lnsub.models.pretrained import load_config, looks_local
 from lnsub.study.commands import fit_args
 from lnsub.study.settings import Study
@@ -72,6 +74,8 @@ def read_facts(study: Study) -> dict[str, TaskFacts]:
         if chosen is not None and chosen.tickets is not None:
             named = chosen.tickets.tasks or list(facts)
             _check_sparsities(f"{where}.tickets.sparsities", chosen.tickets.sparsities, {n: facts[n] for n in named})
+    for measure in study.similarity.measures if study.similarity else []:
+        lookup("measure", measure, MEASURES)
     if len({fact.base_model for fact in facts.values()}) > 1 and study.transfer and study.transfer.across_tasks:
         raise UserError("transfer.across_tasks needs one base model: the tasks' configurations name different ones.")
     return facts
@@ -106,7 +110,8 @@ def _facts(study: Study, name: str) -> TaskFacts:
 
 
 def _sparsities(config: RunConfig, name: str) -> tuple[float, ...]:
-    for callback in config.trainer["callbacks"] or []:
+    callbacks = config.trainer["callbacks"] or []
+    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
         if issubclass(pkgutil.resolve_name(callback["class_path"]), IMPCallback):
             return tuple(IMPCallback(**callback.get("init_args") or {}).levels)
     raise UserError(f"tasks.{name}: its configuration has no lnsub.IMPCallback, so that it finds no tickets.")

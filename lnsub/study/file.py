@@ -1,8 +1,9 @@
 """The study file: parsed into typed settings, with the same care as a run's."""
 
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import Field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -28,6 +29,9 @@ from lnsub.study.settings import (
 from lnsub.training.config_files import check_files, load_yaml
 from lnsub.training.parse_errors import user_errors
 
+_OWN = {"config", "seed_everything", "output", "data.language", "data.init_args.language", "model.ticket"}
+"""Settings of `lnsub fit` that each job has its own value of."""
+
 
 def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     """Parses a study file.
@@ -43,17 +47,26 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         UserError: the file cannot be read; a setting is unknown, or its value is invalid.
     """
     if not path.is_file():
-        raise UserError(f"There is no study file {path}.")
-    parser = study_parser()
-    check_files([f"--config={path}", *overrides])
-    with user_errors(parser, _setting_names):
-        # As text, so that it is read as files are, and the overrides' values as on a command line.
-        text = yaml.safe_dump(_sections(path), sort_keys=False, allow_unicode=True)
-        parsed = parser.parse_args([f"--config={text}", *overrides])
-        del parsed["config"]
-        study = Study(**vars(parser.instantiate_classes(parsed)))
-    _check(study)
+        raise UserError(f"There is no study file {path}{': it is no regular file' if path.exists() else ''}.")
+    sections = _sections(path)
+    try:
+        study = _parsed(sections, overrides)
+        _check(study)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return _placed(study, path.parent)
+
+
+def _parsed(sections: dict[str, Any], overrides: Sequence[str]) -> Study:
+    parser = study_parser()
+    check_files(overrides)
+    with user_errors(parser, _setting_names, listed="docs/study-file.md"):
+        # As text, so that it is read as files are, and the overrides' values as on a command line.
+        sections, others = _overridden(_with_sections(sections), overrides)
+        text = yaml.safe_dump(sections, sort_keys=False, allow_unicode=True)
+        parsed = parser.parse_args([f"--config={text}", *others])
+        del parsed["config"]
+        return Study(**vars(parser.instantiate_classes(parsed)))
 
 
 @cache
@@ -66,26 +79,58 @@ def study_parser() -> ArgumentParser:
 
 
 def _sections(path: Path) -> dict[str, Any]:
-    """Reads the file's sections, ``report: page.html`` as the section that it stands for.
-
-    Raises:
-        UserError: it is no YAML, or a section is something else than settings by name.
-    """
+    """Reads the file; raises UserError if it is no YAML, or has no settings by name."""
     try:
         found = load_yaml(read_text(path))
     except (UnreadableError, yaml.YAMLError) as error:
         raise UserError(f"The study file {path} cannot be read: {' '.join(str(error).split())}.") from error
     if not isinstance(found, dict):
         raise UserError(f"The study file {path} has no settings by name, such as `name: my-study`.")
-    if isinstance(found.get("report"), str):
-        found["report"] = {"page": found["report"]}
-    sections = {name: found.get(name) for name in ("tasks", "transfer", "retrieval", "similarity", "report", "slurm")}
-    if isinstance(sections["tasks"], dict):
-        sections |= {f"tasks.{name}": task for name, task in sections["tasks"].items()}
-    for name, section in sections.items():
-        if section is not None and not isinstance(section, dict):
-            raise UserError(f"{name} is {shown(section)}: it must have settings by name.")
     return found
+
+
+def _with_sections(found: dict[str, Any]) -> dict[str, Any]:
+    """The file's sections, ``report: page.html`` as the section that it stands for.
+
+    Raises:
+        UserError: a section is something else than settings by name.
+    """
+    if isinstance(found.get("report"), str):
+        found = {**found, "report": {"page": found["report"]}}
+    sections = {name: found.get(name) for name in ("tasks", "transfer", "retrieval", "similarity", "report", "slurm")}
+    sections = {name: section for name, section in sections.items() if section is not None}
+    if isinstance(tasks := sections.get("tasks"), dict):
+        sections |= {f"tasks.{name}": task for name, task in tasks.items()}
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise UserError(f"{name} is {shown(section)}: it must have settings by name.")
+    for where, owner in {"": found, **{f"tasks.{name}.": task for name, task in (tasks or {}).items()}}.items():
+        for name, value in (owner.get("settings") or {}).items() if isinstance(owner.get("settings"), dict) else ():
+            if isinstance(value, dict):
+                raise UserError(
+                    f"{where}settings.{name} has settings of its own: write `{name}.{next(iter(value), '')}: ...`."
+                )
+    return found
+
+
+def _overridden(sections: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Overrides settings of `lnsub fit`, whose own names have dots, which the parser would take apart.
+
+    Returns:
+        The sections, and the other overrides.
+    """
+    others = []
+    for override in overrides:
+        name, _, value = override.partition("=")
+        found = re.fullmatch(r"--((?:tasks\.[^.]+\.)?settings)\.(.+)", name)
+        if found is None:
+            others.append(override)
+            continue
+        place = sections
+        for part in found[1].split("."):
+            place[part] = place = dict(place.get(part) or {})
+        place[found[2]] = load_yaml(value)
+    return sections, others
 
 
 def _setting_names() -> list[str]:
@@ -100,19 +145,25 @@ def _check(study: Study) -> None:
     if not study.tasks:
         raise UserError("tasks is empty: name at least one, such as `wikiann: {config: ..., languages: [fr, ur]}`.")
     for name, task in study.tasks.items():
-        if not task.languages:
-            raise UserError(f"tasks.{name}.languages is empty: name at least one language.")
         for language in task.languages:
             plain_name("language", language)
-        _distinct(f"tasks.{name}.languages", task.languages)
-    if not study.seeds:
-        raise UserError("seeds is empty: name at least one, such as [57].")
-    _distinct("seeds", study.seeds)
+        if study.transfer and not study.transfer.languages and all("+" in language for language in task.languages):
+            raise UserError(f"tasks.{name}.languages has mixtures alone: name targets in transfer.languages.")
+    for where, settings in (
+        ("settings", study.settings),
+        *((f"tasks.{n}.settings", t.settings) for n, t in study.tasks.items()),
+    ):
+        if own := next((name for name in settings if name in _OWN), None):
+            raise UserError(f"{where} has {own}, which each job has its own value of: remove it.")
     for where, chosen in (("retrieval", study.retrieval), ("similarity", study.similarity)):
         if chosen is None:
             continue
         if bool(chosen.pairs) == bool(chosen.texts):
             raise UserError(f"{where} needs either pairs or texts.")
+        if chosen.texts and not (chosen.column and chosen.languages):
+            raise UserError(f"{where}.texts needs {where}.column, the column of sentences, and {where}.languages.")
+        if odd := next((name for name in ("column", "pivot", "split") if chosen.pairs and getattr(chosen, name)), None):
+            raise UserError(f"{where}.{odd} goes with texts, and {where} has pairs.")
         for name in (chosen.tickets.tasks or []) if chosen.tickets else []:
             _known_task(study, f"{where}.tickets.tasks", name)
         there = {language for task in study.tasks.values() for language in task.languages}
@@ -132,14 +183,22 @@ def _known_task(study: Study, where: str, name: str) -> None:
         raise UserError(f"{where} names {name[:40]}, which is none of the study's tasks: {', '.join(study.tasks)}.")
 
 
-def _distinct(where: str, values: Sequence[Any]) -> None:
-    if twice := next((value for value in values if values.count(value) > 1), None):
-        raise UserError(f"{where} has {twice} twice.")
+def _check_list(where: str, setting: Field[Any], values: list[Any]) -> None:
+    """Refuses a list that says nothing, and one that says a thing twice, which would be one job twice."""
+    if not values and setting.default_factory is not list:
+        left_out = "" if setting.default is not None else ", or leave it out"
+        raise UserError(f"{where} is empty: name at least one{left_out}.")
+    if setting.name not in {"config", "options"}:
+        for twice in [value for number, value in enumerate(values) if value in values[:number]][:1]:
+            raise UserError(f"{where} has {shown(twice)} twice.")
 
 
 def _check_bounds(settings: Any, prefix: str) -> None:
     check_numbers(get_type_hints(type(settings)), vars(settings), prefix=prefix)
-    for name, value in vars(settings).items():
+    for setting in fields(settings):
+        name, value = setting.name, getattr(settings, setting.name)
+        if isinstance(value, list):
+            _check_list(f"{prefix}{name}", setting, value)
         if is_dataclass(value):
             _check_bounds(value, f"{prefix}{name}.")
         for key, inner in value.items() if isinstance(value, dict) else ():

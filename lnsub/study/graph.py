@@ -18,6 +18,7 @@ from lnsub.study.commands import (
 from lnsub.study.job import KINDS, Job, Work
 from lnsub.study.leaves import CellsLeft, FileLeft, ReceiptLeft, RunLeft
 from lnsub.study.settings import SentenceStudy, Study
+from lnsub.tickets.provenance import RANDOM_FROM
 
 if TYPE_CHECKING:
     from lnsub.study.facts import TaskFacts
@@ -95,16 +96,31 @@ def _transfers(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
         others = [target for target in targets if target not in sources]
         own = [language] if language in targets else []
         on = own + others[sources.index(language) :: len(sources)]
-        baselines = [name for name in chosen.baselines if on or name.partition(":")[0] not in SHARED]
         for kind in ("transfer", *(["zero-shot"] if chosen.zero_shot else [])):
-            zero_shot = kind == "zero-shot"
-            shared = len([name for name in baselines if name in SHARED])
-            levels = len(_levels(study, task))
-            cells = levels * (1 if zero_shot else len(targets)) + len(on) * levels * shared
+            # In a zero-shot transfer all is trained on the source.
+            trained, on_these = ([language], [language]) if kind == "zero-shot" else (targets, on)
+            baselines = [name for name in chosen.baselines if on_these or name not in SHARED]
+            cells = _count(_levels(study, task), facts[task], baselines, len(trained), len(on_these))
+            # One-shot masks are made from the dense model of the source.
+            cells += "oneshot" in baselines and not ("dense" in baselines and language in on_these)
             yield _transfer_job(
                 study, facts[task], kind, f"{kind}-{task}-{language}-seed{seed}", task, (task, language, seed),
-                targets, baselines, [language] if zero_shot else on, place, cells,
+                targets, baselines, on_these, place, cells,
             )  # fmt: skip
+
+
+def _count(levels: list[float], fact: "TaskFacts", baselines: list[str], targets: int, shared_on: int) -> int:
+    """The number of cells of one source's tickets and baselines; see :func:`lnsub.transfer.cells.plan`."""
+    cells = targets * len(levels)
+    for name, _, start in (baseline.partition(":") for baseline in baselines):
+        if name in SHARED:
+            cells += shared_on * (1 if name == "dense" else len(levels))
+        elif name == RANDOM_FROM:
+            lower = [level for level in fact.sparsities[1:] if not start or abs(level - float(start)) < 1e-6]
+            cells += targets * sum(level < upper - 1e-6 for upper in levels for level in lower)
+        else:
+            cells += targets * len(levels)
+    return cells
 
 
 def _across(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:

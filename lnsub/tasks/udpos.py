@@ -5,8 +5,8 @@ from typing import Any
 from torchmetrics import MetricCollection
 
 from lnsub.common.errors import UserError
+from lnsub.common.names import looks_local
 from lnsub.data.rows import RowSource, open_rows
-from lnsub.models.pretrained import looks_local
 from lnsub.tasks.metrics import TokenAccuracy
 from lnsub.tasks.words import TaggedWords, WordTask
 

@@ -12,6 +12,7 @@ from lnsub.common.errors import UserError
 from lnsub.common.printable import printable
 from lnsub.runs.folder import ticket_filename
 from lnsub.tickets.file_format import read_header
+from lnsub.tickets.hub import expanded, local_file, on_hub
 from lnsub.tickets.provenance import INHERITED, Provenance
 from lnsub.tickets.ticket import Ticket, load_with_header
 
@@ -78,7 +79,8 @@ def find_tickets(patterns: Sequence[str], sparsities: Sequence[float] | None = N
     """Finds ticket files.
 
     Args:
-        patterns: paths or glob patterns, in which ``**`` matches any depth of folders.
+        patterns: paths or glob patterns, in which ``**`` matches any depth of folders; here or, with ``hf://``, on the
+            Hugging Face Hub (see :mod:`lnsub.tickets.hub`).
         sparsities: keep only tickets of these sparsities.
 
     Returns:
@@ -90,6 +92,9 @@ def find_tickets(patterns: Sequence[str], sparsities: Sequence[float] | None = N
     """
     paths: set[str] = set()
     for pattern in patterns:
+        if on_hub(pattern):
+            paths |= {str(local_file(name)) for name in expanded([pattern])}
+            continue
         # pathlib's glob takes no absolute pattern.
         matched = [path for path in (*glob.glob(pattern, recursive=True), pattern) if Path(path).is_file()]  # noqa: PTH207
         if not matched:

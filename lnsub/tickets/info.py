@@ -105,7 +105,7 @@ def verify(paths: Sequence[str | Path]) -> tuple[list[str], bool]:
     lines, good = [], True
     for path in paths:
         try:
-            _, header = load_with_header(Path(path))
+            _, header = load_with_header(path)
             ok = f"ok {printable(str(path))}"
             lines.append(ok if header.covered else f"{ok} (metadata not covered by a checksum)")
         except UserError as error:

@@ -16,6 +16,7 @@ from lnsub.common.errors import UserError
 from lnsub.common.printable import printable
 from lnsub.runs.folder import ticket_filename
 from lnsub.tickets.file_format import Header, damaged, read_file, write_file
+from lnsub.tickets.hub import local_file, on_hub
 from lnsub.tickets.packed import count_bits, mask_problem
 from lnsub.tickets.provenance import Provenance
 
@@ -30,6 +31,7 @@ class Ticket:
         shapes: the parameters' shapes, under the same names.
         provenance: where the ticket comes from.
         path: the file it was read from, for messages; None where it was not read from a file.
+        hub_name: its name on the Hugging Face Hub, for messages, where it was read by that.
 
     Raises:
         ValueError: the names differ, a mask is not packed as above, or there is none.
@@ -39,6 +41,7 @@ class Ticket:
     shapes: Mapping[str, tuple[int, ...]]
     provenance: Provenance
     path: Path | None = None
+    hub_name: str = ""
 
     def __post_init__(self) -> None:
         problem = mask_problem(self.masks, self.shapes)
@@ -101,7 +104,7 @@ class Ticket:
     @property
     def where(self) -> str:
         """What a message calls the ticket: its file, or its label where it has none."""
-        return str(self.path or self.label)
+        return self.hub_name or str(self.path or self.label)
 
     @property
     def base(self) -> str:
@@ -150,22 +153,24 @@ class Ticket:
         """Reads a ticket file and checks all of it.
 
         Args:
-            path: a file that :meth:`save` wrote.
+            path: a file that :meth:`save` wrote, or ``hf://ORG/NAME[@REVISION]/PATH`` for one on the Hugging Face Hub
+                (see :mod:`lnsub.tickets.hub`).
 
         Returns:
             The ticket. Its masks are copies in memory, so that the file may be replaced meanwhile.
 
         Raises:
             UserError: there is no such file, it is not a ticket, a newer lnsub wrote it, or it is damaged: the masks
-                do not fit the shapes or the checksum, or the metadata does not fit its own.
+                do not fit the shapes or the checksum, or the metadata does not fit its own; or it cannot be fetched.
         """
-        return load_with_header(Path(path))[0]
+        return load_with_header(path)[0]
 
 
-def load_with_header(path: Path) -> tuple[Ticket, Header]:
+def load_with_header(name: str | Path) -> tuple[Ticket, Header]:
     """Reads a ticket file as :meth:`Ticket.load` does; returns what it says of itself too."""
+    path = local_file(name)
     masks, shapes, header = read_file(path)
-    ticket = Ticket(masks, shapes, header.provenance, path)
+    ticket = Ticket(masks, shapes, header.provenance, path, str(name) if on_hub(name) else "")
     if ticket.checksum != header.checksum:
         raise damaged(path, f"its checksum says {header.checksum[:12]}, its masks give {ticket.checksum[:12]}")
     return ticket, header

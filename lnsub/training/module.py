@@ -51,7 +51,8 @@ class SubnetModule(LightningModule):
     Args:
         task: the model's task; set by the data module.
         base_model: a Hub id or a folder with a Hugging Face checkpoint: theta_0.
-        ticket: a ticket file; the model is fine-tuned under its mask. None: dense.
+        ticket: a ticket file, here or on the Hugging Face Hub (``hf://ORG/NAME/PATH``); the model is fine-tuned under
+            its mask. None: dense.
         init: ``pretrained`` starts from the checkpoint, ``random`` from fresh weights of the same shapes
             (a re-initialised ticket).
         learning_rate: the peak learning rate.

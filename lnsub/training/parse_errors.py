@@ -13,6 +13,7 @@ from lnsub.common.error_messages import told_in
 from lnsub.common.errors import UserError
 from lnsub.common.lookup import did_you_mean
 
+_LACKING = re.compile(r"the following arguments are required: ([\w., ]+)")
 _OWN = {"NSKeyError", "ParserError"}  # jsonargparse does not export them
 
 _UNKNOWN = re.compile(
@@ -40,12 +41,15 @@ def run_settings() -> list[str]:
 
 
 @contextmanager
-def user_errors(parser: ArgumentParser, settings: Callable[[], list[str]] = run_settings) -> Iterator[None]:
+def user_errors(
+    parser: ArgumentParser, settings: Callable[[], list[str]] = run_settings, *, listed: str | None = None
+) -> Iterator[None]:
     """Converts a parser's errors into a one-line :class:`UserError`.
 
     Args:
         parser: the parser; a hint names its ``prog``.
         settings: the last components of the names of its settings, among which a mistyped one may be found.
+        listed: the page that lists the settings; None: the help of ``prog``.
     """
     try:
         yield
@@ -56,12 +60,12 @@ def user_errors(parser: ArgumentParser, settings: Callable[[], list[str]] = run_
             raise told from error
         text = str(error)
         if isinstance(error, ArgumentError) or type(error).__name__ in _OWN:
-            raise UserError(" ".join(_line(text, parser.prog, settings()).split())) from error
+            raise UserError(" ".join(_line(text, parser.prog, settings(), listed).split())) from error
         # A value, or the module of a class_path, at which Python itself fails: a number too large for a float, say.
         raise UserError(f"The settings cannot be used: {type(error).__name__}: {' '.join(text.split())}") from error
 
 
-def _line(text: str, prog: str, settings: list[str]) -> str:
+def _line(text: str, prog: str, settings: list[str], listed: str | None) -> str:
     """The innermost reason, with a suggestion for a mistyped key."""
     unknown, value, union = _UNKNOWN.search(text), _VALUE.search(text), _UNION.search(text, text.rfind('Parser key "'))
     # Of several classes that a value may be meant for, the first comes first; the innermost setting is the reason.
@@ -69,20 +73,26 @@ def _line(text: str, prog: str, settings: list[str]) -> str:
     if unknown and not earlier:
         key = next(group for group in unknown.groups() if group)
         name = key.split(".")[-1]
-        if name in settings:
+        if name in settings and listed is None:
             return f"there is no setting {key} here: the class that has it must be named first."
-        hint = did_you_mean(name, settings)
-        return f"there is no setting {key}{hint}; `{prog} --help` lists them."
+        hint = " in this place" if name in settings else did_you_mean(name, settings)
+        return f"there is no setting {key}{hint}; {listed or f'`{prog} --help`'} lists them."
     if value:
         return f"{value.group(1)}: {_plain(value.group(2))}"
     if union:
         if problem := _CLASS.search(union.group(2)):
+            if lacking := _LACKING.match(problem.group(2)):
+                return f"{union.group(1)} lacks {lacking.group(1)}."
             return f"{union.group(1)}: {problem.group(1)} cannot be used: {problem.group(2)}."
         reasons = [_plain(line.strip(" -")) for line in union.group(2).splitlines() if "<class 'NoneType'>" not in line]
         if nested := re.match(r"NestedArg\(key='([\w.]+)'", union.group(3)):
             of = union.group(1)
             return f"{of}.{nested.group(1)} cannot be used: name the class that has it first, with --{of}=<class>."
         return f"{union.group(1)}: {union.group(3)} cannot be used: {'; '.join(reasons)}."
+    if lacking := re.search(
+        rf'Parser key "([\w.]+)":\s+Problem with given class_path[^:]*:\s+{_LACKING.pattern}', text
+    ):
+        return f"an entry of {lacking.group(1)} lacks {lacking.group(2)}."
     return " ".join(line for line in text.splitlines() if not line.strip().startswith("tip:"))
 
 

@@ -7,15 +7,31 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from safetensors.torch import save_file
+
+from lnsub.pruning.masks import Mask
+from lnsub.tickets.ticket import Ticket
 from tests.attacks.cases import Case, copy_of_runs, fit, the_run
 from tests.support.trials import World
 
 Make = Callable[[Path, World], list[str]]
 
-# T, U: tickets. B: the base model. P: sentence pairs. R: a tree of runs. C: a configuration. What is left is as it is.
+# T, U: tickets. M: masks by another program. B: the base model. P: sentence pairs. R: a tree of runs. C: a
+# configuration. What is left is as it is.
 GOOD: dict[str, list[str]] = {
     "ticket info": ["ticket", "info", "T"],
     "ticket verify": ["ticket", "verify", "T", "U"],
+    "ticket push": ["ticket", "push", "T", "--to=my-lab/tickets"],
+    "ticket pull": ["ticket", "pull", "my-lab/tickets", "--output=out/pulled"],
+    "ticket import": [
+        "ticket",
+        "import",
+        "M",
+        "--base-model=B",
+        "--task=xnli",
+        "--language=en",
+        "--output=out/made.safetensors",
+    ],
     "overlap": ["overlap", "T", "U", "--by=layer", "--output=out/table"],
     "overlap, inherited": ["overlap", "T", "U", "--inherited=B", "--inherited-output=out/masks"],
     "combine": ["combine", "union", "T", "U", "--output=out/made.safetensors"],
@@ -32,6 +48,9 @@ GOOD: dict[str, list[str]] = {
 NEEDED: dict[str, list[int]] = {  # places of arguments without which the command is none
     "ticket info": [1, 2],
     "ticket verify": [1],
+    "ticket push": [2, 3],
+    "ticket pull": [2, 3],
+    "ticket import": [2, 3, 4, 5, 6],
     "combine": [1, 4],
     "export": [1, 2],
     "retrieve": [1, 2],
@@ -43,6 +62,8 @@ NEEDED: dict[str, list[int]] = {  # places of arguments without which the comman
 PLACES: dict[str, tuple[int, ...]] = {  # of arguments that name files or folders to read
     "ticket info": (2,),
     "ticket verify": (3,),
+    "ticket push": (2,),
+    "ticket import": (2, 3),
     "overlap": (1,),
     "overlap, inherited": (3,),
     "combine": (3,),
@@ -78,10 +99,16 @@ NOWHERE: dict[str, str] = {
     "an open pattern": "[",
     "a tilde": "~nobody/x",
     "a URL": "https://example.invalid/x",
+    "a file on the Hub": "hf://my-lab/tickets/s0.50.safetensors",
+    "a pattern on the Hub": "hf://my-lab/tickets@main/**/*.safetensors",
+    "no file on the Hub": "hf://tickets",
+    "a way out of the Hub": "hf://my-lab/tickets/../../x.safetensors",
     "a minus": "-",
     "5,000 digits": "9" * 5000,
 }
 WRITTEN: dict[str, int] = {  # the place of the argument that names what is written
+    "ticket pull": 3,
+    "ticket import": 6,
     "overlap": 4,
     "overlap, inherited": 4,
     "combine": 4,
@@ -116,11 +143,29 @@ VALUES: dict[str, dict[str, list[str]]] = {  # bad values by option
         "--inherited-output": ["out/masks"],
         "--clusters": ["0", "1", "-2", "a", "1.5", "T", "\x1b[2J", "9" * 5000],
     },
+    "ticket push": {
+        "--to": ["", " ", "tickets", "a/b/c", "../x", "my lab/x", "-/-", "a/", "/", "\x1b[2J", "9" * 5000],
+        "--revision": ["", " "],
+        "--license": ["", " "],
+    },
+    "ticket pull": {
+        "--tickets": ["", " ", "../*", "/etc/*", "a//b", "\x1b[2J", "9" * 5000],
+        "--revision": ["", " ", "no/such", "..", "\x1b[2J", "9" * 5000],
+    },
+    "ticket import": {
+        "--seed": ["", "a", "-2", "1.5", "9" * 5000, "4294967296", "nan"],
+        "--scope": ["", "galaxy", "GLOBAL"],
+        "--metric": ["high", "=1", "f1=", "f1=nan", "f1=inf", "\x1b[2J=1", f"{'f' * 5000}=1"],
+        "--task": ["", "../x", "a/b", ".git", "x" * 300, "a\nb"],
+        "--language": ["", "en+", "../x", "x" * 300],
+    },
     "combine": {"how": ["xor", "", "UNION", "\0"]},
     "export": {
         "--base-model": ["nowhere/x", "T", "/dev/null", "a/b/c/d"],
         "--task": ["chess", "", "XNLI", "../x", "\x1b[2J"],
         "--checkpoint": ["nowhere.ckpt", "T", "/", "/dev/null", "fifo"],
+        "--push": ["", " ", "model", "a/b/c", "../x", "my lab/x", "\x1b[2J", "9" * 5000],
+        "--private": ["yes"],
     },
     "retrieve": {
         "--layers": ["99", "-1", "a", "0,x", "1.5", "9" * 5000, "9" * 15],
@@ -282,9 +327,13 @@ def _case(name: str, args: list[str]) -> Case:
         there = the_run(world)
         for letter, path in {"T": there.ticket, "U": there.other_ticket}.items():
             shutil.copy(path, folder / f"{letter}.safetensors")
+        if "M" in args:
+            ticket = Ticket.load(there.ticket)
+            save_file(dict(Mask.from_packed(ticket.masks, ticket.shapes)), folder / "M.safetensors")
         places = {
             "T": folder / "T.safetensors",
             "U": folder / "U.safetensors",
+            "M": folder / "M.safetensors",
             "B": world.path / "base",
             "P": there.path / "pairs",
             "R": there.runs,

@@ -1,7 +1,7 @@
 import pytest
 
 from lnsub.common.errors import UserError
-from lnsub.common.names import LONGEST, name_problem, plain_name
+from lnsub.common.names import LONGEST, looks_local, name_problem, plain_name
 
 PLAIN = ["fr", "zh-Hans", "en+fa+fr+zh", "sr_Latn", "हिन्दी", "a.b", "x" * LONGEST, "en fr", "-x", "~", "$HOME"]
 ODD = [
@@ -32,3 +32,26 @@ def test_many_parts_are_no_folder_but_may_be_what_a_ticket_is_of() -> None:
     assert not name_problem(name)
     with pytest.raises(UserError):
         plain_name("language", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "local"),
+    [
+        ("facebook/xnli", False),
+        ("wikiann", False),
+        ("./data", True),
+        ("../data/xnli", True),
+        ("~/data", True),
+        ("/data", True),
+        ("a/b/c", True),
+    ],
+)
+def test_a_name_that_is_written_like_a_path_is_local(name, local):
+    assert looks_local(name) == local
+
+
+def test_a_relative_folder_that_exists_is_local(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert not looks_local("data/xnli")
+    (tmp_path / "data" / "xnli").mkdir(parents=True)
+    assert looks_local("data/xnli")

@@ -1,14 +1,17 @@
-"""What `lnsub demo` says and draws, from numbers made up here; the demo itself runs in CI."""
+"""What `lnsub demo` says, from numbers made up here, and its study; the demo itself runs in CI."""
 
-import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
-from matplotlib import image
+import pytest
 
-from lnsub.demo.figure import draw
+from lnsub.cli.main import main
 from lnsub.demo.run import findings
+from lnsub.study.file import read_study
 from tests.support.records import RECORD
+
+STUDY = Path(__file__).parents[2] / "lnsub" / "demo" / "study.yaml"
 
 
 def rounds_of(*values: float) -> list:
@@ -25,11 +28,15 @@ def test_the_findings_follow_from_the_numbers():
     assert re.findall(r"\d\.\d+", overlap) == ["0.3", "0.550", "0.540"]
 
 
-def test_the_figure_shows_both_panels(tmp_path):
-    path = draw({"en": rounds_of(0.8, 0.5)}, {0.1: (0.9, 0.8)}, tmp_path / "deep" / "demo.png")
-    pixels = image.imread(path)
-    assert pixels.shape[1] > 1000
-    left, right = pixels[:, : pixels.shape[1] // 2, :3], pixels[:, pixels.shape[1] // 2 :, :3]
-    for half in (left, right):
-        coloured = (half.max(-1) - half.min(-1) > 0.3).sum()
-        assert coloured > math.prod(half.shape[:2]) * 1e-4  # a line in colour, not only axes
+def test_its_study_has_the_embedded_model_and_data():
+    study = read_study(STUDY)
+    home = STUDY.parent
+    assert Path(study.base_model).samefile(home / "model")
+    assert Path(study.tasks["wikiann"].dataset).samefile(home / "data")
+
+
+@pytest.mark.parametrize(("languages", "said"), [("en", "at least two"), ("en,tlh", "tlh"), ("", "at least two")])
+def test_languages_that_it_cannot_compare_are_refused(languages, said, capsys, tmp_path):
+    assert main(["demo", "--languages", languages, "--output", str(tmp_path / "demo")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from lnsub.models.pretrained import load_tokenizer, looks_local, tokenizer_fingerprint
+from lnsub.models.pretrained import load_tokenizer, tokenizer_fingerprint
 
 
 def test_the_fingerprint_of_a_tokenizer_is_that_of_its_content(bert, tmp_path):
@@ -17,29 +17,6 @@ def test_the_fingerprint_of_a_tokenizer_is_that_of_its_content(bert, tmp_path):
     text = (changed / "tokenizer.json").read_text(encoding="utf-8")
     (changed / "tokenizer.json").write_text(text.replace('"mat"', '"hat"'), encoding="utf-8")
     assert tokenizer_fingerprint(str(changed)) != before
-
-
-@pytest.mark.parametrize(
-    ("name", "local"),
-    [
-        ("facebook/xnli", False),
-        ("wikiann", False),
-        ("./data", True),
-        ("../data/xnli", True),
-        ("~/data", True),
-        ("/data", True),
-        ("a/b/c", True),
-    ],
-)
-def test_a_name_that_is_written_like_a_path_is_local(name, local):
-    assert looks_local(name) == local
-
-
-def test_a_relative_folder_that_exists_is_local(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert not looks_local("data/xnli")
-    (tmp_path / "data" / "xnli").mkdir(parents=True)
-    assert looks_local("data/xnli")
 
 
 @pytest.mark.parametrize(("given", "then"), [(None, "true"), ("false", "false")])

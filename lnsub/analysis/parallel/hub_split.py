@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import datasets
 
 from lnsub.common.errors import UserError
+from lnsub.common.names import looks_local
 from lnsub.data.formats import check_columns, reason
 from lnsub.data.rows import HubRows, open_rows
-from lnsub.models.pretrained import looks_local
 
 
 def read_split(dataset: str, configuration: str, split: str, choices: Sequence[Sequence[str]]) -> datasets.Dataset:
