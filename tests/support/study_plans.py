@@ -73,28 +73,28 @@ def check_order(jobs: tuple[Job, ...]) -> None:
 
 
 def check_commands(jobs: tuple[Job, ...]) -> None:
-    """Each job is a command that lnsub's own parsers take, also when it was typed."""
+    """Each job is a command that lnsub's own parsers take, also when it was typed.
+
+    Settings of a run are parsed once for each kind of job and task, as that takes a while.
+    """
+    parsed: set[tuple[str, str]] = set()
     for job in jobs:
         program, command, *args = shlex.split(job.command)
         assert (program, command, *args) == ("lnsub", *job.args)
-        if command == "fit":
-            config = RunConfig.parse(args)
-            run = RunFolder.of(
-                config.output,
-                config.data_module().task.name,
-                config.data["init_args"]["language"],
-                config.seed_everything,
-            )
-            assert str(run.path) in job.leaves.shown
-        else:
+        known = (job.kind, job.work.task) in parsed
+        parsed.add((job.kind, job.work.task))
+        if command != "fit":
             assert command in OTHERS
             options = commands.parser_of(command).parse_args(args)
             assert options.call
-            settings = getattr(options, "settings", [])
-            if settings:
-                RunConfig.parse(
-                    [*(f"--config={name}" for name in options.config), *settings, "--data.init_args.language=aa"]
-                )
+            if (settings := getattr(options, "settings", [])) and not known:
+                configs = [f"--config={name}" for name in options.config]
+                RunConfig.parse([*configs, *settings, "--data.init_args.language=aa"])
+        elif not known:
+            config = RunConfig.parse(args)
+            language, seed = config.data["init_args"]["language"], config.seed_everything
+            run = RunFolder.of(config.output, config.data_module().task.name, language, seed)
+            assert job.leaves.shown.startswith(f"{run.path}/")
 
 
 def check_places(jobs: tuple[Job, ...]) -> None:
