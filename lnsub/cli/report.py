@@ -42,6 +42,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="instead of RUNS: the numbers that Foroutan et al. (2022) published, drawn as those of a study will be",
     )
+    parser.add_argument(
+        "--figures",
+        type=Path,
+        metavar="DIR",
+        help="also write each panel to this folder, as a file for a paper's column",
+    )
+    parser.add_argument("--format", metavar="pdf,svg,png", help="formats of those files (default: pdf)")
     add_inherited(parser)
     parser.add_argument(
         "--wandb", metavar="[E/]P", help="also log the tables to this W&B project; offline without an API key"
@@ -80,18 +87,24 @@ def _run(options: argparse.Namespace) -> int:
         )
     if options.output.suffix.lower() not in {".html", ".htm"}:
         raise UserError(f"--output must name a file that ends in .html; it is {options.output}.")
+    if options.format is not None and options.figures is None:
+        raise UserError("--format is for the files of --figures DIR: name a folder, or leave --format out.")
+    formats = comma_list("--format", options.format) if options.format is not None else ["pdf"]
+    files = {"figures": options.figures, "formats": tuple(form.lower() for form in formats)}
 
     from lnsub.common.printable import printable
     from lnsub.report import Options, published_report, report
 
     if options.published:
-        made = published_report(options.output)
+        made = published_report(options.output, **files)
     else:
         chosen = Options(sparsities, options.tolerance)
-        made = report(options.runs, options.output, chosen, options.split, options.inherited)
+        made = report(options.runs, options.output, chosen, options.split, options.inherited, **files)
     for note in made.notes:
         sys.stderr.write(f"lnsub: {printable(note)}\n")
     sys.stdout.write(f"{len(made.drawn)} figures: {made.page} (data: {len(made.data)} CSV files next to it)\n")
+    if options.figures is not None:
+        sys.stdout.write(f"{len(made.files)} files for a paper: {options.figures}\n")
     if made.left_out:
         sys.stdout.write(f"Left out for lack of data: {', '.join(made.left_out)}\n")
     if options.wandb:

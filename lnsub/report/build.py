@@ -11,6 +11,7 @@ from lnsub.common.files import check_output, replacing, starts_with
 from lnsub.common.tables import csv_cell
 from lnsub.report.collect import Material, collect
 from lnsub.report.figure import Figure, Missing, Options
+from lnsub.report.figure_files import FigureFiles
 from lnsub.report.figures.across import across_figure
 from lnsub.report.figures.baselines import baseline_figure
 from lnsub.report.figures.beside import beside_figure
@@ -83,7 +84,8 @@ TABLES: frozenset[str] = frozenset(
 class Made:
     """What was written: the page, the CSV files, the titles of figures drawn and left out, and the tables by name.
 
-    ``notes`` are the page's sentences on records, tickets and settings that were left out or looked odd.
+    ``notes`` are the page's sentences on records, tickets and settings that were left out or looked odd; ``files`` are
+    the figures' files for a paper.
     """
 
     page: Path
@@ -92,6 +94,7 @@ class Made:
     left_out: tuple[str, ...]
     tables: dict[str, pd.DataFrame]
     notes: tuple[str, ...]
+    files: tuple[Path, ...] = ()
 
 
 def report(
@@ -100,6 +103,9 @@ def report(
     options: Options | None = None,
     split: str = "validation",
     inherited_from: str | None = None,
+    *,
+    figures: Path | None = None,
+    formats: Sequence[str] = ("pdf",),
 ) -> Made:
     """Makes the report of a tree of runs.
 
@@ -110,6 +116,8 @@ def report(
         options: what the figures show.
         split: the split that metrics are shown of.
         inherited_from: see :func:`lnsub.report.collect.collect`.
+        figures: a folder that the panels are written to as well, each as a file for a paper; None for none.
+        formats: of those files, some of :data:`lnsub.charts.files.FORMATS`.
 
     Returns:
         What was written.
@@ -119,19 +127,22 @@ def report(
             of an earlier report.
     """
     check_page(output)
+    files = _checked(figures, formats)
     options = options or Options()
     material = collect(root, split, inherited_from)
-    figures = [draw(material, options) for draw in FIGURES]
-    tables = _tables(figures)
-    figures += [beside_figure(material, tables), findings_figure(material, tables)]
-    return _written(output, material, figures)
+    drawn = [draw(material, options) for draw in FIGURES]
+    tables = _tables(drawn)
+    drawn += [beside_figure(material, tables), findings_figure(material, tables)]
+    return _written(output, material, drawn, files)
 
 
-def published_report(output: Path) -> Made:
+def published_report(output: Path, *, figures: Path | None = None, formats: Sequence[str] = ("pdf",)) -> Made:
     """Makes the page of the paper's own numbers, with the figures of measured ones.
 
     Args:
         output: see :func:`report`.
+        figures: see :func:`report`.
+        formats: see :func:`report`.
 
     Returns:
         What was written.
@@ -140,14 +151,15 @@ def published_report(output: Path) -> Made:
         UserError: see :func:`report`.
     """
     check_page(output)
+    files = _checked(figures, formats)
     options = Options(sparsities=(0.5,))
     material = published_material()
-    figures: list[Figure | Missing] = [winning_table(published_winning(material), material, options)]
-    figures += [draw(material, options) for draw in (transfer_figure, drop_figure)]
-    figures.append(mixture_figure(published_material(MIXTURE), options))
-    figures += [draw(material, options) for draw in (across_figure, baseline_figure)]
-    figures.append(published_findings(material, _tables(figures)))
-    return _written(output, material, figures)
+    drawn: list[Figure | Missing] = [winning_table(published_winning(material), material, options)]
+    drawn += [draw(material, options) for draw in (transfer_figure, drop_figure)]
+    drawn.append(mixture_figure(published_material(MIXTURE), options))
+    drawn += [draw(material, options) for draw in (across_figure, baseline_figure)]
+    drawn.append(published_findings(material, _tables(drawn)))
+    return _written(output, material, drawn, files)
 
 
 def check_page(output: Path) -> None:
@@ -159,6 +171,14 @@ def check_page(output: Path) -> None:
     check_output(output, "the page of a report", _is_page)
 
 
+def _checked(figures: Path | None, formats: Sequence[str]) -> FigureFiles | None:
+    if figures is None:
+        return None
+    files = FigureFiles(figures, tuple(dict.fromkeys(formats)))
+    files.check()
+    return files
+
+
 def _tables(figures: Iterable[Figure | Missing]) -> dict[str, pd.DataFrame]:
     tables: dict[str, pd.DataFrame] = {}
     for figure in figures:
@@ -167,8 +187,8 @@ def _tables(figures: Iterable[Figure | Missing]) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def _written(output: Path, material: Material, figures: Sequence[Figure | Missing]) -> Made:
-    """Writes the page and its tables, and removes those of an earlier report that it has not."""
+def _written(output: Path, material: Material, figures: Sequence[Figure | Missing], files: FigureFiles | None) -> Made:
+    """Writes the page, its tables and the figures' files, and removes those of an earlier report that it has not."""
     replaces, prefix = _is_page(output), f"{output.stem}."
     tables = _tables(figures)
     paths = {name: output.with_name(f"{prefix}{name}.csv") for name in TABLES | tables.keys()}
@@ -183,9 +203,10 @@ def _written(output: Path, material: Material, figures: Sequence[Figure | Missin
     _write(output, page(material, figures, prefix))
     for name in TABLES - tables.keys() if replaces else ():
         paths[name].unlink(missing_ok=True)
+    written = files.write(figures) if files else ()
     drawn = tuple(figure.title for figure in figures if isinstance(figure, Figure))
     left_out = tuple(figure.title for figure in figures if isinstance(figure, Missing))
-    return Made(output, tuple(paths[name] for name in tables), drawn, left_out, tables, tuple(material.notes))
+    return Made(output, tuple(paths[name] for name in tables), drawn, left_out, tables, tuple(material.notes), written)
 
 
 def _is_page(path: Path) -> bool:

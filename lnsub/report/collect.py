@@ -64,7 +64,7 @@ class Material:
     metrics: dict[str, MainMetric]
     """Each study's main metric; none of studies without records."""
     languages: list[str]
-    """All languages, sorted; a language's place is the number of its colour in every figure."""
+    """All languages, sorted; a language's place gives its colour in every figure."""
     mixtures: list[str]
     """The mixtures of languages that tickets were found on, sorted; their colours follow those of the languages."""
     facts: dict[str, int]
@@ -79,10 +79,10 @@ class Material:
         """The pairs averaged by pair of languages, see :func:`lnsub.report.language_pairs.language_pairs`."""
         return language_pairs(self.pairs)
 
-    def style(self, language: str) -> int:
-        """The number of the colour and marker of a language or mixture."""
-        named = [*self.languages, *self.mixtures]
-        return named.index(language) if language in named else len(named)
+    @property
+    def order(self) -> list[str]:
+        """The languages and mixtures in the order of their colours and markers."""
+        return [*self.languages, *self.mixtures]
 
 
 def collect(root: Path, split: str = "validation", inherited_from: str | None = None) -> Material:

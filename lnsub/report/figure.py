@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from lnsub.report.drawing.axes import number
+from lnsub.charts.drawing import Drawing
+from lnsub.charts.text import number
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,18 @@ class Panel:
 
     Attributes:
         title: as plain text.
-        svg: an ``svg`` element.
-        key: a legend of its own, as markup.
+        drawing: the chart, and its table.
+        study: whose it is, which names its file; empty for all.
+        sparsity: the one that it shows, or none.
+        part: what tells it from other panels of the same study and sparsity.
         group: neighbours of one group stay side by side where there is room.
     """
 
     title: str
-    svg: str
-    key: str = ""
+    drawing: Drawing
+    study: str = ""
+    sparsity: float | None = None
+    part: str = ""
     group: str = ""
 
 
@@ -48,8 +53,8 @@ class Figure:
         name: of the anchor and of the CSV file.
         title: as plain text.
         reading: what is drawn and how to read it, as plain text.
+        seeds: how many seeds it is over, see :mod:`lnsub.report.spread`.
         panels: the drawings.
-        key: the legend, as markup.
         data: what is drawn, for the CSV file.
         lead: its main numbers in a sentence, for the summary; empty for none.
         table: markup below the drawings.
@@ -59,8 +64,8 @@ class Figure:
     name: str
     title: str
     reading: str
+    seeds: str
     panels: tuple[Panel, ...]
-    key: str
     data: pd.DataFrame
     lead: str = ""
     table: str = ""
@@ -97,6 +102,11 @@ def percent(share: float) -> str:
 def sparsity_name(sparsity: float) -> str:
     """A sparsity in percent with as many decimals as it needs: ``50 %``, ``87.5 %``."""
     return f"{100 * sparsity:g}\u00a0%"
+
+
+def pruned_name(sparsity: float) -> str:
+    """What a legend calls the series of a sparsity: ``50 % pruned``."""
+    return f"{sparsity_name(sparsity)} pruned"
 
 
 def extremes(rows: pd.DataFrame, column: str) -> tuple[dict[Any, Any], dict[Any, Any]]:

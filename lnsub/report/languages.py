@@ -1,8 +1,9 @@
 """Languages by code: their own names, and whether they are written from right to left."""
 
+from collections.abc import Iterable
 from html import escape
 
-from lnsub.report.drawing.svg import tag
+from lnsub.report.markup import tag
 
 NAMES: dict[str, str] = {
     "af": "Afrikaans", "ar": "العربية", "az": "azərbaycanca", "be": "беларуская", "bg": "български", "bn": "বাংলা",
@@ -35,6 +36,11 @@ def label(code: str) -> str:
         return code.replace("+", " + ")
     name = NAMES.get(code)
     return f"{_ISOLATE}{name}{_END} {code}" if name else code
+
+
+def labels(codes: Iterable[str]) -> dict[str, str]:
+    """What figures call languages, by code: those that are called something else than their code."""
+    return {code: text for code in codes if (text := label(code)) != code}
 
 
 def html_label(code: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from lnsub.analysis.criteria import BINOMIAL, NONE
 from lnsub.analysis.main_metric import MainMetric
-from lnsub.report.drawing.axes import number
+from lnsub.charts.text import number
 from lnsub.report.figure import listed
 
 

@@ -5,16 +5,20 @@ from html import escape
 from itertools import groupby
 
 from lnsub.report.collect import Material
-from lnsub.report.drawing.style import CSS
-from lnsub.report.drawing.svg import tag
 from lnsub.report.figure import Figure, Missing, Panel, listed
-from lnsub.report.html_tables import DASH, rows_table
+from lnsub.report.html_tables import DASH, panel_table, rows_table
 from lnsub.report.languages import html_label
+from lnsub.report.markup import tag
+from lnsub.report.scripts import pick_bar, scripts
 from lnsub.report.settings import split_settings
+from lnsub.report.style import style_sheet
 from lnsub.version import __version__
 
 TITLE = "How language-neutral"
 """How the title of every page begins, which tells it from other HTML: a report replaces none but its own."""
+
+POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
+"""What the page may do, for the browser to hold it to: Vega compiles expressions, and nothing reaches a network."""
 
 SOURCES = (
     (
@@ -35,7 +39,7 @@ def page(material: Material, figures: Sequence[Figure | Missing], csv_prefix: st
         csv_prefix: what the names of the CSV files start with; a figure's is ``<prefix><name>.csv``.
 
     Returns:
-        A self-contained HTML document, without scripts and without fonts or images from elsewhere.
+        A self-contained HTML document: its scripts are in it, and it may load nothing from elsewhere.
     """
     drawn = [figure for figure in figures if isinstance(figure, Figure)]
     missing = [figure for figure in figures if isinstance(figure, Missing)]
@@ -53,6 +57,7 @@ def page(material: Material, figures: Sequence[Figure | Missing], csv_prefix: st
         tag("header", tag("h1", escape(title)), tag("p", escape(_scope(material, models)), class_="sub")),
         _summary(drawn, material),
         tag("nav", tag("ul", *(tag("li", _link(figure)) for figure in drawn)), aria_label="Figures") if drawn else "",
+        pick_bar(material, drawn),
         *(_section(figure, csv_prefix) for figure in drawn),
         _left_out(missing, material.notes),
         _runs(material),
@@ -62,12 +67,13 @@ def page(material: Material, figures: Sequence[Figure | Missing], csv_prefix: st
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         # Keeps browsers from asking for an icon.
         '<link rel="icon" href="data:,"/>',
         tag("title", escape(title)),
-        tag("style", CSS),
+        tag("style", style_sheet()),
     )
-    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', body), lang='en')}\n"
+    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', body, scripts(drawn)), lang='en')}\n"
 
 
 def _prose(words: str) -> str:
@@ -108,9 +114,10 @@ def _link(figure: Figure) -> str:
 
 
 def _section(figure: Figure, csv_prefix: str) -> str:
+    numbered = list(enumerate(figure.panels))
     panels = [
-        tag("div", *(_panel(panel) for panel in together), class_="group")
-        for _, together in groupby(figure.panels, key=lambda panel: panel.group or panel.title)
+        tag("div", *(_panel(panel, f"{figure.name}-{place}") for place, panel in together), class_="group")
+        for _, together in groupby(numbered, key=lambda pair: pair[1].group or pair[1].title)
     ]
     files = [f"{csv_prefix}{name}.csv" for name in (figure.name, *figure.more)]
     links = ", ".join(tag("a", escape(file), href=file) for file in files)
@@ -118,16 +125,28 @@ def _section(figure: Figure, csv_prefix: str) -> str:
         "section",
         tag("h2", escape(figure.title)),
         tag("p", _prose(figure.reading), class_="reading"),
-        tag("div", figure.key, class_="keys") if figure.key else "",
+        tag("p", _prose(figure.seeds), class_="reading"),
         tag("div", *panels, class_="panels") if panels else "",
+        _tables(figure, f"{csv_prefix}{figure.name}.csv"),
         figure.table,
         tag("p", "Data: ", links, class_="csv"),
         id=figure.name,
     )
 
 
-def _panel(panel: Panel) -> str:
-    return tag("figure", tag("figcaption", escape(panel.title)), tag("div", panel.svg, class_="scroll"), panel.key)
+def _panel(panel: Panel, chart: str) -> str:
+    sparsity = None if panel.sparsity is None else f"{panel.sparsity:g}"
+    place = tag("div", class_="chart", tabindex=0, role="group", aria_label=panel.drawing.spec["description"])
+    return tag("figure", tag("figcaption", escape(panel.title)), place, data_chart=chart, data_sparsity=sparsity)
+
+
+def _tables(figure: Figure, csv: str) -> str:
+    """The numbers of all panels, open where there is no script to draw them."""
+    if not figure.panels:
+        return ""
+    words = tag("summary", "As a table" if len(figure.panels) == 1 else "As tables")
+    tables = (panel_table(panel.title, panel.drawing.table, csv) for panel in figure.panels)
+    return tag("details", words, *tables, class_="tables", open="open")
 
 
 def _left_out(missing: list[Missing], notes: list[str]) -> str:
@@ -161,5 +180,6 @@ def _runs(material: Material) -> str:
 def _footer(material: Material) -> str:
     links = [tag("a", escape(title), href=address) for title, address in SOURCES]
     numbers = "published numbers" if material.about else "the runs' own records"
-    made = f"Made by lnsub {__version__} from {numbers}; no script, nothing is loaded from elsewhere. Method: "
+    made = f"Made by lnsub {__version__} from {numbers}; nothing is loaded from elsewhere. Charts: "
+    made += "Vega and Vega-Lite (University of Washington, BSD-3-Clause). Method: "
     return tag("footer", tag("p", escape(made), "; ".join(links), "."))

@@ -141,7 +141,7 @@ def main() -> int:
     path = new_place("bad-input")
     home = path / "home"
     home.mkdir()
-    os.environ |= {"HOME": str(home), "HF_HOME": str(home / "hf"), "MPLCONFIGDIR": str(path / "cache" / "matplotlib")}
+    os.environ |= {"HOME": str(home), "HF_HOME": str(home / "hf")}
     os.environ.pop("PYTHONWARNINGS", None)
     try:
         world = AttackedWorld(path)

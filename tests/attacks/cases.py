@@ -113,8 +113,6 @@ def _import_commands() -> None:
     for module in pkgutil.walk_packages(lnsub.__path__, "lnsub."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    import matplotlib.font_manager
-    import matplotlib.pyplot  # noqa: F401
     import pandas  # noqa: F401
     import rich.progress  # noqa: F401
     import transformers.models.auto.modeling_auto  # noqa: F401

@@ -96,7 +96,7 @@ def test_output_goes_to_a_file_in_a_new_folder(tmp_path: Path, capsys: pytest.Ca
 def test_plain_overlap_needs_no_torch(tmp_path: Path, root: Path) -> None:
     masks = {name: random_masks(0.5, i) for i, name in enumerate(("fr0", "fr1", "ur0"))}
     paths = saved(tmp_path, masks)
-    heavy = ["torch", "lightning", "transformers", "datasets", "pandas", "matplotlib", "scipy"]
+    heavy = ["torch", "lightning", "transformers", "datasets", "pandas", "altair", "scipy"]
     script = (
         "import sys; from lnsub.cli.main import main\n"
         "assert main(['overlap', *sys.argv[1:], '--by', 'layer', '--summary', '--neutrality']) == 0\n"

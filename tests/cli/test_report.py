@@ -38,6 +38,9 @@ def test_the_command_writes_the_page_and_says_so(tmp_path: Path, capsys: pytest.
         (["--published", "--split", "test"], "--split is for a report of runs"),
         (["--published", "--tolerance", "0.01"], "--tolerance is for a report of runs"),
         (["--published", "--inherited"], "--inherited is for a report of runs"),
+        ([".", "--format", "pdf"], "--figures DIR"),
+        ([".", "--figures", "f", "--format", "pdf,jpg"], "'jpg' is none of them"),
+        ([".", "--figures", "f", "--format", ""], "name at least one"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(
@@ -50,8 +53,11 @@ def test_bad_input_is_refused_in_a_sentence(
 
 def test_the_papers_own_page_takes_no_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "paper.html"
-    assert run("report", ["--published", "-o", str(output)]) == 0
-    assert capsys.readouterr().out.startswith(f"7 figures: {output} (data: 7 CSV files")
+    figures = tmp_path / "figures"
+    assert run("report", ["--published", "-o", str(output), "--figures", str(figures), "--format", "SVG"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"7 figures: {output} (data: 7 CSV files")
+    assert second == f"{len(list(figures.glob('*.svg')))} files for a paper: {figures}"
     assert (tmp_path / "paper.winning_tickets.csv").exists()
 
 
@@ -60,7 +66,7 @@ def test_the_help_needs_neither_pandas_nor_torch(root: Path) -> None:
 import sys
 from lnsub.cli.commands import parser_of
 parser_of("report").format_help()
-print([name for name in ("pandas", "torch") if name in sys.modules])
+print([name for name in ("pandas", "torch", "altair") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

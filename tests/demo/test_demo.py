@@ -1,10 +1,17 @@
-"""What `lnsub demo` says, from numbers made up here; the demo itself runs in CI."""
+"""What `lnsub demo` says, from numbers made up here, and its study; the demo itself runs in CI."""
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
+
+from lnsub.cli.main import main
 from lnsub.demo.run import findings
+from lnsub.study.file import read_study
 from tests.support.records import RECORD
+
+STUDY = Path(__file__).parents[2] / "lnsub" / "demo" / "study.yaml"
 
 
 def rounds_of(*values: float) -> list:
@@ -19,3 +26,17 @@ def test_the_findings_follow_from_the_numbers():
     assert re.findall(r"\d\.\d+", fr) == ["0.700", "0.02", "0.2", "0.300", "0.3"]
     assert "at 2 of 3" in overlap
     assert re.findall(r"\d\.\d+", overlap) == ["0.3", "0.550", "0.540"]
+
+
+def test_its_study_has_the_embedded_model_and_data():
+    study = read_study(STUDY)
+    home = STUDY.parent
+    assert Path(study.base_model).samefile(home / "model")
+    assert Path(study.tasks["wikiann"].dataset).samefile(home / "data")
+
+
+@pytest.mark.parametrize(("languages", "said"), [("en", "at least two"), ("en,tlh", "tlh"), ("", "at least two")])
+def test_languages_that_it_cannot_compare_are_refused(languages, said, capsys, tmp_path):
+    assert main(["demo", "--languages", languages, "--output", str(tmp_path / "demo")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()

@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import subprocess
+import zlib
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 
@@ -26,12 +28,13 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--enable-logging=stderr",  # what pages write to the console
-    "--virtual-time-budget=2000",
+    "--virtual-time-budget=20000",
+    "--host-resolver-rules=MAP * ~NOTFOUND",  # no network
 )
 DARK = "--blink-settings=preferredColorScheme=0"
 
-# Runs in the test's copy of the page alone: the report itself has no script. The copy is in a frame, as a window of
-# Chromium is never as narrow as a phone.
+# The test's copy of the page has a second script, which waits until all charts are drawn, acts as a reader does, and
+# tells what there is. The copy is in a frame, as a window of Chromium is never as narrow as a phone.
 PROBE = """
 <script>
 const box = e => { const r = e.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom]; };
@@ -45,34 +48,64 @@ const contrast = (a, b) => {
   return (bright + 0.05) / (dark + 0.05);
 };
 const style = (e, name) => getComputedStyle(e).getPropertyValue(name);
-const texts = [...document.querySelectorAll('svg text, figcaption, .key li, p.key')].filter(e => e.textContent.trim());
-const paper = style(document.body, 'background-color');
-const found = {
-  width: innerWidth,
-  scroll: document.documentElement.scrollWidth,
-  paper: paper,
-  figures: [...document.querySelectorAll('figure .scroll svg')].map(e => ({
-    name: e.getAttribute('aria-label'), box: box(e), visible: e.checkVisibility(),
-    outside: [...e.querySelectorAll('text, rect, circle, path')].filter(t => {
-      const [a, b] = [box(t), box(e)];
-      return a[0] < b[0] - 1.5 || a[1] < b[1] - 1.5 || a[2] > b[2] + 1.5 || a[3] > b[3] + 1.5;
-    }).map(t => t.textContent || t.outerHTML),
-  })),
-  texts: texts.map(e => ({text: e.textContent, box: box(e), size: parseFloat(style(e, 'font-size'))})),
-  cells: [...document.querySelectorAll('svg g')].map(g => ({
-    text: g.querySelector('text').textContent,
-    contrast: contrast(style(g.querySelector('text'), 'fill'), style(g.querySelector('rect'), 'fill')),
-    fits: box(g.querySelector('text'))[2] - box(g.querySelector('text'))[0] <=
-          box(g.querySelector('rect'))[2] - box(g.querySelector('rect'))[0],
-  })),
-  labels: Math.min(...[...document.querySelectorAll('svg .t:not(.n)')].map(e => contrast(style(e, 'fill'), paper))),
-  prose: Math.min(...[...document.querySelectorAll('p, li, a, th, td')].map(e => contrast(style(e, 'color'), paper))),
-  arabic: [...document.querySelectorAll('bdi[lang=ar]')].map(e => style(e, 'direction')),
-};
-const pre = parent.document.createElement('pre');
-pre.id = 'found';
-pre.textContent = btoa(unescape(encodeURIComponent(JSON.stringify(found))));
-parent.document.body.append(pre);
+const all = (selector, from = document) => [...from.querySelectorAll(selector)];
+const drawn = () => new Promise(resume => setTimeout(resume, 50));
+const faint = () => all('.chart svg [opacity="0.1"]').length;
+const shown = () => all('figure').filter(e => e.checkVisibility()).length;
+function look() {
+  const paper = style(document.body, 'background-color');
+  // Vega keeps labels that would overlap, but shows them not.
+  const texts = all('.chart svg text, figcaption').filter(
+    e => e.textContent.trim() && e.checkVisibility() && e.getAttribute('opacity') !== '0');
+  return {
+    width: innerWidth,
+    scroll: document.documentElement.scrollWidth,
+    paper: paper,
+    figures: all('figure .chart svg').map(e => ({
+      name: e.closest('figure').dataset.chart, box: box(e),
+      outside: all('text, path[aria-label]', e).filter(t => {
+        const [a, b] = [box(t), box(e)];
+        return a[0] < b[0] - 2.5 || a[1] < b[1] - 2.5 || a[2] > b[2] + 2.5 || a[3] > b[3] + 2.5;
+      }).map(t => t.textContent || t.getAttribute('aria-label')),
+    })),
+    texts: texts.map(e => ({text: e.textContent, box: box(e), size: parseFloat(style(e, 'font-size'))})),
+    labels: Math.min(...all('.chart .role-axis text, .chart .role-legend text').map(
+      e => contrast(style(e, 'fill'), paper))),
+    prose: Math.min(...all('p, li, a, th, td').map(e => contrast(style(e, 'color'), paper))),
+    arabic: all('bdi[lang=ar]').map(e => style(e, 'direction')),
+    open: all('details.tables[open]').length,
+  };
+}
+async function act() {
+  const found = {usual: [faint(), shown()]};
+  const button = all('.pick button[data-language]')[0];
+  button.focus();
+  found.focused = document.activeElement === button;
+  button.click();
+  await drawn();
+  found.picked = [faint(), button.getAttribute('aria-pressed'), document.getElementById('all').hidden];
+  document.getElementById('all').click();
+  await drawn();
+  found.released = [faint(), button.getAttribute('aria-pressed')];
+  const select = document.getElementById('sparsity');
+  if (select) {
+    select.selectedIndex = 1;
+    select.dispatchEvent(new Event('change'));
+    found.level = [shown(), all('figure[data-sparsity]').filter(
+      e => e.checkVisibility() && e.dataset.sparsity !== select.value).length, select.value];
+  }
+  return found;
+}
+const wait = setInterval(async () => {
+  if (document.documentElement.dataset.drawn !== 'all') return;
+  clearInterval(wait);
+  const found = look();
+  found.acts = await act();
+  const pre = parent.document.createElement('pre');
+  pre.id = 'found';
+  pre.textContent = btoa(unescape(encodeURIComponent(JSON.stringify(found))));
+  parent.document.body.append(pre);
+}, 50);
 </script>
 """
 
@@ -120,7 +153,8 @@ def test_every_figure_is_seen_and_no_label_runs_into_another(
     chromium: str, page: Path, tmp_path: Path, width: int, dark: bool
 ) -> None:
     text = page.read_text(encoding="utf-8")
-    framed = escape(text.replace("</body>", f"{PROBE}</body>"))
+    before, end, after = text.rpartition("</body>")  # there is one in a script too
+    framed = escape(f"{before}{PROBE}{end}{after}")
     frame = f'<iframe srcdoc="{framed}" style="border:0;width:{width}px;height:900px"></iframe>'
     probed = tmp_path / "probed.html"
     probed.write_text(
@@ -134,24 +168,55 @@ def test_every_figure_is_seen_and_no_label_runs_into_another(
     found = json.loads(base64.b64decode(encoded[1]))
     assert found["scroll"] <= found["width"] == width
     assert (found["paper"] == "rgb(255, 255, 255)") != dark
-    assert len(found["figures"]) == text.count("<figure>") > 5
+    assert len(found["figures"]) == text.count("<figure ") > 5
     for figure in found["figures"]:
-        assert figure["visible"], figure["name"]
         assert figure["outside"] == [], figure["name"]
     assert overlapping(found["texts"]) == []
-    assert min(t["size"] for t in found["texts"]) >= 11
-    assert [cell for cell in found["cells"] if cell["contrast"] < 4.5 or not cell["fits"]] == []
-    assert len(found["cells"]) > 300
+    assert min(t["size"] for t in found["texts"]) >= 10.9
     assert all(
         right - left > 100 and bottom - top > 60 for left, top, right, bottom in (f["box"] for f in found["figures"])
     )
     assert found["labels"] > 4.5
     assert found["prose"] > 4.5
     assert set(found["arabic"]) == {"rtl"}
+    assert found["open"] == 0
+    acts = found["acts"]
+    assert acts["usual"] == [0, len(found["figures"])]
+    assert acts["focused"]
+    assert acts["picked"][0] > 50
+    assert acts["picked"][1:] == ["true", False]
+    assert acts["released"] == [0, "false"]
+    if "level" in acts:  # the published numbers are of one sparsity
+        visible, others, _ = acts["level"]
+        assert 0 < visible < len(found["figures"])
+        assert others == 0
 
 
-def test_the_page_as_it_is_says_nothing_on_the_console_and_prints(chromium: str, page: Path, tmp_path: Path) -> None:
-    paper = tmp_path / "page.pdf"
-    done = browse(chromium, page, tmp_path, f"--print-to-pdf={paper}", "--no-pdf-header-footer", DARK)
-    assert "CONSOLE" not in done.stderr
-    assert paper.read_bytes().startswith(b"%PDF")
+def test_without_scripts_the_tables_are_open(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text.count('<details class="tables" open="open">') > 3
+    assert re.search(r'class="pick"[^>]* hidden=""', text)
+
+
+def test_the_page_as_it_is_says_nothing_on_the_console_and_prints_light(
+    chromium: str, page: Path, tmp_path: Path
+) -> None:
+    papers = {}
+    for name, flags in (("light", []), ("dark", [DARK])):
+        papers[name] = tmp_path / f"{name}.pdf"
+        done = browse(chromium, page, tmp_path, f"--print-to-pdf={papers[name]}", "--no-pdf-header-footer", *flags)
+        assert "CONSOLE" not in done.stderr
+        assert papers[name].read_bytes().startswith(b"%PDF")
+    # Paper of a dark screen has the same colours: of fills, which PDF writes as `r g b rg`.
+    light, dark = (colours(path.read_bytes()) for path in papers.values())
+    assert len(light) > 5
+    assert light == dark
+
+
+def colours(pdf: bytes) -> set[bytes]:
+    """The colours that a PDF fills with."""
+    found: set[bytes] = set()
+    for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, flags=re.DOTALL):
+        with suppress(zlib.error):
+            found.update(re.findall(rb"[\d.]+ [\d.]+ [\d.]+ rg", zlib.decompress(stream)))
+    return found

@@ -9,9 +9,8 @@ from statistics import mean, stdev
 import pytest
 
 from lnsub.report import Made, Options, report
-from lnsub.report.drawing.colours import diverging, sequential
 from lnsub.runs.records import append
-from tests.support.report_page import data, section, summary, words
+from tests.support.report_page import chart, data, rows, section, summary, words
 from tests.support.report_tree import imp_ticket, record
 
 LANGUAGES = ("ar", "fr", "ru", "zh")
@@ -101,17 +100,17 @@ def test_changes_are_counted_and_coloured_by_what_is_better(made: Made, cells: d
     assert f"MLM {shown} of perplexity ({12 - worse} of 12 successful) at 50 %" in summary(made)
     absolute, signed = section(made, "transfer").iter("figure")
     low, high, reach = min(cells.values()), max(cells.values()), max(map(abs, changes.values()))
-    for figure, values, shade in (
-        (absolute, cells, lambda value: sequential((high - value) / (high - low))),
-        (signed, changes, lambda value: diverging(-value / reach)),
+    for figure, values, scale in (
+        (absolute, cells, {"domain": [low, high]}),
+        (signed, changes, {"domain": [-reach, reach], "range": "diverging"}),
     ):
-        drawn = list(figure.iter("g"))
-        assert len(drawn) == len(values)
-        for group in drawn:
-            source, _, rest = group.find("title").text.partition(" → ")
-            target, _, number = rest.partition(": ")
-            assert group.get("style") == shade(values[source, target]).style
-            assert number == f"{values[source, target]:.2f}".replace("-", "\u2212")
+        drawn = {(row["row"], row["column"]): row["value"] for row in rows(made, figure) if row["value"] is not None}
+        assert drawn == pytest.approx(values)
+        colours = chart(made, figure)["layer"][0]["encoding"]["color"]["scale"]
+        # Low is better, and so takes the ramp's high end.
+        assert colours.pop("reverse") is True
+        assert colours.pop("domain") == pytest.approx(scale.pop("domain"))
+        assert colours == scale
 
 
 @pytest.mark.parametrize(("slope", "said"), [(-20, "1 show"), (20, "0 show")])

@@ -1,5 +1,4 @@
 import math
-import re
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from lnsub.report import Made, Options, report
 from lnsub.report.figures.by_layer import means, ticket_panels
 from lnsub.runs.records import append
 from lnsub.tickets.ticket import Ticket
-from tests.support.report_page import cells, data, section, summary, words
+from tests.support.report_page import cells, chart, data, panels, rows, section, summary, words
 from tests.support.report_tree import (
     CHOSEN,
     LANGUAGES,
@@ -41,11 +40,11 @@ def test_the_best_sparsity_is_the_highest_within_one_standard_error(made: Made) 
             else:
                 error = math.sqrt(dense * (1 - dense) / N[task])
                 best = max(s for s in LEVELS if own_value(task, language, s) >= dense - error)
-            rows = [r for r in data(made, "metric_by_sparsity") if (r["study"], r["language"]) == (study, language)]
-            assert [float(r["sparsity"]) for r in rows if r["best"] == "True"] == [best]
-            assert {float(r["dense"]) for r in rows} == {dense}
-    rings = [e for e in section(made, "metric_by_sparsity").iter("circle") if e.get("class", "").startswith("ring ")]
-    assert len(rings) == sum(map(len, LANGUAGES.values()))
+            found = [r for r in data(made, "metric_by_sparsity") if (r["study"], r["language"]) == (study, language)]
+            assert [float(r["sparsity"]) for r in found if r["best"] == "True"] == [best]
+            assert {float(r["dense"]) for r in found} == {dense}
+    drawn = [row for panel in panels(made, "metric_by_sparsity").values() for row in rows(made, panel)]
+    assert sum("ring" in row for row in drawn) == sum(map(len, LANGUAGES.values()))
 
 
 def test_a_tolerance_takes_the_place_of_the_standard_error(small: Path, tmp_path: Path) -> None:
@@ -58,11 +57,11 @@ def test_a_tolerance_takes_the_place_of_the_standard_error(small: Path, tmp_path
 
 
 def test_transfer_heat_maps_hold_the_cells_and_their_change(made: Made) -> None:
-    titles = {words(f.find("figcaption")): f for f in section(made, "transfer").iter("figure")}
+    titles = panels(made, "transfer")
     assert len(titles) == 3 * 2 * 2
     for sparsity in CHOSEN:
         at = f"NER, {100 * sparsity:g} % pruned"
-        absolute, change = cells(titles[f"{at}: F1, %"]), cells(titles[f"{at}: change, points"])
+        absolute, change = (cells(made, titles[f"{at}: {what}"]) for what in ("F1, %", "change, points"))
         languages = LANGUAGES["wikiann"]
         assert absolute.keys() == {(s, t) for s in languages for t in languages}
         assert change.keys() == {(s, t) for s in languages for t in languages if s != t}
@@ -72,9 +71,9 @@ def test_transfer_heat_maps_hold_the_cells_and_their_change(made: Made) -> None:
             if s != t:
                 drop = 100 * (value - own_value("wikiann", t, sparsity))
                 assert float(change[s, t].replace("\u2212", "-")) == pytest.approx(drop, abs=0.051)
-    rows = [r for r in data(made, "transfer") if r["study"] == "XNLI"]
-    assert len(rows) == 2 * 9
-    for r in rows:
+    of_xnli = [r for r in data(made, "transfer") if r["study"] == "XNLI"]
+    assert len(of_xnli) == 2 * 9
+    for r in of_xnli:
         value = transfer_value("xnli", r["source"], r["target"], float(r["sparsity"]))
         assert float(r["value"]) == pytest.approx(value, abs=1e-12)
 
@@ -87,13 +86,12 @@ def test_the_relative_drop_is_drawn_as_defined(made: Made) -> None:
         targets = [t for t in LANGUAGES[task] if t not in s.split("+")]
         terms = [value(t, sparsity) / own_value(task, t, sparsity) - 1 for t in targets]
         assert float(r["drop"]) == pytest.approx(sum(terms) / len(terms))
-    shown = [e.text for e in section(made, "relative_drop").iter("text") if re.fullmatch(r"\u2212?\d+\.\d", e.text)]
-    expected = [f"{100 * float(r['drop']):.1f}".replace("-", "\u2212") for r in data(made, "relative_drop")]
-    assert sorted(shown) == sorted(expected)
+    shown = [row["value"] for panel in panels(made, "relative_drop").values() for row in rows(made, panel)]
+    assert sorted(shown) == pytest.approx(sorted(100 * float(r["drop"]) for r in data(made, "relative_drop")))
 
 
 def test_baselines_stand_beside_tickets(made: Made) -> None:
-    rows = {
+    values = {
         (r["variant"], r["target"]): float(r["value"])
         for r in data(made, "baselines")
         if r["study"] == "NER" and r["sparsity"] in {"0.5", "0.0"}
@@ -103,9 +101,9 @@ def test_baselines_stand_beside_tickets(made: Made) -> None:
     expected = {"own": own, "others": sum(others) / 4, "dense": own_value("wikiann", "fr", 0)}
     expected |= {"shuffled": own - 0.05, "oneshot": own - 0.01, "random": own - 0.12, "reinit": own - 0.3}
     expected |= {"random_from:0.1": own - 0.11, "random_from:0.2": own - 0.09, "inherited": own - 0.03}
-    assert {variant: rows[variant, "fr"] for variant in expected} == pytest.approx(expected)
-    assert {variant for variant, _ in rows} == expected.keys()
-    shown = [e.text for e in section(made, "baselines").iter("text")]
+    assert {variant: values[variant, "fr"] for variant in expected} == pytest.approx(expected)
+    assert {variant for variant, _ in values} == expected.keys()
+    shown = chart(made, panels(made, "baselines")["NER, 50 % pruned"])["layer"][0]["encoding"]["y"]["sort"]
     named = ["own ticket", "inherited mask", "one-shot mask", "shuffled ticket"]
     named += ["random from 20\u00a0%", "random from 10\u00a0%", "random mask"]
     assert [text for text in shown if text in named][: len(named)] == named
@@ -119,12 +117,12 @@ def masks(found: Ticket) -> set[tuple[str, int]]:
 
 
 def test_overlap_and_departure_matrices_equal_plain_sets(made: Made) -> None:
-    titles = {words(f.find("figcaption")): f for f in section(made, "overlap").iter("figure")}
+    titles = panels(made, "overlap")
     kept = {code: masks(imp_ticket("xnli", code, 57, 0.5)) for code in LANGUAGES["xnli"]}
     inherited = masks(inherited_ticket(0.5))
     overlap, departures = (
-        cells(titles["XNLI, 50 % pruned: overlap, %"]),
-        cells(titles["XNLI, 50 % pruned: departures, %"]),
+        cells(made, titles["XNLI, 50 % pruned: overlap, %"]),
+        cells(made, titles["XNLI, 50 % pruned: departures, %"]),
     )
     assert len(overlap) == len(departures) == 6
     for s, t in overlap:
@@ -138,8 +136,8 @@ def test_the_sparsity_of_each_matrix_is_counted(made: Made) -> None:
     kept = [masks(imp_ticket("mlm", code, 57, 0.8)) for code in LANGUAGES["mlm"]]
     name = "encoder.layer.1.attention.output.dense.weight"
     pruned = [1 - sum(n == name for n, _ in mask) / 144 for mask in kept]
-    panel = next(f for f in section(made, "pruned_where").iter("figure") if "MLM, 80" in words(f.find("figcaption")))
-    shown = cells(panel)
+    (panel,) = [panel for title, panel in panels(made, "pruned_where").items() if title.startswith("MLM, 80")]
+    shown = cells(made, panel)
     assert len(shown) == 3 * 6
     assert float(shown["1", "attention output"]) == pytest.approx(100 * sum(pruned) / 3, abs=0.051)
 
@@ -171,7 +169,8 @@ def test_inherited_masks_can_be_made_from_the_base_model(tmp_path: Path) -> None
     rows = data(made, "overlap")
     assert len(rows) == 3
     assert all(0 < float(r["null"]) < 1 and float(r["departure_overlap"]) > 0 for r in rows)
-    head, row = ([words(cell) for cell in tr] for tr in section(made, "overlap").iter("tr"))
+    means_table = list(section(made, "overlap").iter("table"))[-1]
+    head, row = ([words(cell) for cell in tr] for tr in means_table.iter("tr"))
     shown = dict(zip(head, row, strict=True))
     for column, name in (("if independent", "null"), ("overlap of departures", "departure_overlap")):
         assert shown[column] == f"{100 * sum(float(r[name]) for r in rows) / 3:.1f} %"
@@ -239,7 +238,7 @@ def test_tickets_are_drawn_beside_the_dense_model_on_the_same_languages() -> Non
 
 
 def test_similarity_is_drawn_by_measure_with_its_null_and_intervals(made: Made) -> None:
-    figures = {words(f.find("figcaption")): f for f in section(made, "similarity_by_layer").iter("figure")}
+    figures = panels(made, "similarity_by_layer")
     assert list(figures) == [
         f"{name}, {what} (first token)"
         for name in ("CKA", "SVCCA", "PWCCA")
@@ -250,21 +249,21 @@ def test_similarity_is_drawn_by_measure_with_its_null_and_intervals(made: Made) 
         )
     ]
     drawn = figures["PWCCA, dense model, each language with English (first token)"]
-    tooltips = [title.text for title in drawn.iter("title")]
-    assert "fr, 2: 0.710" in tooltips
-    assert len(tooltips) == 3 * 4
-    classes = [e.get("class", "").split()[0] for e in drawn.iter() if e.get("class")]
-    assert classes.count("range") == 3 * 4
-    assert [e.get("class") for e in drawn.iter("polyline")].count("plain s6") == 1
-    rows = data(made, "similarity_by_layer")
-    rows = [r for r in rows if (r["measure"], r["target"], r["layer"]) == ("svcca", "fr", "3")]
-    value = {(r["system"], r["own"], r["sparsity"]): float(r["value"]) for r in rows}
+    points = [row for row in rows(made, drawn) if not row["kind"]]
+    assert len(points) == 3 * 4
+    assert {(row["series"], row["x"]): row["y"] for row in points}["fr", 2] == pytest.approx(0.71)
+    assert all((row["low"], row["high"]) == pytest.approx((row["y"] - 0.02, row["y"] + 0.03)) for row in points)
+    assert [row["kind"] for row in rows(made, drawn) if row["kind"]] == ["sentences shuffled"] * 4
+    found = [
+        r for r in data(made, "similarity_by_layer") if (r["measure"], r["target"], r["layer"]) == ("svcca", "fr", "3")
+    ]
+    value = {(r["system"], r["own"], r["sparsity"]): float(r["value"]) for r in found}
     expected = {("dense", "False", "0.0"): similarity_value("svcca", 1, 3)}
     for sparsity in CHOSEN:
-        found = similarity_value("svcca", 1, 3, sparsity)
-        expected |= {("wikiann", "False", str(sparsity)): found, ("wikiann", "True", str(sparsity)): found - 0.1}
+        shared = similarity_value("svcca", 1, 3, sparsity)
+        expected |= {("wikiann", "False", str(sparsity)): shared, ("wikiann", "True", str(sparsity)): shared - 0.1}
     assert value == pytest.approx(expected)
-    assert {float(r["null"]) for r in rows} == {0.2}
+    assert {float(r["null"]) for r in found} == {0.2}
     assert "PWCCA (first token) of the dense model goes from 0.83 in layer 0 to 0.65 in layer 3" in summary(made)
 
 

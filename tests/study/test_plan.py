@@ -47,7 +47,7 @@ WHOLE: dict[str, Any] = {
         "tickets": {"sparsities": [0.3, 0.6], "tasks": ["xnli"], "own": True},
         "measures": ["cka"],
     },
-    "report": {"page": "page.html", "sparsities": [0.3]},
+    "report": {"page": "page.html", "sparsities": [0.3], "figures": "figures", "formats": ["pdf", "svg"]},
 }
 """Everything that a study can have."""
 NO_TRANSFER_OF_NER = {"xnli": XNLI, "wikiann": NER}

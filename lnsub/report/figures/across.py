@@ -7,13 +7,13 @@ import pandas as pd
 from lnsub.analysis.criteria import tolerance
 from lnsub.analysis.main_metric import task_title
 from lnsub.analysis.transfer_cells import average, in_order
+from lnsub.charts.bars import bar_groups
 from lnsub.report.collect import STUDY, Material
-from lnsub.report.drawing.bars import Bar, bar_groups
-from lnsub.report.drawing.plots import plain_key, swatch
 from lnsub.report.figure import Figure, Missing, Options, Panel, by_level, by_panel, listed, sparsity_name
 from lnsub.report.figures.winning import random_values
-from lnsub.report.languages import label as language_label
+from lnsub.report.languages import labels
 from lnsub.report.metric_text import named, scale, tolerance_words, written_change
+from lnsub.report.spread import NO_INTERVAL, seeds_of
 
 TITLE = "Across tasks"
 
@@ -32,25 +32,28 @@ def across_figure(material: Material, options: Options) -> Figure | Missing:
     if data.empty:
         return Missing(TITLE, NONE_THERE)
     tasks = [*sorted(set(data["source_task"]) - {RANDOM}, key=task_title), RANDOM]
+    order = [_task(task) for task in tasks]
     panels, leads = [], []
     for study, sparsity, rows in by_panel(data, material.studies, options):
         metric = material.metrics[study]
         groups = {
-            language: [
-                _bar(row, tasks)
+            language: {
+                _task(task): row["difference"]
                 for task in tasks
                 for row in _of(rows, language=language, source_task=task).to_dict("records")
-            ]
+            }
             for language in in_order(rows["language"])
         }
-        svg = bar_groups(
+        drawing = bar_groups(
             groups,
             label=f"{study}, {sparsity_name(sparsity)} pruned: difference of {named(metric)} to the task's own ticket",
             x_label=f"difference of {named(metric)}{', points' if metric.is_share else ''}",
+            order=order,
+            names=labels(groups),
             decimals=1 if metric.is_share else 2,
-            name=language_label,
         )
-        panels.append(Panel(f"{study} from other tasks' tickets, {sparsity_name(sparsity)} pruned", svg))
+        title = f"{study} from other tasks' tickets, {sparsity_name(sparsity)} pruned"
+        panels.append(Panel(title, drawing, study, sparsity))
         means = [
             f"{_task(task)} {written_change(metric, float(found.mean()) / scale(metric))}"
             for task in tasks
@@ -63,13 +66,13 @@ def across_figure(material: Material, options: Options) -> Figure | Missing:
         "A ticket that was found on another task in a language, fine-tuned on this task in the same language: the "
         "difference to this task's own ticket of that language, at the same sparsity, beside that of a random mask. "
         "Below zero it is worse; of a metric that is better when lower, above zero. The CSV says which succeed: those "
-        f"that fall short by no more than {words}."
+        f"that fall short by no more than {words}. {NO_INTERVAL}"
     )
-    entries = [
-        (swatch(_shade(task, tasks), "block"), _task(task)) for task in tasks if task in set(data["source_task"])
-    ]
+    if RANDOM not in set(data["source_task"]):
+        reading += " Random masks were not measured, so that nothing is said of how far a ticket is better than chance."
+    seeds = seeds_of(material, _fits(material))
     lead = f"Mean difference to the task's own ticket: {by_level(leads)}." if leads else ""
-    return Figure("across_tasks", TITLE, reading, tuple(panels), plain_key(entries), data, lead)
+    return Figure("across_tasks", TITLE, reading, seeds, tuple(panels), data, lead)
 
 
 def across_data(material: Material, options: Options) -> pd.DataFrame:
@@ -81,9 +84,7 @@ def across_data(material: Material, options: Options) -> pd.DataFrame:
         own, in points of a share, else in the metric's units; ``tolerance``, ``criterion`` and ``successful``, see
         :mod:`lnsub.analysis.criteria`; ``runs`` and ``n``.
     """
-    records = material.records
-    fits = records[records["kind"] == "transfer"]
-    same = fits[fits["source"] == fits["target"]]
+    same = _fits(material)
     found = same[same["variant"] == "other task"]
     by = ["study", *STUDY, "split", "metric", "higher_is_better", "sparsity"]
     if found.empty:
@@ -105,6 +106,13 @@ def across_data(material: Material, options: Options) -> pd.DataFrame:
         if row["study"] in material.metrics and (key := tuple(row[column] for column in (*by, "target"))) in own
     ]
     return pd.DataFrame(held)
+
+
+def _fits(material: Material) -> pd.DataFrame:
+    """The records of tickets on the language that they were found on, of this task or of another."""
+    records = material.records
+    own = (records["kind"] == "transfer") & (records["source"] == records["target"])
+    return records[own & records["variant"].isin(["ticket", "other task"])]
 
 
 def _held(row: dict[Any, Any], own: dict[Any, Any], material: Material, options: Options) -> dict[Any, Any]:
@@ -143,13 +151,3 @@ def _of(rows: pd.DataFrame, **values: str) -> pd.DataFrame:
 
 def _task(name: str) -> str:
     return "random masks" if name == RANDOM else f"{task_title(name)} tickets"
-
-
-def _shade(task: str, tasks: list[str]) -> int:
-    """The number of a bar's shade: random masks are the palest."""
-    return 0 if task == RANDOM else 3 - tasks.index(task) % 3
-
-
-def _bar(row: dict[Any, Any], tasks: list[str]) -> Bar:
-    title = f"{row['language']}, {_task(row['source_task'])}: {row['difference']:.2f}"
-    return Bar(row["difference"], _shade(row["source_task"], tasks), title)

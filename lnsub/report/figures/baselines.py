@@ -6,12 +6,12 @@ import pandas as pd
 
 from lnsub.analysis.main_metric import MainMetric
 from lnsub.analysis.transfer_cells import languages_of
+from lnsub.charts.bars import Row, dot_rows
 from lnsub.report.collect import Material
-from lnsub.report.drawing.bars import Row, dot_rows
-from lnsub.report.drawing.plots import key, swatch
 from lnsub.report.figure import Figure, Missing, Options, Panel, by_level, by_panel, joined, sparsity_name
-from lnsub.report.languages import html_label
+from lnsub.report.languages import labels
 from lnsub.report.metric_text import decimals, named, scale, with_unit, written
+from lnsub.report.spread import seeds_of
 from lnsub.tickets.provenance import start_sparsity
 
 TITLE = "Tickets and baselines"
@@ -46,30 +46,35 @@ def baseline_figure(material: Material, options: Options) -> Figure | Missing:
         metric, of_study = material.metrics[study], data[data["study"] == study]
         rows = of_study[(of_study["sparsity"] == sparsity) | (of_study["variant"] == "dense")]
         names = variant_names(set(rows["variant"]))
-        drawn = [_row(name, rows[rows["variant"] == variant], material, metric) for variant, name in names.items()]
+        drawn = [_row(name, rows[rows["variant"] == variant], metric) for variant, name in names.items()]
         place = f"{study}, {sparsity_name(sparsity)} pruned"
-        svg = dot_rows(
+        drawing = dot_rows(
             [row for row in drawn if row.dots],
             label=f"{place}: {named(metric)} of tickets and baselines",
             x_label=with_unit(metric),
+            order=material.order,
+            names=labels(rows["target"]),
             decimals=decimals(metric),
         )
-        panels.append(Panel(place, svg))
+        panels.append(Panel(place, drawing, study, sparsity))
         means = rows.groupby("variant")["value"].mean()
         if {"own", "random"} <= set(means.index):
             leads.append(
                 (study, sparsity, f"{written(metric, means['own'])} against {written(metric, means['random'])}")
             )
-    entries = [(swatch(material.style(code), "mark"), html_label(code)) for code in sorted(set(data["target"]))]
     reading = (
-        "A marker for each target language, a stroke at their mean. Own ticket: found on the target itself; others' "
-        "tickets: the mean over tickets of other languages. All have the same sparsity and were fine-tuned alike. A "
-        "mask random from 10 % is the ticket of that sparsity, pruned at random from there; an inherited mask keeps "
-        "the largest pre-trained weights. A shuffled ticket keeps each matrix's density but not its places, a "
-        "re-initialised one its places but not the pre-trained weights."
+        "A marker for each target language, a stroke at their mean, which is no interval. Own ticket: found on the "
+        "target itself; others' tickets: the mean over tickets of other languages. All have the same sparsity and "
+        "were fine-tuned alike. A mask random from 10 % is the ticket of that sparsity, pruned at random from there; "
+        "an inherited mask keeps the largest pre-trained weights. A shuffled ticket keeps each matrix's density but "
+        "not its places, a re-initialised one its places but not the pre-trained weights."
     )
+    if "random" not in set(data["variant"]):
+        reading += " Random masks were not measured, so that nothing is said of how far a ticket is better than chance."
+    measured = material.records[material.records["kind"].isin(["transfer", "dense"])]
+    seeds = seeds_of(material, measured[measured["target"].isin(data["target"])].assign(study=""))
     lead = f"Own tickets against random masks, mean over targets: {by_level(leads)}." if leads else ""
-    return Figure("baselines", TITLE, reading, tuple(panels), key(entries), data, lead)
+    return Figure("baselines", TITLE, reading, seeds, tuple(panels), data, lead)
 
 
 def variant_names(there: Collection[str]) -> dict[str, str]:
@@ -125,9 +130,6 @@ def _own_first(baselines: pd.DataFrame) -> pd.DataFrame:
     return baselines[own | ~pd.Series(known, index=baselines.index, dtype=bool)]
 
 
-def _row(name: str, rows: pd.DataFrame, material: Material, metric: MainMetric) -> Row:
-    dots = [
-        (scale(metric) * value, material.style(target), f"{name}, {target}: {written(metric, value)}")
-        for target, value in sorted(zip(rows["target"], rows["value"], strict=True))
-    ]
-    return Row(name, dots, scale(metric) * float(rows["value"].mean()) if dots else 0.0)
+def _row(name: str, rows: pd.DataFrame, metric: MainMetric) -> Row:
+    pairs = sorted(zip(rows["target"], rows["value"], strict=True))
+    return Row(name, [(str(target), scale(metric) * value) for target, value in pairs])

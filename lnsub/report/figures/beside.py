@@ -8,14 +8,16 @@ import pandas as pd
 from lnsub.analysis.criteria import standard_error
 from lnsub.analysis.main_metric import MainMetric
 from lnsub.analysis.transfer_cells import average, in_order, relative_drop, transfer_cells
+from lnsub.charts.drawing import Drawing
+from lnsub.charts.heat import Shading, heat_map
 from lnsub.report import published
 from lnsub.report.collect import Material
-from lnsub.report.drawing.heatmap import Shading, heat_map
 from lnsub.report.evidence import Tables, study_facts
 from lnsub.report.figure import Figure, Missing, Panel, by_study, joined, percent
 from lnsub.report.html_tables import DASH, rows_table
-from lnsub.report.languages import label as language_label
+from lnsub.report.languages import labels
 from lnsub.report.metric_text import change_unit, decimals, named, scale, with_unit, written, written_change
+from lnsub.report.spread import seeds_of
 
 TITLE = "Beside the paper"
 
@@ -40,7 +42,7 @@ def beside_figure(material: Material, tables: Tables) -> Figure | Missing:
             "none of the same model, task and language",
         )
     cells = data[data["what"].isin(["ticket", *_ROWS])]
-    panels, keys = [], []
+    panels = []
     for study, rows in by_study(cells, material.studies):
         metric = material.metrics[study]
         values = Shading.of(
@@ -51,23 +53,18 @@ def beside_figure(material: Material, tables: Tables) -> Figure | Missing:
         changes = Shading.of(
             [scale(metric) * v for v in rows["difference"]], True, decimals(metric), falling=not metric.higher_is_better
         )
-        keys += [
-            values.key(f"{with_unit(metric)}: {study}"),
-            changes.key(f"{change_unit(metric)}: {study}, difference"),
-        ]
-        for column, title, shading in (
-            ("published", f"published {with_unit(metric)}", values),
-            ("measured", f"measured {with_unit(metric)}", values),
-            ("difference", f"measured less published, {change_unit(metric)}", changes),
+        for column, title, unit, shading in (
+            ("published", f"published {with_unit(metric)}", with_unit(metric), values),
+            ("measured", f"measured {with_unit(metric)}", with_unit(metric), values),
+            ("difference", f"measured less published, {change_unit(metric)}", change_unit(metric), changes),
         ):
-            svg = _square(rows, column, scale(metric), shading, f"{study}: {named(metric)}, {column}")
-            panels.append(Panel(f"{study}: {title}", svg, group=study))
+            drawing = _square(rows, column, scale(metric), shading, f"{study}: {named(metric)}, {column}", unit)
+            panels.append(Panel(f"{study}: {title}", drawing, study, 0.5, column, group=study))
         for named_unit, part in rows[rows["in_deviations"].notna()].groupby("unit"):
             unit = str(named_unit)
             shading = Shading.of(list(part["in_deviations"]), True, falling=not metric.higher_is_better)
-            keys.append(shading.key(f"{unit}: {study}"))
-            svg = _square(part, "in_deviations", 1.0, shading, f"{study}: difference in {unit}")
-            panels.append(Panel(f"{study}: difference in {unit}", svg, group=study))
+            drawing = _square(part, "in_deviations", 1.0, shading, f"{study}: difference in {unit}", unit)
+            panels.append(Panel(f"{study}: difference in {unit}", drawing, study, 0.5, unit, group=study))
     reading = (
         "Published and measured values at 50 % (dense: the whole model; random: a random mask), each source's ticket "
         "on each target. The difference is measured less published, blue where the measured value is better. It is "
@@ -78,9 +75,9 @@ def beside_figure(material: Material, tables: Tables) -> Figure | Missing:
     return Figure(
         "beside_the_paper",
         TITLE,
-        reading,
+        f"{reading} Deviations and standard errors are no confidence intervals, and nothing is resampled.",
+        f"{seeds_of(material, _tickets(material))} The published numbers are means of three.",
         tuple(panels),
-        "".join(keys),
         data,
         _lead(data, material),
         _table(data, material),
@@ -176,7 +173,14 @@ def _spread(row: dict[Any, Any], metric: MainMetric, task: str) -> dict[str, Any
     return {"deviation": math.nan, "unit": "", "runs": row["runs"]}
 
 
-def _square(rows: pd.DataFrame, column: str, factor: float, shading: Shading, label: str) -> str:
+def _tickets(material: Material) -> pd.DataFrame:
+    """The records of tickets on other languages, of the studies that the paper has too."""
+    records = material.records
+    models = records["model"].isin(list(published.MODELS))
+    return records[models & (records["kind"] == "transfer") & (records["variant"] == "ticket")]
+
+
+def _square(rows: pd.DataFrame, column: str, factor: float, shading: Shading, label: str, unit: str) -> Drawing:
     where = [row["source"] if row["what"] == "ticket" else row["what"] for row in rows.to_dict("records")]
     sources = in_order(name for name in where if name not in _ROWS)
     return heat_map(
@@ -185,8 +189,10 @@ def _square(rows: pd.DataFrame, column: str, factor: float, shading: Shading, la
         in_order(rows["target"]),
         shading,
         label=label,
-        axes="source ↓   target →",
-        row_label=language_label,
+        unit=unit,
+        row_title="source",
+        column_title="target",
+        names=labels(sources),
     )
 
 

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 
 from lnsub.analysis.main_metric import task_title
+from lnsub.charts.lines import Line, line_plot
 from lnsub.report.collect import STUDY
-from lnsub.report.drawing.plots import Line, key, line_plot
-from lnsub.report.figure import Panel, joined, listed, nearest, sparsity_name
-from lnsub.report.languages import label
+from lnsub.report.figure import Panel, joined, listed, nearest, pruned_name
+from lnsub.report.languages import label, labels
+from lnsub.report.spread import UNTRAINED, seed_words
 
 DENSE = "dense"
 """The system of records without a ticket; that of the others is the task of their tickets."""
@@ -66,7 +67,7 @@ def pivot_words(pivot: str) -> str:
 
 def level_name(sparsity: float) -> str:
     """How a legend says how much was pruned."""
-    return f"{sparsity_name(sparsity)} pruned" if sparsity else "dense model"
+    return pruned_name(sparsity) if sparsity else "dense model"
 
 
 def means(rows: pd.DataFrame, column: str = "value") -> dict[int, float]:
@@ -75,35 +76,67 @@ def means(rows: pd.DataFrame, column: str = "value") -> dict[int, float]:
     return dict(zip(found["layer"].tolist(), found[column].tolist(), strict=True))
 
 
-def lines_of(
-    rows: pd.DataFrame, column: str, style: Callable[..., int], name: Callable[..., str] = str, scale: float = 1.0
-) -> list[Line]:
+def lines_of(rows: pd.DataFrame, column: str, name: Callable[..., str] = str, scale: float = 1.0) -> list[Line]:
     """A line of means by layer for each value of a column.
 
     Args:
         rows: with ``layer``, ``value`` and the column.
         column: what tells the lines apart.
-        style: the number of a line's colour.
         name: what a line is called.
         scale: what values are multiplied by.
     """
     return [
-        Line(name(value), style(value), [(float(layer), scale * mean) for layer, mean in means(group).items()])
+        Line(name(value), [(float(layer), scale * mean) for layer, mean in means(group).items()])
         for value, group in rows.groupby(column)
     ]
 
 
 def layer_panel(
-    title: str, lines: Sequence[Line], entries: Sequence[tuple[str, str]], y_label: str, decimals: int = 1
+    title: str,
+    lines: Sequence[Line],
+    order: Sequence[str],
+    y_label: str,
+    decimals: int = 1,
+    *,
+    part: str,
+    languages: bool = False,
 ) -> Panel:
-    """Draws lines over layers."""
+    """Draws lines over layers.
+
+    Args:
+        title: of the panel.
+        lines: the lines.
+        order: all series, which gives each its colour.
+        y_label: the name and unit of the values.
+        decimals: of the values.
+        part: what names the panel's file.
+        languages: lines are languages.
+    """
     layers = sorted({x for line in lines for x, _ in line.points})
     # A tick at every whole layer in between too, so that distances are true where only some were measured.
     ticks = [(float(x), f"{x}") for x in range(int(layers[0]), int(layers[-1]) + 1)]
     if len(ticks) == 1:
         ticks = [(layers[0] - 1, ""), *ticks, (layers[0] + 1, "")]
-    svg = line_plot(lines, label=title, x_label="layer", y_label=y_label, x_ticks=ticks, decimals=decimals)
-    return Panel(title, svg, key(entries))
+    drawing = line_plot(
+        lines,
+        label=title,
+        x_label="layer",
+        y_label=y_label,
+        order=order,
+        names=labels(line.name for line in lines) if languages else {},
+        x_ticks=ticks,
+        decimals=decimals,
+        languages=languages,
+    )
+    return Panel(title, drawing, part=part)
+
+
+def by_layer_seeds(records: pd.DataFrame) -> str:
+    """Says how many seeds the tickets that were measured are of; the pre-trained model's states are of none."""
+    found = records[records["ticket"].notna()]
+    if found.empty:
+        return UNTRAINED
+    return f"{seed_words(found)} The dense model is the pre-trained one, which has none."
 
 
 def first_and_last(by_layer: Mapping[int, float]) -> str:

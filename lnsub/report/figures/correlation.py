@@ -5,13 +5,14 @@ from typing import Any
 import pandas as pd
 
 from lnsub.analysis.correlation import correlation
+from lnsub.charts.lines import Dot, point_cloud
+from lnsub.charts.text import number
 from lnsub.report.collect import Material
-from lnsub.report.drawing.axes import number
-from lnsub.report.drawing.plots import Dot, plain_key, point_cloud, swatch
-from lnsub.report.figure import Figure, Missing, Options, Panel, by_study, nearest, sparsity_name
+from lnsub.report.figure import Figure, Missing, Options, Panel, by_study, nearest, pruned_name, sparsity_name
 from lnsub.report.figures.transfer import cells_of
 from lnsub.report.html_tables import DASH, rows_table
 from lnsub.report.metric_text import named
+from lnsub.report.spread import FISHER, LANGUAGES, seed_words, seeds_of
 
 _MEASURES = {"overlap": "overlap", "departure_overlap": "overlap of departures"}
 
@@ -24,8 +25,8 @@ def overlap_against_transfer(material: Material, options: Options) -> Figure | M
         return Missing(
             title, "it takes tickets of two languages or more (tickets/*.safetensors) and transfer records between them"
         )
-    sparsities = sorted(set(points["sparsity"]))
     shown = {study: nearest(rows["sparsity"], options.sparsities) for study, rows in by_study(points, material.studies)}
+    order = [pruned_name(s) for s in sorted({s for chosen in shown.values() for s in chosen})]
     panels, found = [], list[dict[str, Any]]()
     for study, rows in by_study(points, material.studies):
         metric = material.metrics[study]
@@ -38,31 +39,29 @@ def overlap_against_transfer(material: Material, options: Options) -> Figure | M
                 found += [facts | row for row in correlation(list(part[measure]), list(part["relative"]), pairs)]
             drawn = known[known["sparsity"].isin(shown[study])]
             if not drawn.empty:
-                svg = point_cloud(
-                    [_dot(row, measure, sparsities) for row in drawn.to_dict("records")],
+                drawing = point_cloud(
+                    [_dot(row, measure) for row in drawn.to_dict("records")],
                     label=f"{study}: relative change of {named(metric)} against {name}",
                     x_label=f"{name} of source and target, %",
                     y_label=f"{named(metric)} against the target's own, %",
+                    order=order,
                 )
-                panels.append(Panel(f"{study}: {name}", svg))
-    entries = [
-        (swatch(sparsities.index(s), "mark"), f"{sparsity_name(s)} pruned")
-        for s in sorted({s for chosen in shown.values() for s in chosen})
-    ]
+                panels.append(Panel(f"{study}: {name}", drawing, study, part=name))
     reading = (
         "A point for each source and target: across, the overlap of their tickets; upwards, how far the source's "
         "ticket lies above or below the target's own on the target, relative to it. The table has Pearson's and "
         "Spearman's correlation of the two at each sparsity; where a lower metric is better, a negative one means that "
-        "more overlap goes with better transfer. Fisher's 95 % interval takes pairs as independent; they share "
-        "languages, so the bootstrap over languages is the more careful one (it takes four languages)."
+        f"more overlap goes with better transfer. {FISHER}, takes pairs as independent; they share languages, so the "
+        f"more careful one is {LANGUAGES}. Neither has a part for seeds."
     )
     main = [row for row in found if row["sparsity"] in shown[row["study"]] and row["coefficient"] == "pearson"]
     return Figure(
         "overlap_against_transfer",
         title,
         reading,
+        f"{seeds_of(material, _fits(material))} Of the tickets: "
+        f"{seed_words(material.pairs, ('seed_a', 'seed_b')).removeprefix('Seeds: ')}",
         tuple(panels),
-        plain_key(entries),
         points,
         _lead(main),
         _table(found),
@@ -79,10 +78,14 @@ def _points(material: Material) -> pd.DataFrame:
     return cells.merge(pairs, on=["study", "sparsity", "source", "target"])
 
 
-def _dot(row: dict[Any, Any], measure: str, sparsities: list[float]) -> Dot:
+def _fits(material: Material) -> pd.DataFrame:
+    records = material.records
+    return records[(records["kind"] == "transfer") & (records["variant"] == "ticket")]
+
+
+def _dot(row: dict[Any, Any], measure: str) -> Dot:
     x, y = 100 * row[measure], 100 * row["relative"]
-    place = f"{row['source']} → {row['target']}, {100 * row['sparsity']:g} % pruned"
-    return Dot(x, y, sparsities.index(row["sparsity"]), f"{place}: {_MEASURES[measure]} {x:.1f} %, change {y:.1f} %")
+    return Dot(row["source"], row["target"], x, y, pruned_name(row["sparsity"]))
 
 
 def _bounds(row: dict[str, Any]) -> tuple[float, float] | None:

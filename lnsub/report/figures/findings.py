@@ -11,13 +11,18 @@ from lnsub.report.collect import Material
 from lnsub.report.evidence import Tables, evidence_of
 from lnsub.report.figure import Figure, Missing, listed
 from lnsub.report.html_tables import rows_table
+from lnsub.report.spread import PUBLISHED
 
 TITLE = "The paper's findings"
 
 READING = (
     "Each finding has one clause or more, and each of these holds, fails or was not tested. A finding is refuted where "
     "a clause fails, confirmed where none fails and one holds. What each takes is in the documentation of "
-    "`lnsub.analysis.findings`."
+    "`lnsub.analysis.findings`. Intervals are those of the figures that the numbers come from."
+)
+
+_SEEDS = (
+    "Seeds: those of the figures that the numbers come from, and a clause on deviations over seeds takes two or more."
 )
 
 
@@ -39,7 +44,7 @@ def findings_figure(material: Material, tables: Tables) -> Figure | Missing:
         return Missing(TITLE, "no record or ticket bears on one of them")
     data = pd.DataFrame(rows)
     words = "The findings of Foroutan et al. (2022), on this report's numbers, which need not be of their models. "
-    return _figure(data, words + READING)
+    return _figure(data, words + READING, _SEEDS)
 
 
 def published_findings(material: Material, tables: Tables) -> Figure:
@@ -53,10 +58,10 @@ def published_findings(material: Material, tables: Tables) -> Figure:
         "The findings on the published numbers alone. Their deviations over seeds were not published: one binomial "
         "standard error of the 2,490 examples stands in for them in XNLI, and nothing in NER and MLM. "
     )
-    return _figure(pd.DataFrame(rows), words + READING)
+    return _figure(pd.DataFrame(rows), words + READING, PUBLISHED)
 
 
-def _figure(data: pd.DataFrame, reading: str) -> Figure:
+def _figure(data: pd.DataFrame, reading: str, seeds: str) -> Figure:
     named = [c for c in ("model", "score", "scope") if data[c].nunique() > 1]
     body = [
         [str(row["number"]), *(row[c] for c in named), row["claim"], row["verdict"], _with_minus(row["numbers"])]
@@ -72,7 +77,7 @@ def _figure(data: pd.DataFrame, reading: str) -> Figure:
         prefix = ", ".join(str(dict(zip(("model", "score", "scope"), group, strict=True))[c]) for c in named)
         leads.append(f"{prefix}: {', '.join(verdicts)}" if prefix else ", ".join(verdicts))
     table = rows_table(["", *named, "finding", "verdict", "numbers"], body)
-    return Figure("findings", TITLE, reading, (), "", data, f"Findings {'; '.join(leads)}.", table)
+    return Figure("findings", TITLE, reading, seeds, (), data, f"Findings {'; '.join(leads)}.", table)
 
 
 def _with_minus(text: str) -> str:

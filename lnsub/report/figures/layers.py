@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from lnsub.charts.lines import Line, line_plot
 from lnsub.report.collect import Material
-from lnsub.report.drawing.plots import Line, line_plot, plain_key, swatch
 from lnsub.report.figure import (
     Figure,
     Missing,
@@ -19,6 +19,7 @@ from lnsub.report.figure import (
 from lnsub.report.figures.overlap import NO_TICKETS
 from lnsub.report.html_tables import DASH, rows_table
 from lnsub.report.language_pairs import mean_pairs
+from lnsub.report.spread import NO_INTERVAL, seed_words
 from lnsub.tickets.parameters import layer_key
 
 
@@ -28,22 +29,24 @@ def overlap_by_sparsity(material: Material, options: Options) -> Figure | Missin
     data = mean_pairs(material.pairs, [])
     if data.empty:
         return Missing(title, NO_TICKETS)
-    lines, entries = _lines(data, material, "sparsity", 100.0)
-    svg = line_plot(lines, label="Mean overlap of tickets of two languages against sparsity", x_label=_X, y_label=_Y)
-    panels = [Panel("All weights together", svg)]
+    label = "Mean overlap of tickets of two languages against sparsity"
+    lines = _lines(data, material, "sparsity", 100.0)
+    drawing = line_plot(lines, label=label, x_label=_X, y_label=_Y, order=material.studies)
+    panels = [Panel("All weights together", drawing, part="all")]
     null = "null" in data and bool(data["null"].notna().any())
     if "departure_overlap" in data and data["departure_overlap"].notna().any():
-        lines, _ = _lines(data, material, "sparsity", 100.0, "departure_overlap", "null")
+        lines = _lines(data, material, "sparsity", 100.0, "departure_overlap", "null")
         label = "Mean overlap of departures of two languages against sparsity"
-        panels.append(Panel("Departures", line_plot(lines, label=label, x_label=_X, y_label=_Y)))
+        drawing = line_plot(lines, label=label, x_label=_X, y_label=_Y, order=material.studies)
+        panels.append(Panel("Departures", drawing, part="departures"))
     reading = "The mean over pairs of languages of their tickets' overlap. Dashed: random masks of the same densities"
     reading += "; for departures, those that are independent given the base model's weights." if null else "."
     return Figure(
         "overlap_by_sparsity",
         title,
-        reading,
+        f"{reading} {NO_INTERVAL} The CSV has the lowest and the highest pair.",
+        seed_words(material.pairs, ("seed_a", "seed_b")),
         tuple(panels),
-        plain_key(entries),
         data,
         table=_table(data, material),
     )
@@ -58,37 +61,42 @@ def overlap_by_layer(material: Material, options: Options) -> Figure | Missing:
     data = mean_pairs(material.layers, ["layer"])
     if data.empty:
         return Missing(title, NO_TICKETS)
-    panels, leads, entries = [], [], list[tuple[str, str]]()
+    panels, leads = [], []
     for sparsity in nearest(data["sparsity"], options.sparsities):
         rows = data[data["sparsity"] == sparsity].copy()
         layers = sorted(set(rows["layer"]), key=layer_key)
         rows["place"] = rows["layer"].map({layer: float(place) for place, layer in enumerate(layers)})
-        lines, entries = _lines(rows, material, "place", 1.0)
+        lines = _lines(rows, material, "place", 1.0)
         ticks = [(float(place), _short(layer)) for place, layer in enumerate(layers)]
         label = f"Mean overlap by layer at {sparsity_name(sparsity)} sparsity"
-        svg = line_plot(lines, label=label, x_label="layer", y_label="overlap, %", x_ticks=ticks)
-        panels.append(Panel(f"{sparsity_name(sparsity)} pruned", svg))
+        drawing = line_plot(
+            lines, label=label, x_label="layer", y_label="overlap, %", order=material.studies, x_ticks=ticks
+        )
+        panels.append(Panel(f"{sparsity_name(sparsity)} pruned", drawing, sparsity=sparsity))
         for study, part in by_study(rows, material.studies):
             low, _ = extremes(part, "overlap")
             leads.append((study, sparsity, f"{_layer_name(low['layer'])} ({percent(low['overlap'])})"))
-    reading = "The mean over pairs of languages of their tickets' overlap inside each layer. Dashed: what chance gives."
+    reading = (
+        "The mean over pairs of languages of their tickets' overlap inside each layer. Dashed: what chance gives. "
+    )
+    reading += f"{NO_INTERVAL} The CSV has the lowest and the highest pair."
+    seeds = seed_words(material.layers, ("seed_a", "seed_b"))
     lead = f"Tickets of two languages differ most in: {by_level(leads)}."
-    return Figure("overlap_by_layer", title, reading, tuple(panels), plain_key(entries), data, lead)
+    return Figure("overlap_by_layer", title, reading, seeds, tuple(panels), data, lead)
 
 
 def _lines(
     data: pd.DataFrame, material: Material, x: str, scale: float, column: str = "overlap", chance: str = "chance"
-) -> tuple[list[Line], list[tuple[str, str]]]:
-    lines, entries = [], []
+) -> list[Line]:
+    lines = []
     for study, rows in by_study(data[data[column].notna()], material.studies):
         rows = rows.sort_values(x)
-        style = material.studies.index(study)
         places = [scale * value for value in rows[x]]
-        lines.append(Line(study, style, list(zip(places, 100 * rows[column], strict=True))))
+        lines.append(Line(study, list(zip(places, 100 * rows[column], strict=True))))
         if chance in rows and rows[chance].notna().all():
-            lines.append(Line("chance", style, list(zip(places, 100 * rows[chance], strict=True)), plain=True))
-        entries.append((swatch(style), study))
-    return lines, [*entries, (swatch(6, "plain"), "by chance, in the line's colour")]
+            points = list(zip(places, 100 * rows[chance], strict=True))
+            lines.append(Line(study, points, plain="by chance, in the line's colour"))
+    return lines
 
 
 def _table(data: pd.DataFrame, material: Material) -> str:

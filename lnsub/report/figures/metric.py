@@ -7,11 +7,12 @@ import pandas as pd
 from lnsub.analysis.criteria import standard_error, tolerance
 from lnsub.analysis.main_metric import MainMetric
 from lnsub.analysis.transfer_cells import average
+from lnsub.charts.lines import Line, line_plot
 from lnsub.report.collect import STUDY, Material
-from lnsub.report.drawing.plots import Line, key, line_plot, swatch
 from lnsub.report.figure import Figure, Missing, Options, Panel, by_study, listed, sparsity_name
-from lnsub.report.languages import html_label
+from lnsub.report.languages import labels
 from lnsub.report.metric_text import decimals, named, scale, tolerance_words, with_unit
+from lnsub.report.spread import NO_INTERVAL, RANGE, seeds_of
 
 TITLE = "Metric against sparsity"
 
@@ -29,34 +30,40 @@ def metric_by_sparsity(material: Material, options: Options) -> Figure | Missing
     panels, leads = [], []
     for study, rows in by_study(data, material.studies):
         metric = material.metrics[study]
-        lines = [_line(str(language), group, material, metric) for language, group in rows.groupby("language")]
-        svg = line_plot(
+        lines = [_line(str(language), group, metric) for language, group in rows.groupby("language")]
+        drawing = line_plot(
             lines,
             label=f"{study}: {named(metric)} against sparsity, a line for each of {len(lines)} languages",
             x_label="sparsity, %",
             y_label=with_unit(metric),
+            order=material.order,
+            names=labels(line.name for line in lines),
             decimals=decimals(metric),
+            languages=True,
+            ring="highest sparsity that matches it",
+            level="dense model, in the language's colour",
         )
-        panels.append(Panel(study, svg))
+        panels.append(Panel(study, drawing, study))
         leads += [f"{study} {levels}"] if (levels := _levels(rows)) else []
-    entries = [(swatch(material.style(code)), html_label(code)) for code in sorted(set(data["language"]))]
-    if data["dense"].notna().any():
-        entries.append((swatch(6, "level"), "dense model, in the language's colour"))
-    entries += [(swatch(0, "ring"), "highest sparsity that matches it")] if data["best"].any() else []
     reading = (
         "Each point is one round: a model fine-tuned from its pre-trained weights under the mask of that sparsity and "
-        "measured on its own language. The dotted line is the dense model."
+        "measured on its own language."
     )
-    if words := tolerance_words(data["criterion"], material.metrics.values(), options.tolerance):
+    if data["dense"].notna().any():
+        reading += " The dotted line is the dense model."
+    else:
+        reading += " No dense model was measured, so that nothing is said of what matches it."
+    known = data.loc[data["dense"].notna(), "criterion"]
+    if words := len(known) and tolerance_words(known, material.metrics.values(), options.tolerance):
         reading += (
             f" A point matches it when it falls short of it by no more than {words}; the ring marks the highest "
             "sparsity that does: the table of winning tickets has these."
         )
     runs = int(data["runs"].max())
-    if runs > 1:
-        reading += f" Points are means over up to {runs} runs, strokes reach from the lowest to the highest."
+    reading += f" Points are means over up to {runs} runs; {RANGE}." if runs > 1 else f" {NO_INTERVAL}"
+    seeds = seeds_of(material, rounds, ("target", "sparsity"))
     lead = f"The highest sparsity that still matches the dense model: {'; '.join(leads)}." if leads else ""
-    return Figure("metric_by_sparsity", TITLE, reading, tuple(panels), key(entries), data, lead)
+    return Figure("metric_by_sparsity", TITLE, reading, seeds, tuple(panels), data, lead)
 
 
 def metric_data(rounds: pd.DataFrame, material: Material, options: Options) -> pd.DataFrame:
@@ -103,7 +110,7 @@ def metric_data(rounds: pd.DataFrame, material: Material, options: Options) -> p
     return data
 
 
-def _line(language: str, rows: pd.DataFrame, material: Material, metric: MainMetric) -> Line:
+def _line(language: str, rows: pd.DataFrame, metric: MainMetric) -> Line:
     points, ranges, rings = [], {}, set()
     for row in rows.sort_values("sparsity").to_dict("records"):
         x = round(100 * row["sparsity"], 4)
@@ -114,7 +121,7 @@ def _line(language: str, rows: pd.DataFrame, material: Material, metric: MainMet
             rings.add(x)
     dense = float(rows["dense"].iloc[0])
     level = scale(metric) * dense if math.isfinite(dense) else None
-    return Line(language, material.style(language), points, ranges, frozenset(rings), level)
+    return Line(language, points, ranges, frozenset(rings), level)
 
 
 def _levels(rows: pd.DataFrame) -> str:

@@ -7,13 +7,14 @@ import pandas as pd
 
 from lnsub.analysis.mixtures import OWN, beats_parts, mixture_data
 from lnsub.analysis.transfer_cells import average, in_order
+from lnsub.charts.bars import Row, dot_rows
+from lnsub.charts.lines import Line, line_plot
 from lnsub.report.collect import STUDY, Material
-from lnsub.report.drawing.bars import Row, dot_rows
-from lnsub.report.drawing.plots import Line, key, line_plot, swatch
 from lnsub.report.figure import Figure, Missing, Options, Panel, by_level, by_panel, by_study, sparsity_name
 from lnsub.report.figures.transfer import cells_of
-from lnsub.report.languages import html_label, label
-from lnsub.report.metric_text import decimals, named, scale, with_unit, written
+from lnsub.report.languages import label, labels
+from lnsub.report.metric_text import decimals, named, scale, with_unit
+from lnsub.report.spread import NO_INTERVAL, seeds_of
 
 TITLE = "Mixtures of languages"
 PARTS_TITLE = "Mixtures, language by language"
@@ -36,35 +37,34 @@ def mixture_figure(material: Material, options: Options) -> Figure | Missing:
             drawn = [
                 Row(
                     "own ticket" if source == OWN else label(source),
-                    [
-                        (
-                            scale(metric) * value,
-                            material.style(target),
-                            f"{source} → {target}: {written(metric, value)}",
-                        )
-                        for target, value in zip(part["target"], part["value"], strict=True)
-                    ],
-                    scale(metric) * float(part["value"].mean()),
+                    [(t, scale(metric) * value) for t, value in zip(part["target"], part["value"], strict=True)],
                 )
                 for source in [*in_order(set(rows["source"]) - {OWN}), OWN]
                 if len(part := rows[rows["source"] == source])
             ]
             text = f"{place}: {named(metric)} by source"
-            svg = dot_rows(drawn, label=text, x_label=with_unit(metric), decimals=decimals(metric))
-            panels.append(Panel(place, svg))
+            drawing = dot_rows(
+                drawn,
+                label=text,
+                x_label=with_unit(metric),
+                order=material.order,
+                names=labels(rows["target"]),
+                decimals=decimals(metric),
+            )
+            panels.append(Panel(place, drawing, study, sparsity, str(mixture)))
             best = beats_parts(rows)
             leads.append(
                 (study, sparsity, f"{mixture} beats each of its languages on {sum(best)} of {len(best)} targets")
             )
-    entries = [(swatch(material.style(code), "mark"), html_label(code)) for code in in_order(data["target"])]
     reading = (
-        "A marker for each target language, none of them a part of the mixture; a stroke at their mean. The mixture's "
-        "ticket was found on examples of all its languages, the others on one; own ticket: found on the target itself. "
-        "All have the same sparsity and were fine-tuned on the target."
+        "A marker for each target language, none of them a part of the mixture; a stroke at their mean, which is no "
+        "interval. The mixture's ticket was found on examples of all its languages, the others on one; own ticket: "
+        "found on the target itself. All have the same sparsity and were fine-tuned on the target."
     )
-    return Figure(
-        "mixtures", TITLE, reading, tuple(panels), key(entries), data, f"Tickets of mixtures: {by_level(leads)}."
-    )
+    records = material.records
+    cells = records[(records["kind"] == "transfer") & records["source"].isin([*data["mixture"], *data["source"]])]
+    seeds = seeds_of(material, cells)
+    return Figure("mixtures", TITLE, reading, seeds, tuple(panels), data, f"Tickets of mixtures: {by_level(leads)}.")
 
 
 def mixture_parts_figure(material: Material, options: Options) -> Figure | Missing:
@@ -83,7 +83,6 @@ def mixture_parts_figure(material: Material, options: Options) -> Figure | Missi
             lines = [
                 Line(
                     str(language),
-                    material.style(str(language)),
                     [
                         (round(100 * sparsity, 4), scale(metric) * value)
                         for sparsity, value in zip(of_part["sparsity"], of_part["value"], strict=True)
@@ -92,15 +91,24 @@ def mixture_parts_figure(material: Material, options: Options) -> Figure | Missi
                 for language, of_part in of_mixture.groupby("language")
             ]
             text = f"{place}: {named(metric)} against sparsity, a line for each of {len(lines)} languages"
-            unit, places = with_unit(metric), decimals(metric)
-            svg = line_plot(lines, label=text, x_label="sparsity, %", y_label=unit, decimals=places)
-            panels.append(Panel(place, svg))
-    entries = [(swatch(material.style(code)), html_label(code)) for code in in_order(data["language"])]
+            drawing = line_plot(
+                lines,
+                label=text,
+                x_label="sparsity, %",
+                y_label=with_unit(metric),
+                order=material.order,
+                names=labels(line.name for line in lines),
+                decimals=decimals(metric),
+                languages=True,
+            )
+            panels.append(Panel(place, drawing, study, part=str(mixture)))
     reading = (
         "Each point is one round of pruning on all languages of the mixture together, measured on the validation rows "
-        "of one of them, as for that language alone. Means over runs."
+        f"of one of them, as for that language alone. Means over runs. {NO_INTERVAL}"
     )
-    return Figure("mixture_parts", PARTS_TITLE, reading, tuple(panels), key(entries), data, "")
+    parts = material.parts[material.parts["round"].notna()]
+    seeds = seeds_of(material, parts)
+    return Figure("mixture_parts", PARTS_TITLE, reading, seeds, tuple(panels), data, "")
 
 
 def mixture_parts_data(parts: pd.DataFrame) -> pd.DataFrame:

@@ -7,8 +7,9 @@ import pandas as pd
 
 from lnsub.analysis.overlap.clusters import Clusters, find_clusters, language_rows, stability_words
 from lnsub.analysis.overlap.jaccard import mean
+from lnsub.charts.drawing import Drawing
+from lnsub.charts.heat import Shading, heat_map
 from lnsub.report.collect import Material
-from lnsub.report.drawing.heatmap import Shading, heat_map
 from lnsub.report.figure import (
     Figure,
     Missing,
@@ -16,7 +17,6 @@ from lnsub.report.figure import (
     Panel,
     by_level,
     by_panel,
-    by_study,
     joined,
     listed,
     percent,
@@ -24,7 +24,8 @@ from lnsub.report.figure import (
 )
 from lnsub.report.html_tables import DASH, rows_table
 from lnsub.report.language_pairs import equal_terms, shown_pairs
-from lnsub.report.languages import label as language_label
+from lnsub.report.languages import labels
+from lnsub.report.spread import NO_INTERVAL, seed_words
 
 NO_TICKETS = "there are no two comparable tickets (tickets/*.safetensors) of different languages"
 
@@ -39,19 +40,16 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
     drawn = joined([rows for _, _, rows in parts])
     departs = "departure_overlap" in drawn and bool(drawn["departure_overlap"].notna().any())
     clusters = clusters_of(material)
-    panels, keys = [], []
-    for measure, name in (("overlap", "overlap"), ("departure_overlap", "overlap of departures"))[: 1 + departs]:
-        for study, rows in by_study(drawn[drawn[measure].notna()], material.studies):
-            keys.append(Shading.of([100 * v for v in rows[measure]]).key(f"%: {study}, {name}"))
+    panels = []
     for study, sparsity, rows in parts:
         place = f"{study}, {sparsity_name(sparsity)} pruned"
         near = drawn[drawn["study"] == study]
         order = clusters[study, sparsity].order if (study, sparsity) in clusters else ()
-        svg = _square(rows, near, "overlap", f"{place}: overlap", order)
-        panels.append(Panel(f"{place}: overlap, %", svg, group=place))
+        drawing = _square(rows, near, "overlap", f"{place}: overlap", order)
+        panels.append(Panel(f"{place}: overlap, %", drawing, study, sparsity, group=place))
         if departs and rows["departure_overlap"].notna().any():
-            svg = _square(rows, near, "departure_overlap", f"{place}: overlap of departures", order)
-            panels.append(Panel(f"{place}: departures, %", svg, group=place))
+            drawing = _square(rows, near, "departure_overlap", f"{place}: overlap of departures", order)
+            panels.append(Panel(f"{place}: departures, %", drawing, study, sparsity, "departures", group=place))
     reading = (
         "Overlap is the Jaccard similarity of two masks: kept in both / kept in either. A departure is where a ticket "
         "differs from the inherited mask, the magnitude mask of the untrained base model at the same sparsity. The "
@@ -90,7 +88,8 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
             " Languages are in the order of a tree by average linkage of 1 - overlap, neighbours alike. Clusters, cut "
             f"where two successive merges lie furthest apart: {by_level(drawn_clusters)}."
         )
-    return Figure("overlap", title, reading, tuple(panels), "".join(keys), data, lead, _table(shared), more)
+    seeds = seed_words(material.pairs, ("seed_a", "seed_b"))
+    return Figure("overlap", title, f"{reading} {NO_INTERVAL}", seeds, tuple(panels), data, lead, _table(shared), more)
 
 
 def clusters_of(material: Material) -> dict[tuple[str, float], Clusters]:
@@ -110,7 +109,7 @@ def cluster_words(found: Clusters) -> str:
     return f"{groups} ({stability_words(found.seeds, found.stability)})"
 
 
-def _square(rows: pd.DataFrame, near: pd.DataFrame, column: str, label: str, order: Sequence[str]) -> str:
+def _square(rows: pd.DataFrame, near: pd.DataFrame, column: str, label: str, order: Sequence[str]) -> Drawing:
     """One matrix, shaded by the range of ``near``, the matrices that it is to be compared with; ``order`` first."""
     shading = Shading.of([100 * v for v in near[column].dropna()])
     known = rows[rows[column].notna()]
@@ -123,7 +122,8 @@ def _square(rows: pd.DataFrame, near: pd.DataFrame, column: str, label: str, ord
         languages,
         shading,
         label=label,
-        row_label=language_label,
+        unit=f"{label.partition(': ')[2]}, %",
+        names=labels(languages),
     )
 
 

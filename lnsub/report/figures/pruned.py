@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from lnsub.charts.heat import Shading, heat_map
+from lnsub.charts.text import number
 from lnsub.report.collect import Material
-from lnsub.report.drawing.axes import number
-from lnsub.report.drawing.heatmap import Shading, heat_map
 from lnsub.report.figure import Figure, Missing, Options, Panel, by_level, by_panel, extremes, percent, sparsity_name
 from lnsub.report.html_tables import DASH, rows_table
+from lnsub.report.spread import NO_INTERVAL, PIGEONHOLE, seed_words
 from lnsub.tickets.parameters import KINDS, layer_key
 
 _HEADS = {
@@ -31,26 +32,30 @@ def pruned_where(material: Material, options: Options) -> Figure | Missing:
     for study, sparsity, rows in parts:
         places = zip(rows["layer"], rows["kind"], strict=True)
         place = f"{study}, {sparsity_name(sparsity)} pruned in all"
-        svg = heat_map(
+        layers = sorted(set(rows["layer"]), key=layer_key)
+        drawing = heat_map(
             {place: 100 * v for place, v in zip(places, rows["pruned"], strict=True)},
-            sorted(set(rows["layer"]), key=layer_key),
+            layers,
             sorted(set(rows["kind"]), key=KINDS.index),
             shading,
             label=f"{place}: sparsity by layer and kind of matrix",
-            axes="layer ↓   kind →",
-            row_label=_row,
-            column_label=lambda kind: _HEADS.get(kind, kind),
+            unit="pruned, %",
+            row_title="layer",
+            column_title="kind of matrix",
+            names={layer: _row(layer) for layer in layers},
+            heads=_HEADS,
+            languages=False,
         )
-        panels.append(Panel(f"{place}: sparsity, %", svg))
+        panels.append(Panel(f"{place}: sparsity, %", drawing, study, sparsity))
         _, most = extremes(rows, "pruned")
         leads.append((study, sparsity, f"{_matrix(most)} ({percent(most['pruned'])})"))
     reading = (
         "The pruned share of each layer's matrices, a mean over the study's tickets: darker cells (on a dark page, "
-        "brighter ones) lost more of their weights."
+        f"brighter ones) lost more of their weights. {NO_INTERVAL} The CSV has the lowest and the highest ticket."
     )
-    key = shading.key("%: pruned")
+    seeds = seed_words(material.densities, cell=("language",))
     lead = f"Pruning took the largest share from: {by_level(leads)}."
-    return Figure("pruned_where", title, reading, tuple(panels), key, data, lead)
+    return Figure("pruned_where", title, reading, seeds, tuple(panels), data, lead)
 
 
 def _row(layer: str) -> str:
@@ -84,16 +89,18 @@ def neutrality_figure(material: Material, options: Options) -> Figure | Missing:
     ]
     reading = (
         "The overlap of tickets of two languages over that of two seeds of one language, all of different seeds: 1 "
-        "where another language changes a ticket no more than another seed does. The interval is a bootstrap over "
-        "languages and seeds; “corrected” takes off what chance gives. The CSV has all sparsities."
+        "where another language changes a ticket no more than another seed does. The interval is "
+        f"{PIGEONHOLE}; “corrected” takes off what chance gives. The CSV has all sparsities."
     )
     leads = [
         (row["study"], row["sparsity"], f"{_fixed(row['index'])} ({_interval(row)})")
         for row in rows
         if row["measure"] == "overlap"
     ]
+    pairs = material.pairs[material.pairs["study"].isin(data["study"])]
+    seeds = seed_words(pairs, ("seed_a", "seed_b"))
     lead = f"Neutrality index, overlap across languages over overlap across seeds (95 %): {by_level(leads)}."
-    return Figure("neutrality", title, reading, (), "", data, lead, table=rows_table(head, body))
+    return Figure("neutrality", title, reading, seeds, (), data, lead, table=rows_table(head, body))
 
 
 def _interval(row: dict[Any, Any]) -> str:

@@ -3,11 +3,11 @@
 import pandas as pd
 
 from lnsub.report.collect import Material
-from lnsub.report.drawing.plots import swatch
 from lnsub.report.figure import Figure, Missing, Options, percent, sparsity_name
 from lnsub.report.figures.by_layer import (
     DENSE,
     SYSTEM,
+    by_layer_seeds,
     layer_panel,
     level_name,
     lines_of,
@@ -16,7 +16,7 @@ from lnsub.report.figures.by_layer import (
     ticket_panels,
     with_system,
 )
-from lnsub.report.languages import html_label
+from lnsub.report.spread import NO_INTERVAL
 
 TITLE = "Retrieval accuracy by layer"
 
@@ -32,19 +32,23 @@ def retrieval_figure(material: Material, options: Options) -> Figure | Missing:
         how = f"{settings}, first {top}" if top > 1 else settings
         among = f" among the first {top}" if top > 1 else ""
         among += "" if pivot == "en" else f" from and to {pivot}"
+        other = "" if pivot == "en" else pivot
         dense = rows[rows["system"] == DENSE]
         if not dense.empty:
-            lines = lines_of(dense, "target", material.style, scale=100)
-            entries = [(swatch(material.style(code)), html_label(code)) for code in sorted(set(dense["target"]))]
+            lines = lines_of(dense, "target", scale=100)
             title = f"Dense model, each language with {pivot_words(pivot)} ({how})"
-            panels.append(layer_panel(title, lines, entries, "found, %"))
+            panels.append(
+                layer_panel(title, lines, material.order, "found, %", part=f"dense {how} {other}", languages=True)
+            )
             leads.append(_best(f"the dense model{among}", dense))
         for title, name, both, sparsities in ticket_panels(rows, options.sparsities):
             styles = sorted(set(both["line"]))
-            lines = lines_of(both, "line", styles.index, level_name, scale=100)
-            entries = [(swatch(place), level_name(sparsity)) for place, sparsity in enumerate(styles)]
+            lines = lines_of(both, "line", level_name, scale=100)
+            order = [level_name(sparsity) for sparsity in styles]
             with_pivot = "" if pivot == "en" else f" with {pivot_words(pivot)}"
-            panels.append(layer_panel(f"{title}{with_pivot} ({how})", lines, entries, "found, %"))
+            panels.append(
+                layer_panel(f"{title}{with_pivot} ({how})", lines, order, "found, %", part=f"{name} {how} {other}")
+            )
             leads += [
                 _best(f"{name} at {sparsity_name(sparsity)}{among}", both[both["line"] == sparsity])
                 for sparsity in sparsities
@@ -53,10 +57,10 @@ def retrieval_figure(material: Material, options: Options) -> Figure | Missing:
         "The share of sentences whose translation scores highest among all sentences of the other language, or is "
         "among the first so many, in both directions on average, by the states of each layer (0: the embeddings); "
         "nothing is trained. A ticket is applied to the pre-trained weights: to both languages, or to each its own. "
-        "The CSV has chance, as many as count in the number of sentences."
+        f"The CSV has chance, as many as count in the number of sentences. {NO_INTERVAL}"
     )
     lead = f"Translations are found best: {'; '.join(leads)}."
-    return Figure("retrieval_by_layer", TITLE, reading, tuple(panels), "", data, lead)
+    return Figure("retrieval_by_layer", TITLE, reading, by_layer_seeds(material.retrieval), tuple(panels), data, lead)
 
 
 def retrieval_data(records: pd.DataFrame) -> pd.DataFrame:

@@ -6,12 +6,13 @@ from types import MappingProxyType
 
 import pandas as pd
 
+from lnsub.charts.lines import Line
 from lnsub.report.collect import LARGEST, Material
-from lnsub.report.drawing.plots import Line, swatch
 from lnsub.report.figure import Figure, Missing, Options, Panel, sparsity_name
 from lnsub.report.figures.by_layer import (
     DENSE,
     SYSTEM,
+    by_layer_seeds,
     first_and_last,
     layer_panel,
     level_name,
@@ -21,7 +22,7 @@ from lnsub.report.figures.by_layer import (
     ticket_panels,
     with_system,
 )
-from lnsub.report.languages import html_label
+from lnsub.report.spread import SENTENCES
 
 TITLE = "Similarity by layer"
 
@@ -33,7 +34,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
 
 POOLED = MappingProxyType({"mean": "mean of the tokens", "first": "first token"})
 
-_NULL = (swatch(6, "plain"), "sentences shuffled")
+_NULL = "sentences shuffled"
 
 
 def similarity_figure(material: Material, options: Options) -> Figure | Missing:
@@ -46,34 +47,47 @@ def similarity_figure(material: Material, options: Options) -> Figure | Missing:
     for key, rows in data.groupby(["pooling", "pivot", "measure"], sort=False):
         pooling, pivot, measure = map(str, key)
         name, how = NAMES.get(measure, measure), POOLED.get(pooling, pooling)
+        file = pooling if pivot == "en" else f"{pooling} {pivot}"
         dense = rows[rows["system"] == DENSE]
         if not dense.empty:
             lines = [
                 replace(line, ranges=_intervals(dense[dense["target"] == line.name]))
-                for line in lines_of(dense, "target", material.style)
+                for line in lines_of(dense, "target")
             ]
-            entries = [(swatch(material.style(code)), html_label(code)) for code in sorted(set(dense["target"]))]
             title = f"{name}, dense model, each language with {pivot_words(pivot)} ({how})"
-            panels.append(_panel(title, lines, entries, name, dense))
+            panels.append(
+                _panel(title, lines, material.order, name, dense, part=f"{name} dense {file}", languages=True)
+            )
             leads.append(f"{name} ({how}) of the dense model goes from {first_and_last(means(dense))}")
         for title, who, both, sparsities in ticket_panels(rows, options.sparsities):
             styles = sorted(set(both["line"]))
-            lines = lines_of(both, "line", styles.index, level_name)
-            entries = [(swatch(place), level_name(sparsity)) for place, sparsity in enumerate(styles)]
+            lines = lines_of(both, "line", level_name)
+            order = [level_name(sparsity) for sparsity in styles]
             with_pivot = "" if pivot == "en" else f" with {pivot_words(pivot)}"
-            panels.append(_panel(f"{name}, {title}{with_pivot} ({how})", lines, entries, name, both))
+            panels.append(
+                _panel(f"{name}, {title}{with_pivot} ({how})", lines, order, name, both, part=f"{name} {who} {file}")
+            )
             leads += [
                 f"of {who} at {sparsity_name(sparsity)} from {first_and_last(means(both[both['line'] == sparsity]))}"
                 for sparsity in sparsities
             ]
     reading = (
-        "How similar the states of parallel sentences of two languages are in each layer (0: the embeddings): 1 is the "
-        "same arrangement up to a rotation (CKA) or any linear map (SVCCA, PWCCA). The dashed line is the same measure "
-        "of shuffled sentences, its mean over languages: what lies on it says nothing of translations. Bars are 95 % "
-        "intervals over the sentences. PWCCA weights the directions of the language that the others are compared with. "
-        "Nothing is trained; a ticket is applied to the pre-trained weights: to both languages, or to each its own."
+        "How similar the states of parallel sentences of two languages are in each layer (0: the embeddings): 1 is "
+        "the same arrangement up to a rotation (CKA) or any linear map (SVCCA, PWCCA). The dashed line is the same "
+        "measure of shuffled sentences, its mean over languages: what lies on it says nothing of translations. "
+        f"Strokes, at the dense model's points alone, are {SENTENCES}. PWCCA weights the directions of the language "
+        "that the others are compared with. Nothing is trained; a ticket is applied to the pre-trained weights: to "
+        "both languages, or to each its own."
     )
-    return Figure("similarity_by_layer", TITLE, reading, tuple(panels), "", data, f"{'; '.join(leads)}.")
+    return Figure(
+        "similarity_by_layer",
+        TITLE,
+        reading,
+        by_layer_seeds(material.similarity),
+        tuple(panels),
+        data,
+        f"{'; '.join(leads)}.",
+    )
 
 
 def similarity_data(records: pd.DataFrame) -> pd.DataFrame:
@@ -115,8 +129,17 @@ def _intervals(rows: pd.DataFrame) -> dict[float, tuple[float, float]]:
     return {float(layer): (low[layer], high[layer]) for layer in low}
 
 
-def _panel(title: str, lines: list[Line], entries: list[tuple[str, str]], name: str, rows: pd.DataFrame) -> Panel:
+def _panel(
+    title: str,
+    lines: list[Line],
+    order: list[str],
+    name: str,
+    rows: pd.DataFrame,
+    *,
+    part: str,
+    languages: bool = False,
+) -> Panel:
     null = [(float(layer), value) for layer, value in means(rows.dropna(subset=["null"]), "null").items()]
     if null:
-        lines, entries = [*lines, Line("sentences shuffled", 6, null, plain=True)], [*entries, _NULL]
-    return layer_panel(title, lines, entries, name, decimals=3)
+        lines = [*lines, Line(_NULL, null, plain=_NULL)]
+    return layer_panel(title, lines, order, name, decimals=3, part=part, languages=languages)

@@ -1,17 +1,16 @@
 """Figures of transfer: source by target, and the relative drop of each source."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import pandas as pd
 
 from lnsub.analysis.criteria import judged, successes
 from lnsub.analysis.main_metric import MainMetric
 from lnsub.analysis.transfer_cells import in_order, relative_drop, transfer_cells
+from lnsub.charts.bars import bar_groups
+from lnsub.charts.drawing import Drawing
+from lnsub.charts.heat import Shading, heat_map
 from lnsub.report.collect import STUDY, Material
-from lnsub.report.drawing.bars import Bar, bar_groups
-from lnsub.report.drawing.heatmap import Shading, heat_map
-from lnsub.report.drawing.plots import plain_key, swatch
 from lnsub.report.figure import (
     Figure,
     Missing,
@@ -22,10 +21,12 @@ from lnsub.report.figure import (
     by_study,
     nearest,
     percent,
+    pruned_name,
     sparsity_name,
 )
-from lnsub.report.languages import label as language_label
+from lnsub.report.languages import labels
 from lnsub.report.metric_text import change_unit, decimals, named, scale, tolerance_words, with_unit, written_change
+from lnsub.report.spread import NO_INTERVAL, seeds_of
 
 TITLE = "Transfer: source by target"
 COLOURS = "The better, the stronger the colour on the left; on the right blue is better and orange worse."
@@ -80,22 +81,18 @@ def _matrices(
     for study, sparsity, rows in parts:
         place, metric = f"{study}, {sparsity_name(sparsity)} pruned", material.metrics[study]
         label = f"{place}: {named(metric)}, source by target"
-        panels.append(
-            Panel(f"{place}: {with_unit(metric)}", _square(rows, "value", metric, absolute[study], label), group=place)
-        )
+        drawing = _square(rows, "value", metric, absolute[study], label, with_unit(metric))
+        panels.append(Panel(f"{place}: {with_unit(metric)}", drawing, study, sparsity, group=place))
         others = rows[rows["abroad"] & rows["change"].notna()]
         if others.empty:
             continue
         unit = change_unit(metric)
         label = f"{place}: change of {named(metric)} against the target's own ticket"
-        panels.append(
-            Panel(f"{place}: change, {unit}", _square(others, "change", metric, signed[unit], label), group=place)
-        )
+        drawing = _square(others, "change", metric, signed[unit], label, f"change, {unit}")
+        panels.append(Panel(f"{place}: change, {unit}", drawing, study, sparsity, "change", group=place))
         counted = successes(others, ["study"]).iloc[0]
         mean = written_change(metric, float(others["change"].mean()))
         leads.append((study, sparsity, f"{mean} ({counted.successful} of {counted.transfers} successful)"))
-    keys = [shading.key(f"{with_unit(material.metrics[study])}: {study}") for study, shading in absolute.items()]
-    keys += [shading.key(f"{unit}: change") for unit, shading in signed.items()]
     runs = int(cells["runs"].max())
     reading += f" Cells are means over up to {runs} runs." if runs > 1 else ""
     lead = f"Mean change against the target's own ticket: {by_level(leads)}." if leads else ""
@@ -103,7 +100,12 @@ def _matrices(
     reading += f" {COLOURS}"
     if words := tolerance_words(allowed, material.metrics.values(), options.tolerance):
         reading += f" A transfer is successful where it falls short of the target's own ticket by no more than {words}."
-    return Figure(kind, title, reading, tuple(panels), "".join(keys), cells, lead)
+    if not signed:
+        reading += " No target's own ticket was measured, so that there is no change to draw."
+    records = material.records
+    drawn = records[(records["kind"] == kind) & (records["variant"] == "ticket")]
+    seeds = seeds_of(material, drawn, ("source", "target", "sparsity"))
+    return Figure(kind, title, f"{reading} {NO_INTERVAL}", seeds, tuple(panels), cells, lead)
 
 
 def _shading(metric: MainMetric, values: Iterable[float], signed: bool = False) -> Shading:
@@ -111,7 +113,7 @@ def _shading(metric: MainMetric, values: Iterable[float], signed: bool = False) 
     return Shading.of(shown, signed, decimals(metric), falling=not metric.higher_is_better)
 
 
-def _square(rows: pd.DataFrame, column: str, metric: MainMetric, shading: Shading, label: str) -> str:
+def _square(rows: pd.DataFrame, column: str, metric: MainMetric, shading: Shading, label: str, unit: str) -> Drawing:
     places = zip(rows["source"], rows["target"], strict=True)
     return heat_map(
         {place: scale(metric) * value for place, value in zip(places, rows[column], strict=True)},
@@ -119,8 +121,10 @@ def _square(rows: pd.DataFrame, column: str, metric: MainMetric, shading: Shadin
         in_order(rows["target"]),
         shading,
         label=label,
-        axes="source ↓   target →",
-        row_label=language_label,
+        unit=unit,
+        row_title="source",
+        column_title="target",
+        names=labels(rows["source"]),
     )
 
 
@@ -132,23 +136,28 @@ def drop_figure(material: Material, options: Options) -> Figure | Missing:
     if drops.empty:
         return Missing(title, "it takes transfer records of a ticket on other languages and of their own tickets")
     drops = drops.merge(cells[["study", *STUDY]].drop_duplicates(), on=list(STUDY), how="left")
-    # A shade stands for one sparsity in all panels.
-    shades = sorted({s for _, rows in by_study(drops, material.studies) for s in _chosen(rows, options)})
+    # A colour stands for one sparsity in all panels.
+    levels = sorted({s for _, rows in by_study(drops, material.studies) for s in _chosen(rows, options)})
     panels, leads = [], []
     for study, rows in by_study(drops, material.studies):
         metric = material.metrics[study]
         chosen = rows[rows["sparsity"].isin(_chosen(rows, options))]
         groups = {
-            str(source): [_bar(row, shades) for row in group.sort_values("sparsity").to_dict("records")]
+            str(source): {
+                pruned_name(sparsity): 100 * drop
+                for sparsity, drop in zip(group["sparsity"], group["drop"], strict=True)
+            }
             for source, group in ((source, chosen[chosen["source"] == source]) for source in in_order(chosen["source"]))
         }
-        svg = bar_groups(
+        drawing = bar_groups(
             groups,
             label=f"{study}: relative drop of {named(metric)} by source language",
             x_label=f"relative drop of {named(metric)}, %",
-            name=language_label,
+            order=[pruned_name(s) for s in levels],
+            names=labels(groups),
+            levels=True,
         )
-        panels.append(Panel(study, svg))
+        panels.append(Panel(study, drawing, study))
         for sparsity in sorted(set(chosen["sparsity"])):
             of_it = chosen[chosen["sparsity"] == sparsity]
             single = of_it[~of_it["source"].str.contains("+", regex=False)]
@@ -169,20 +178,11 @@ def drop_figure(material: Material, options: Options) -> Figure | Missing:
         reading += (
             f" {gaps} of {len(drops)} values are over fewer targets than there are, as cells are missing: see CSV."
         )
-    entries = [(swatch(_shade(s, shades), "block"), f"{sparsity_name(s)} pruned") for s in shades]
+    records = material.records
+    seeds = seeds_of(material, records[(records["kind"] == "transfer") & (records["variant"] == "ticket")])
     lead = f"Mean relative drop over source languages: {by_level(leads)}."
-    return Figure("relative_drop", title, reading, tuple(panels), plain_key(entries), drops, lead)
+    return Figure("relative_drop", title, f"{reading} {NO_INTERVAL}", seeds, tuple(panels), drops, lead)
 
 
 def _chosen(rows: pd.DataFrame, options: Options) -> list[float]:
     return nearest(rows["sparsity"], options.sparsities)
-
-
-def _shade(sparsity: float, shades: list[float]) -> int:
-    """The number of a sparsity's shade: the page has four, from pale to deep."""
-    return shades.index(sparsity) * 3 // max(len(shades) - 1, 1)
-
-
-def _bar(row: dict[Any, Any], shades: list[float]) -> Bar:
-    title = f"{row['source']}, {100 * row['sparsity']:g} % pruned: {100 * row['drop']:.2f} %, {row['targets']} targets"
-    return Bar(100 * row["drop"], _shade(row["sparsity"], shades), title)

@@ -11,6 +11,7 @@ from lnsub.report.figure import Figure, Missing, Options, by_study, listed, spar
 from lnsub.report.figures.metric import metric_data
 from lnsub.report.html_tables import DASH, rows_table
 from lnsub.report.metric_text import named, tolerance_words, written
+from lnsub.report.spread import seeds_of
 
 TITLE = "Sparsest winning tickets"
 
@@ -52,12 +53,15 @@ def winning_table(data: pd.DataFrame, material: Material, options: Options) -> F
     reading = (
         "The ticket of the highest sparsity that is a winning one: it falls short of the dense model by no more than "
         f"{words}. That it wins at every lower sparsity too is not asked for; the CSV says where it does. Beside it a "
-        "random mask of the same sparsity, where there is one."
+        "random mask of the same sparsity, where there is one. There is no interval; the tolerance is none."
     )
+    if data["random"].isna().all():
+        reading += " Random masks were not measured."
+    seeds = seeds_of(material, material.records[material.records["kind"] == "imp"], ("target", "sparsity"))
     lead = f"The highest sparsity at which a ticket wins: {'; '.join(leads)}."
     head = ("study", "language", "metric", "dense", "ticket", "sparsity", "random mask", "criterion")
     table = rows_table(head, body, folded=f"All {len(body)} languages" if len(body) > OPEN else "")
-    return Figure("winning_tickets", TITLE, reading, (), "", data, lead, table)
+    return Figure("winning_tickets", TITLE, reading, seeds, (), data, lead, table)
 
 
 def winning_data(material: Material, options: Options) -> pd.DataFrame:

@@ -5,7 +5,6 @@ lines in OKLab (Ottosson 2020, https://bottosson.github.io/posts/oklab/), so tha
 """
 
 import math
-from dataclasses import dataclass
 
 PALETTE: tuple[str, ...] = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
 """Okabe and Ito's colours in the order in which series take them; the last stands in for their yellow, which white
@@ -15,21 +14,6 @@ DARK_PALETTE: tuple[str, ...] = ("#3D9BD9", "#F07C2C", "#1FC49A", "#E09BC4", "#F
 """The same hues, lighter, and yellow itself."""
 
 Lab = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Shade:
-    """The colour of a heat map's cell, and of the number in it, on a light and on a dark page (``#rrggbb``)."""
-
-    light: str
-    dark: str
-    light_ink: str
-    dark_ink: str
-
-    @property
-    def style(self) -> str:
-        """The four as the custom properties that the page's style sheet reads."""
-        return f"--l:{self.light};--d:{self.dark};--li:{self.light_ink};--di:{self.dark_ink}"
 
 
 def _polar(lightness: float, chroma: float, hue: float) -> Lab:
@@ -48,36 +32,38 @@ _DIVERGING = {
 }
 
 
-def sequential(share: float) -> Shade:
-    """The shade of a value by where it lies between the lowest (0) and the highest (1); clipped to them."""
-    share = min(max(share, 0.0), 1.0)
-    return _shade({page: _hex(_between(low, high, share)) for page, (low, high) in _SEQUENTIAL.items()})
+def sequential(share: float, page: str) -> str:
+    """The colour of a value by where it lies between the lowest (0) and the highest (1).
+
+    Args:
+        share: where; clipped to its ends.
+        page: ``light`` or ``dark``.
+
+    Returns:
+        ``#rrggbb``.
+    """
+    return _hex(_between(*_SEQUENTIAL[page], min(max(share, 0.0), 1.0)))
 
 
-def diverging(share: float) -> Shade:
-    """The shade of a signed value: -1 the most negative (orange), 0 neutral, 1 the most positive (blue); clipped."""
+def diverging(share: float, page: str) -> str:
+    """The colour of a signed value: -1 the most negative (orange), 0 neutral, 1 the most positive (blue).
+
+    Args:
+        share: where; clipped to its ends.
+        page: ``light`` or ``dark``.
+
+    Returns:
+        ``#rrggbb``.
+    """
     share = min(max(share, -1.0), 1.0)
-    return _shade(
-        {
-            page: _hex(_between(zero, above if share > 0 else below, abs(share)))
-            for page, (below, zero, above) in _DIVERGING.items()
-        }
-    )
+    below, zero, above = _DIVERGING[page]
+    return _hex(_between(zero, above if share > 0 else below, abs(share)))
 
 
 def contrast(a: str, b: str) -> float:
     """The contrast ratio of two colours (``#rrggbb``), from 1 to 21, as WCAG 2 defines it; text needs 4.5."""
     high, low = sorted((_luminance(a), _luminance(b)), reverse=True)
     return (high + 0.05) / (low + 0.05)
-
-
-def _shade(pages: dict[str, str]) -> Shade:
-    light, dark = pages["light"], pages["dark"]
-    return Shade(light, dark, _ink(light), _ink(dark))
-
-
-def _ink(paper: str) -> str:
-    return max("#000000", "#ffffff", key=lambda ink: contrast(ink, paper))
 
 
 def _between(a: Lab, b: Lab, share: float) -> Lab:
