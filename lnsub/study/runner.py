@@ -124,6 +124,10 @@ class _Runner:
             if job.id not in self.whole or outlived:
                 self.whole[job.id] = job.leaves.whole()
         states = states_of(self.plan, whole=self.whole)
+        for name in ours:
+            # One that has ended since the last look is not collected yet, and would seem to be ready again.
+            if states[name].name != "running":
+                states[name] = State("running", seconds=states[name].seconds)
         for name, reason in self.tried.items():
             if reason and states[name].name not in {"done", "running"}:
                 states[name] = State("failed", reason, seconds=states[name].seconds)

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from lnsub.common.errors import UserError
 from lnsub.common.names import plain_name
+from lnsub.common.printable import printable
 from lnsub.tickets.finding import FoundTicket, lower_tickets, slug, sparsity_label
 from lnsub.tickets.provenance import INHERITED, RANDOM_FROM
 from lnsub.transfer.baselines import parse_baseline
@@ -189,7 +190,7 @@ def plan(
     Raises:
         UserError: a language is not a plain name; a baseline is unknown; ``zero_shot`` with a ticket of several
             languages; ``oneshot`` without a ticket of a single language and this task; ``random_from`` without a ticket
-            of a lower sparsity.
+            of a lower sparsity; ``baselines_on`` names a language on which nothing is trained.
     """
     named = [parse_baseline(text) for text in baselines]
     baselines = {name for name, _ in named}
@@ -210,6 +211,9 @@ def plan(
         prunes.setdefault(p.language, set()).add(OneShot(p.sparsity, p.scope))
     kind = "zero_shot" if zero_shot else "transfer"
     targets = tuple(plain_name("language", language) for language in dict.fromkeys(languages))
+    known = {*targets, *(ticket.provenance.language for ticket in tickets)}
+    if odd := next((language for language in baselines_on or () if language not in known), None):
+        raise UserError(f"--baselines-on has {printable(odd)[:40]}, which is neither a target nor a ticket's language.")
     cells: dict[str, Cell] = {}
 
     def trained_on(variant: str, language: str) -> bool:

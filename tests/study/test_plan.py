@@ -4,7 +4,6 @@ The cells of its transfers are held against those of a single `lnsub transfer` o
 """
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Callable
 from itertools import product
@@ -14,7 +13,6 @@ import pytest
 import yaml
 
 from lnsub.cli import commands
-from lnsub.cli.main import OTHERS
 from lnsub.common.errors import UserError
 from lnsub.runs.folder import RunFolder
 from lnsub.study.file import read_study
@@ -22,9 +20,9 @@ from lnsub.study.job import KINDS, Job
 from lnsub.study.leaves import CellsLeft
 from lnsub.study.plan import Plan, make_plan
 from lnsub.tickets.finding import find_tickets
-from lnsub.training.config import RunConfig
 from lnsub.transfer.cells import Cell
 from lnsub.transfer.cells import plan as cells_of
+from tests.support.study_plans import check_commands, check_order, check_places
 from tests.support.study_world import write_study
 from tests.support.ticket_factory import random_ticket
 
@@ -49,52 +47,10 @@ WHOLE: dict[str, Any] = {
         "tickets": {"sparsities": [0.3, 0.6], "tasks": ["xnli"], "own": True},
         "measures": ["cka"],
     },
-    "report": {"page": "page.html", "sparsities": [0.3]},
+    "report": {"page": "page.html", "sparsities": [0.3], "figures": "figures", "formats": ["pdf", "svg"]},
 }
 """Everything that a study can have."""
 NO_TRANSFER_OF_NER = {"xnli": XNLI, "wikiann": NER}
-
-
-def check_order(jobs: tuple[Job, ...]) -> None:
-    """Each job after what it needs and what it waits for, none twice."""
-    seen: set[str] = set()
-    for job in jobs:
-        assert {*job.needs, *job.after} <= seen, job.id
-        assert job.id not in seen
-        seen.add(job.id)
-    assert [job.kind for job in jobs][-1] == "report"
-    assert set(jobs[-1].after) == seen - {jobs[-1].id}
-
-
-def check_commands(jobs: tuple[Job, ...]) -> None:
-    """Each job is a command that lnsub's own parsers take, also when it was typed."""
-    for job in jobs:
-        program, command, *args = shlex.split(job.command)
-        assert (program, command, *args) == ("lnsub", *job.args)
-        if command == "fit":
-            config = RunConfig.parse(args)
-            run = RunFolder.of(
-                config.output,
-                config.data_module().task.name,
-                config.data["init_args"]["language"],
-                config.seed_everything,
-            )
-            assert str(run.path) in job.leaves.shown
-        else:
-            assert command in OTHERS
-            options = commands.parser_of(command).parse_args(args)
-            assert options.call
-            settings = getattr(options, "settings", [])
-            if settings:
-                RunConfig.parse(
-                    [*(f"--config={name}" for name in options.config), *settings, "--data.init_args.language=aa"]
-                )
-
-
-def check_places(jobs: tuple[Job, ...]) -> None:
-    """No two tasks of an array have a number; what is fetched is in no array."""
-    places = Counter((job.kind, job.place) for job in jobs if job.kind != "fetch")
-    assert places.most_common(1)[0][1] == 1
 
 
 STUDIES: dict[str, dict[str, Any]] = {

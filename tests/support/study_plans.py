@@ -1,15 +1,21 @@
-"""Plans of made-up jobs, for tests that start no process."""
+"""Plans of made-up jobs, for tests that start no process, and what must hold of every plan."""
 
 import json
+import shlex
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lnsub.cli import commands
+from lnsub.cli.main import OTHERS
+from lnsub.runs.folder import RunFolder
 from lnsub.study.job import Job, Work
 from lnsub.study.leaves import FileLeft
 from lnsub.study.plan import Plan
 from lnsub.study.settings import Slurm, Study, TaskStudy
 from lnsub.study.states import Attempt, JobFolder
+from lnsub.training.config import RunConfig
 
 
 def job(folder: Path, name: str, kind: str = "fit", **changes: Any) -> Job:
@@ -53,3 +59,45 @@ def work(**changes: Any) -> Work:
         "weights": 10_000_000,
     }
     return Work(**{**values, **changes})
+
+
+def check_order(jobs: tuple[Job, ...]) -> None:
+    """Each job after what it needs and what it waits for, none twice."""
+    seen: set[str] = set()
+    for job in jobs:
+        assert {*job.needs, *job.after} <= seen, job.id
+        assert job.id not in seen
+        seen.add(job.id)
+    assert [job.kind for job in jobs][-1] == "report"
+    assert set(jobs[-1].after) == seen - {jobs[-1].id}
+
+
+def check_commands(jobs: tuple[Job, ...]) -> None:
+    """Each job is a command that lnsub's own parsers take, also when it was typed.
+
+    Settings of a run are parsed once for each kind of job and task, as that takes a while.
+    """
+    parsed: set[tuple[str, str]] = set()
+    for job in jobs:
+        program, command, *args = shlex.split(job.command)
+        assert (program, command, *args) == ("lnsub", *job.args)
+        known = (job.kind, job.work.task) in parsed
+        parsed.add((job.kind, job.work.task))
+        if command != "fit":
+            assert command in OTHERS
+            options = commands.parser_of(command).parse_args(args)
+            assert options.call
+            if (settings := getattr(options, "settings", [])) and not known:
+                configs = [f"--config={name}" for name in options.config]
+                RunConfig.parse([*configs, *settings, "--data.init_args.language=aa"])
+        elif not known:
+            config = RunConfig.parse(args)
+            language, seed = config.data["init_args"]["language"], config.seed_everything
+            run = RunFolder.of(config.output, config.data_module().task.name, language, seed)
+            assert job.leaves.shown.startswith(f"{run.path}/")
+
+
+def check_places(jobs: tuple[Job, ...]) -> None:
+    """No two tasks of an array have a number; what is fetched is in no array."""
+    places = Counter((job.kind, job.place) for job in jobs if job.kind != "fetch")
+    assert places.most_common(1)[0][1] == 1

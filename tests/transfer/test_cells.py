@@ -141,3 +141,23 @@ def test_a_mixture_is_a_source_like_any_other(tmp_path):
 def test_one_shot_needs_a_ticket_of_the_task(tickets):
     with pytest.raises(UserError, match=r"oneshot .*wikiann"):
         plan(find_tickets([tickets]), "wikiann", ["fr"], [0], ["oneshot"])
+
+
+def test_baselines_that_all_share_are_trained_on_the_languages_named_for_them_alone(tickets):
+    found = find_tickets([tickets])
+    baselines = ["dense", "random", "inherited", "shuffled", "reinit"]
+    everywhere = plan(found, "xnli", ["fr", "ur", "zh"], [0], baselines)
+    for on in ([], ["fr"], ["zh", "fr"]):
+        cells = plan(found, "xnli", ["fr", "ur", "zh"], [0], baselines, baselines_on=on)
+        shared = {"dense", "random", "inherited"}
+        assert [cell.id for cell in cells] == [
+            cell.id for cell in everywhere if cell.variant not in shared or cell.language in on
+        ]
+    with pytest.raises(UserError, match="--baselines-on has de, which is neither a target"):
+        plan(found, "xnli", ["fr", "ur"], [0], baselines, baselines_on=["fr", "de"])
+
+
+def test_one_shot_masks_have_their_dense_model_also_where_no_dense_baseline_is_wanted(tickets):
+    cells = plan(find_tickets([tickets]), "xnli", ["zh"], [0], ["oneshot", "dense"], baselines_on=[])
+    assert [cell.language for cell in cells if cell.variant == "dense"] == ["fr", "ur"]
+    assert all(cell.prunes for cell in cells if cell.variant == "dense")

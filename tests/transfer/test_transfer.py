@@ -445,9 +445,28 @@ def test_a_cell_that_another_process_runs_is_left_to_it(world, tmp_path, capsys)
     assert read_tree(tmp_path) == []
 
 
+def test_commands_for_different_tickets_share_no_baseline(world, tmp_path, capsys):
+    """Each ticket's command with its own language's baselines lists what one command for all lists."""
+    listed = []
+    for tickets, extra in (
+        ("*/*", []),
+        ("wikiann/aa", ["--baselines-on", "aa"]),
+        ("xnli/bb", ["--baselines-on", "bb"]),
+    ):
+        args = [*arguments(world, tmp_path / "out", tickets=tickets), "--baselines", "dense,random", "--list", *extra]
+        assert main(args) == 0
+        listed.append([line.split()[-1] for line in capsys.readouterr().out.splitlines()])
+    whole, one, other = listed
+    assert not set(one) & set(other)
+    # A random mask is of a sparsity that only one of the tickets has: without the other's language, half of them.
+    assert set(whole) - {*one, *other} == {name for name in whole if "random" in name} - {*one, *other}
+    assert {name for name in whole if "random" not in name} <= {*one, *other}
+
+
 @pytest.mark.parametrize(
     ("changes", "facts"),
     [
+        (["--baselines-on", "aa,zz"], "--baselines-on has zz"),
         (["--tickets", "nowhere/*.safetensors"], r"nowhere/\*\.safetensors"),
         (["--languages", "aa,zz"], "'zz'"),
         (["--sparsities", "0.7"], r"0\.7: .*0\.5, 0\.8"),

@@ -190,9 +190,25 @@ def test_own_tickets_and_other_pivots_are_recorded(capsys, base, pairs, tickets,
     }
 
 
+def test_tickets_without_the_dense_model_have_the_rows_that_they_have_beside_it(capsys, base, pairs, tickets):
+    args = ["--base-model", base, "--pairs", pairs / "rest.csv", "--tickets", tickets["half"]]
+    beside, alone = retrieve(capsys, *args), retrieve(capsys, *args, "--without-dense")
+    assert alone == [row for row in beside if row["ticket"] != "dense"]
+    assert 0 < len(alone) < len(beside)
+
+
+def test_fetching_only_counts_the_sentences_and_needs_no_model(capsys, pairs, tmp_path):
+    rows = retrieve(capsys, "--base-model", tmp_path / "none", "--pairs", pairs, "--fetch-only")
+    assert [(row["pivot"], row["target"], row["fetched_pairs"]) for row in rows] == [
+        ("en", "copy", N),
+        ("en", "rest", N),
+    ]
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
+        (["--without-dense"], "--without-dense needs --tickets"),
         (["--layers", "0,3"], r"There is no layer 3: .* has 0 \(the embeddings\) to 2"),
         (["--layers=-1"], "There is no layer -1"),
         (["--layers", "last"], "--layers .*'last'"),
