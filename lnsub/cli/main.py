@@ -33,8 +33,8 @@ OTHERS = {
     "demo": "run everything on a small embedded model, offline, in minutes",
     "completion": "print a shell completion script",
 }
-RESUMABLE = (["fit"], ["transfer"], ["demo"], ["study"])
-"""Commands that stop at a resumable point on a signal; a signal ends the others at once."""
+RESUMABLE = (["fit"], ["transfer"])
+"""Commands that stop at a resumable point on a signal, as `study run` does by itself; it ends the others at once."""
 
 USAGE = f"""usage: lnsub COMMAND [OPTIONS]     (lnsub COMMAND --help lists a command's options)
 

@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lnsub.common.signals import EXIT_STATUS
 from lnsub.study.estimates import Estimates, estimate
 from lnsub.study.job import Job
 from lnsub.study.plan import Plan
@@ -53,7 +54,10 @@ class Display:
     def ended(self, job: Job, attempt: Attempt, reason: str) -> None:
         """Notes that a job has ended."""
         took = clock(attempt.seconds)
-        self.note(f"{'failed' if reason else 'done'} {job.id} in {took}{f': {reason}' if reason else ''}")
+        if attempt.status == EXIT_STATUS:
+            self.note(f"saved {job.id} after {took}")
+        else:
+            self.note(f"{'failed' if reason else 'done'} {job.id} in {took}{f': {reason}' if reason else ''}")
 
     def note(self, line: str) -> None:
         """Prints a line above the table."""

@@ -19,6 +19,7 @@ from lnsub.study.display import Display
 from lnsub.study.estimates import usable_cores
 from lnsub.study.job import ON_GPU, Job
 from lnsub.study.plan import Plan
+from lnsub.study.queue import queue_of
 from lnsub.study.states import Attempt, JobFolder, State, running_text, states_of
 
 _LOOK = 0.2
@@ -67,12 +68,17 @@ def run_study(plan: Plan, jobs: int, display: Display) -> Outcome:
         What failed.
 
     Raises:
-        UserError: another `lnsub study run` of this study is at work.
+        UserError: another `lnsub study run` of this study is at work, or SLURM has jobs of it.
         Preempted: a signal stopped it; every job has saved.
     """
     with deferred_signals(), claimed(plan.own) as ours:
         if not ours:
             raise UserError(f"{plan.folder} is in use by another `lnsub study run`: wait until it ends.")
+        if queued := queue_of(plan):
+            raise UserError(
+                f"SLURM has {len(queued)} jobs of {plan.folder}, such as {next(iter(queued))}: wait until they have ended,"
+                " or cancel them."
+            )
         return _Runner(plan, jobs, display).run()
 
 

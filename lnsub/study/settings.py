@@ -188,7 +188,7 @@ class Study:
     """A study: what one file says.
 
     Paths that start with a dot are relative to the study file, others to the working directory; those of
-    configurations are always relative to the study file.
+    configurations are always relative to the study file, and ``output`` to the working directory.
 
     Attributes:
         name: of the study.

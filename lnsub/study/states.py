@@ -21,7 +21,7 @@ from lnsub.common.plain_data import UnreadableError, parse_json, read_text
 from lnsub.common.printable import printable
 from lnsub.common.progress_file import Progress, read_progress
 from lnsub.common.signals import EXIT_STATUS
-from lnsub.study.job import Job
+from lnsub.study.job import RESUMABLE, Job
 from lnsub.study.plan import Plan
 
 NAMES = ("done", "running", "queued", "ready", "waiting", "interrupted", "failed", "blocked")
@@ -178,7 +178,8 @@ def _state(
     queue: Mapping[str, tuple[str, str]] | None,
     whole: bool | None,
 ) -> State:
-    seconds = sum(attempt.seconds for attempt in attempts)
+    # A job that cannot be resumed starts anew, so that only its last attempt counts.
+    seconds = sum(attempt.seconds for attempt in (attempts if job.kind in RESUMABLE else attempts[-1:]))
     queued = (queue or {}).get(job.id)
     running = folder.running()
     if (

@@ -10,6 +10,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,14 +104,16 @@ def submit(plan: Plan, *, dry_run: bool = False) -> int:
     waiting = {job.id for job in plan.jobs if states[job.id].name in {"running", "queued"}}
     earlier = {name: number.partition("_")[0] for name, number in submitted(plan).items() if name in waiting}
     numbers = {number: number for number in earlier.values()}
+    # What an earlier submission still needs of its files must stay.
+    where = plan.own / "slurm" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     for array in arrays_of([job for job in todo if job.kind != "fetch"], earlier):
-        call = _call(plan, array, numbers, write=not dry_run)
+        call = _call(plan, array, numbers, where, write=not dry_run)
         if dry_run:
             numbers[array.name] = f"<{array.name}>"
-            _say(f"COMMANDS={_commands(plan, array)} SETUP={plan.study.slurm.setup} {shlex.join(call)}")
+            _say(f"COMMANDS={_commands(where, array)} SETUP={plan.study.slurm.setup} {shlex.join(call)}")
             continue
         numbers[array.name] = number = _sbatch(
-            call, {"COMMANDS": str(_commands(plan, array)), "SETUP": plan.study.slurm.setup}
+            call, {"COMMANDS": str(_commands(where, array)), "SETUP": plan.study.slurm.setup}
         )
         note_submitted(plan, {job.id: f"{number}_{job.place}" for job in array.jobs})
         dependency = next((part for part in call if part.startswith("--dependency=")), "")
@@ -126,7 +129,7 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _call(plan: Plan, array: Array, numbers: dict[str, str], *, write: bool) -> list[str]:
+def _call(plan: Plan, array: Array, numbers: dict[str, str], where: Path, *, write: bool) -> list[str]:
     """The call of sbatch for an array, whose file of commands is written."""
     slurm, kind = plan.study.slurm, array.jobs[0].kind
     lines = []
@@ -136,9 +139,9 @@ def _call(plan: Plan, array: Array, numbers: dict[str, str], *, write: bool) -> 
         if write:
             make_folder(folder.path)
             # A log's name has only the task's number, so a link leads from there to the job's.
-            _link(plan.own / "slurm" / f"{array.name}-{job.place}.log", folder.log)
+            _link(where / f"{array.name}-{job.place}.log", folder.log)
     if write:
-        with replacing(_commands(plan, array)) as file:
+        with replacing(_commands(where, array)) as file:
             file.write("".join(lines).encode())
     limit = f"%{slurm.at_once}" if slurm.at_once else ""
     places = ",".join(str(job.place) for job in array.jobs)
@@ -149,7 +152,7 @@ def _call(plan: Plan, array: Array, numbers: dict[str, str], *, write: bool) -> 
         "--parsable",
         f"--job-name={plan.study.name}-{array.name}",
         f"--array={places}{limit}",
-        f"--output={plan.own / 'slurm' / array.name}-%a.log",
+        f"--output={where / array.name}-%a.log",
         *_resources(slurm, kind),
         *([f"--dependency={','.join(depends)}", "--kill-on-invalid-dep=yes"] if depends else []),
         *slurm.options,
@@ -157,9 +160,9 @@ def _call(plan: Plan, array: Array, numbers: dict[str, str], *, write: bool) -> 
     ]
 
 
-def _commands(plan: Plan, array: Array) -> Path:
+def _commands(where: Path, array: Array) -> Path:
     """The file with the commands of an array's tasks."""
-    return plan.own / "slurm" / f"{array.name}.tsv"
+    return where / f"{array.name}.tsv"
 
 
 def _resources(slurm: Slurm, kind: str) -> list[str]:
