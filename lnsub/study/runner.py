@@ -76,8 +76,8 @@ def run_study(plan: Plan, jobs: int, display: Display) -> Outcome:
             raise UserError(f"{plan.folder} is in use by another `lnsub study run`: wait until it ends.")
         if queued := queue_of(plan):
             raise UserError(
-                f"SLURM has {len(queued)} jobs of {plan.folder}, such as {next(iter(queued))}: wait until they have ended,"
-                " or cancel them."
+                f"SLURM has {len(queued)} jobs of {plan.folder}, such as {next(iter(queued))}: wait until they have "
+                "ended, or cancel them."
             )
         return _Runner(plan, jobs, display).run()
 
