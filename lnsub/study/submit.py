@@ -92,6 +92,8 @@ def submit(plan: Plan, *, dry_run: bool = False) -> int:
     states = states_of(plan, queue_of(plan))
     there = {"done", "running", "queued"}
     todo = [job for job in plan.jobs if states[job.id].name not in there]
+    # What is submitted changes what the page shows.
+    todo += [job for job in plan.of_kind("report") if todo and states[job.id].name == "done"]
     if not todo:
         left = sum(state.name != "done" for state in states.values())
         _say(f"Nothing to submit: {f'{left} jobs are with SLURM' if left else 'all jobs are done'}.")

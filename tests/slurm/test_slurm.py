@@ -172,7 +172,8 @@ def test_a_study_is_submitted_at_once_up_to_its_page(node, world, tmp_path):
         "tasks": {"xnli": {"config": str(holding(world, tmp_path, "held", [3])), "languages": list(LANGUAGES)}},
         "settings": {"data.init_args.dataset": str(broken)},
         "seeds": [5],
-        "transfer": {"sparsities": [0.6], "baselines": ["dense"]},
+        # Without what holds the fits.
+        "transfer": {"sparsities": [0.6], "baselines": ["dense"], "config": {"xnli": str(world / "study.yaml")}},
         "report": {"inherited": False},
         "slurm": {"cpus_per_task": 1, "time": "30", "setup": str(world / "setup")},
     }
