@@ -27,6 +27,9 @@ from lnsub.study.plan import Plan
 NAMES = ("done", "running", "queued", "ready", "waiting", "interrupted", "failed", "blocked")
 """The states. ``ready`` can start, ``waiting`` needs others first, ``blocked`` needs one that failed."""
 
+LOST = "LOST"
+"""The state, in a queue, of a job that SLURM ended otherwise than with success."""
+
 _SILENT = 600.0
 """Seconds without a sign after which a job on another machine, of which no queue tells, is taken for lost."""
 
@@ -186,13 +189,14 @@ def _state(
         running is not None
         and running.get("slurm")
         and queue is not None
-        and (queued is None or queued[0] == "PENDING")
+        and (queued is None or queued[0] in {"PENDING", LOST})
     ):
         running = None
     if running is not None:
         spent = seconds + max(0.0, time.time() - float(running.get("started") or time.time()))
         return State("running", progress=read_progress(folder.progress_file), seconds=spent)
-    if queued is not None:
+    lost = queued if queued is not None and queued[0] == LOST else None
+    if queued is not None and lost is None:
         running_now = queued[0] in {"RUNNING", "COMPLETING", "CONFIGURING"}
         return State("running" if running_now else "queued", queued[1], seconds=seconds)
     if job.leaves.whole() if whole is None else whole:
@@ -200,6 +204,8 @@ def _state(
     lacking = [need for need in job.needs if earlier[need].name in {"failed", "blocked"}]
     if lacking:
         return State("blocked", f"needs {lacking[0]}", seconds=seconds)
+    if lost is not None and not (attempts and attempts[-1].status):
+        return State("failed", lost[1], seconds=seconds)
     if attempts and attempts[-1].status == EXIT_STATUS:
         return State("interrupted", seconds=seconds)
     if attempts and attempts[-1].status:

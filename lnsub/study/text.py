@@ -8,7 +8,7 @@ from lnsub.study.display import clock, tally
 from lnsub.study.estimates import estimate
 from lnsub.study.job import KINDS
 from lnsub.study.plan import Plan
-from lnsub.study.queue import queue_of
+from lnsub.study.queue import lost_of, queue_of
 from lnsub.study.states import State, states_of
 
 _STYLES = {"done": "green", "failed": "bold red", "blocked": "red", "running": "cyan", "interrupted": "yellow"}
@@ -65,7 +65,7 @@ def print_status(plan: Plan, jobs: int, gpus: int, console: Console | None = Non
     """
     console = console or Console()
     queue = queue_of(plan)
-    states = states_of(plan, queue)
+    states = states_of(plan, None if queue is None else lost_of(plan) | queue)
     at_once = max(jobs, sum(state.name == "running" for state in states.values()))
     estimates = estimate(plan, states, at_once=at_once, gpus=gpus)
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lnsub.common.signals import EXIT_STATUS
+from lnsub.study.queue import lost_of, note_submitted
 from lnsub.study.states import JobFolder, born, running_text, states_of
 from tests.support.study_plans import attempted, finish, job, plan_of
 
@@ -45,7 +46,7 @@ def test_what_needs_a_job_that_failed_is_blocked_and_what_merely_follows_is_not(
         ("blocked", "needs need"),
         ("ready", ""),
     ]
-    assert states["first"].seconds == 20
+    assert states["first"].seconds == 10  # it starts anew, so that only its last attempt counts
 
 
 @pytest.mark.parametrize(
@@ -162,3 +163,36 @@ def test_a_page_that_is_older_than_what_it_shows_is_made_again(tmp_path):
     assert "older" in state.reason
     os.utime(path, (11.0, 11.0))  # the attempt started at 1 and took 10 seconds
     assert names(plan) == {"one": "done", "report": "done"}
+
+
+def test_what_slurm_ended_has_failed_unless_the_job_itself_says_why(tmp_path):
+    mute, told, whole, need = (job(tmp_path, name) for name in ("mute", "told", "whole", "need"))
+    after = job(tmp_path, "after", "transfer", needs=("need",))
+    plan = plan_of(tmp_path, mute, told, whole, need, after)
+    attempted(plan, told, 2, log="lnsub: error: There is no data.\n")
+    attempted(plan, need, 2, log="lnsub: error: There is no model.\n")
+    finish(whole)
+    queue = {one.id: ("LOST", "SLURM: out of memory") for one in (mute, told, whole, after)}
+    states = states_of(plan, queue)
+    assert {name: (state.name, state.reason) for name, state in states.items()} == {
+        "mute": ("failed", "SLURM: out of memory"),
+        "told": ("failed", "There is no data."),
+        "whole": ("done", ""),
+        "need": ("failed", "There is no model."),
+        "after": ("blocked", "needs need"),
+    }
+
+
+def test_the_accounting_of_slurm_is_asked_where_there_is_one(tmp_path, monkeypatch):
+    """What `sacct` printed on a cluster with accounting, for an array of four tasks."""
+    plan = plan_of(tmp_path, *(job(tmp_path, name) for name in ("a", "b", "c", "d")))
+    note_submitted(plan, {"a": "77_0", "b": "77_1", "c": "77_2", "d": "77_3"})
+    assert lost_of(plan) == {}  # there is none here
+    sacct = tmp_path / "bin" / "sacct"
+    sacct.parent.mkdir()
+    sacct.write_text(
+        "#!/bin/sh\nprintf '77_0|COMPLETED\\n77_1|OUT_OF_MEMORY\\n77_2|CANCELLED by 1000\\n77_3|RUNNING\\n'\n"
+    )
+    sacct.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sacct.parent}:{os.environ['PATH']}")
+    assert lost_of(plan) == {"b": ("LOST", "SLURM: out of memory"), "c": ("LOST", "SLURM: cancelled")}
