@@ -26,7 +26,8 @@ from lnsub.report.figures.retrieval import retrieval_figure
 from lnsub.report.figures.similarity import similarity_figure
 from lnsub.report.figures.transfer import drop_figure, transfer_figure, zero_shot_figure
 from lnsub.report.figures.winning import winning_figure, winning_table
-from lnsub.report.page import TITLE, page
+from lnsub.report.page import page
+from lnsub.report.page_file import check_page, is_page
 from lnsub.report.published import MIXTURE
 from lnsub.report.published.material import published_material, published_winning
 
@@ -162,15 +163,6 @@ def published_report(output: Path, *, figures: Path | None = None, formats: Sequ
     return _written(output, material, drawn, files)
 
 
-def check_page(output: Path) -> None:
-    """Refuses to replace what is not the page of an earlier report; call it before the work.
-
-    Raises:
-        UserError: it is another file, a folder, a device or a FIFO.
-    """
-    check_output(output, "the page of a report", _is_page)
-
-
 def _checked(figures: Path | None, formats: Sequence[str]) -> FigureFiles | None:
     if figures is None:
         return None
@@ -189,7 +181,7 @@ def _tables(figures: Iterable[Figure | Missing]) -> dict[str, pd.DataFrame]:
 
 def _written(output: Path, material: Material, figures: Sequence[Figure | Missing], files: FigureFiles | None) -> Made:
     """Writes the page, its tables and the figures' files, and removes those of an earlier report that it has not."""
-    replaces, prefix = _is_page(output), f"{output.stem}."
+    replaces, prefix = is_page(output), f"{output.stem}."
     tables = _tables(figures)
     paths = {name: output.with_name(f"{prefix}{name}.csv") for name in TABLES | tables.keys()}
     texts = {name: table.map(csv_cell).to_csv(index=False) for name, table in tables.items()}
@@ -207,10 +199,6 @@ def _written(output: Path, material: Material, figures: Sequence[Figure | Missin
     drawn = tuple(figure.title for figure in figures if isinstance(figure, Figure))
     left_out = tuple(figure.title for figure in figures if isinstance(figure, Missing))
     return Made(output, tuple(paths[name] for name in tables), drawn, left_out, tables, tuple(material.notes), written)
-
-
-def _is_page(path: Path) -> bool:
-    return path.is_file() and f"<title>{TITLE}".encode() in starts_with(path)
 
 
 def _is_own_table(path: Path, columns: bytes | None) -> bool:

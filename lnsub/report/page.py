@@ -9,13 +9,11 @@ from lnsub.report.figure import Figure, Missing, Panel, listed
 from lnsub.report.html_tables import DASH, panel_table, rows_table
 from lnsub.report.languages import html_label
 from lnsub.report.markup import tag
+from lnsub.report.page_file import TITLE
 from lnsub.report.scripts import pick_bar, scripts
 from lnsub.report.settings import split_settings
 from lnsub.report.style import style_sheet
 from lnsub.version import __version__
-
-TITLE = "How language-neutral"
-"""How the title of every page begins, which tells it from other HTML: a report replaces none but its own."""
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
 """What the page may do, for the browser to hold it to: Vega compiles expressions, and nothing reaches a network."""

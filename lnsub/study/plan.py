@@ -8,6 +8,7 @@ from pathlib import Path
 from lnsub.common.errors import UserError
 from lnsub.common.files import replacing
 from lnsub.common.plain_data import UnreadableError, parse_json, read_text
+from lnsub.report.page_file import check_page
 from lnsub.study.graph import jobs_of
 from lnsub.study.job import Job
 from lnsub.study.settings import Study
@@ -48,8 +49,9 @@ def make_plan(study: Study) -> Plan:
         study: the study.
 
     Raises:
-        UserError: see :func:`lnsub.study.facts.read_facts`.
+        UserError: see :func:`lnsub.study.facts.read_facts`; something else than a report has the page's name.
     """
+    check_page(Path(study.output or "") / study.report.page)
     digest, path = _digest(study), Path(study.output or "") / "study" / "plan.json"
     if (jobs := _kept(path, digest)) is not None:
         return Plan(study, jobs)

@@ -74,7 +74,7 @@ ATTACKS: dict[str, list[str]] = {
         f"record in {path}": [*RETRIEVE, f"--record={path}"]
         for path in ("config.yaml", "fifo", "/dev/null", "no-records", "odd-records")
     },
-    "demo over a picture": ["demo", "--languages=en,fr", "--output=pictures"],
+    "a study over a page": ["demo", "--languages=en,fr", "--output=pages"],
     "combine over a ticket": [*COMBINE, "--output=t2.safetensors"],
     "combine over a source by force": [*COMBINE, "--force", "--output=t1.safetensors"],
 }
@@ -84,8 +84,8 @@ ATTACKS: dict[str, list[str]] = {
 def test_nothing_of_another_kind_is_replaced(what: str, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("no-records", "odd-records"):
         (world / name).mkdir()
-    (world / "pictures").mkdir()
-    (world / "pictures" / "demo.png").write_bytes(b"\x89PNG\r\n\x1a\n of my cat")
+    (world / "pages").mkdir()
+    (world / "pages" / "report.html").write_text("<title>My cat</title>")
     (world / "no-records" / "results.jsonl").write_text("my results\n")
     os.mkfifo(world / "odd-records" / "results.jsonl")
     before = contents(world)
