@@ -173,7 +173,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._writer(name)
         if name in self.server.repositories:
             raise _RefusalError(409, "You already created this model repo", place=f"/{name}")
-        self.server.repositories[name] = Repository(given.get("visibility") == "private")
+        # Clients of huggingface_hub 2 say "visibility", earlier ones "private".
+        private = given.get("visibility") == "private" or bool(given.get("private"))
+        self.server.repositories[name] = Repository(private)
         self._json({"url": f"{self.server.url}/{name}"})
 
     def info(self, _: bytes, name: str, revision: str | None = None) -> None:
