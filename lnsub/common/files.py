@@ -50,17 +50,26 @@ def starts_with(path: Path, count: int = 4096) -> bytes:
         return file.read(count)
 
 
-def make_folder(folder: Path) -> None:
-    """Creates a folder, and its parents, where there is none.
+def check_folder(folder: Path) -> None:
+    """Refuses a folder that something else is in the place of, or in the way to; call it before the work.
 
     Raises:
-        UserError: something else is in its place, such as a file or a link to nothing, or it cannot be created.
+        UserError: a file, or a link to nothing, is there.
     """
     # pathlib's functions of these names may raise.
     for path in (folder, *folder.parents):
         if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112
             what = "a file" if os.path.exists(path) else "a link to nothing"  # noqa: PTH110
             raise UserError(f"Cannot make the folder {folder}: {path} is {what}.")
+
+
+def make_folder(folder: Path) -> None:
+    """Creates a folder, and its parents, where there is none.
+
+    Raises:
+        UserError: something else is in its place, such as a file or a link to nothing, or it cannot be created.
+    """
+    check_folder(folder)
     try:
         with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)

@@ -192,10 +192,11 @@ def _written(output: Path, material: Material, figures: Sequence[Figure | Missin
         check_output(path, "a table of this report", own)
     for name, text in texts.items():
         _write(paths[name], text)
+    written = files.write(figures) if files else ()
+    # Last, as where the page is whole, all is.
     _write(output, page(material, figures, prefix))
     for name in TABLES - tables.keys() if replaces else ():
         paths[name].unlink(missing_ok=True)
-    written = files.write(figures) if files else ()
     drawn = tuple(figure.title for figure in figures if isinstance(figure, Figure))
     left_out = tuple(figure.title for figure in figures if isinstance(figure, Missing))
     return Made(output, tuple(paths[name] for name in tables), drawn, left_out, tables, tuple(material.notes), written)

@@ -4,14 +4,14 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lnsub.charts.files import FORMATS, rendered
 from lnsub.common.errors import UserError
-from lnsub.common.files import check_output, make_folder, replacing
+from lnsub.common.files import check_folder, check_output, replacing
 from lnsub.report.figure import Figure, Missing, Panel
 
 LIST = "figures.json"
@@ -40,11 +40,14 @@ class FigureFiles:
         if unknown or not self.formats:
             named = f"'{unknown[0]}' is none of them" if unknown else "name at least one"
             raise UserError(f"Figures are written as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; {named}.")
-        make_folder(self.folder)
+        check_folder(self.folder)
         check_output(self.folder / LIST, "the list of a report's figures", lambda path: self._listed(path) is not None)
 
     def write(self, figures: Sequence[Figure | Missing]) -> tuple[Path, ...]:
         """Writes the panels, and removes those of an earlier report that are not drawn any more.
+
+        The list goes first, with the hashes of what is there and of what comes, so that after an interruption at any
+        moment every file is still known as a report's.
 
         Args:
             figures: those without data have no files.
@@ -61,11 +64,11 @@ class FigureFiles:
         paths = {f"{name}.{form}": panel for name, _, panel in named for form in self.formats}
         for file in paths:
             check_output(self.folder / file, "a figure that a report wrote", lambda path: _is_own(path, earlier))
-        entries: dict[str, Any] = {}
+        contents: dict[str, bytes] = {}
+        entries: dict[str, dict[str, Any]] = {}
         for name, figure, panel in named:
             for form in self.formats:
-                content = rendered(panel.drawing, form)
-                _write(self.folder / f"{name}.{form}", content)
+                contents[f"{name}.{form}"] = content = rendered(panel.drawing, form)
                 entries[f"{name}.{form}"] = {
                     "figure": figure.title,
                     "title": panel.title,
@@ -73,18 +76,28 @@ class FigureFiles:
                     "seeds": figure.seeds,
                     "sha256": hashlib.sha256(content).hexdigest(),
                 }
-        _write(self.folder / LIST, f"{json.dumps(entries, indent=2, ensure_ascii=False)}\n".encode())
+        before = {file: {"earlier": sorted(hashes)} for file, hashes in earlier.items()}
+        self._list({file: before.get(file, {}) | entries.get(file, {}) for file in before | entries})
+        for file, content in contents.items():
+            _write(self.folder / file, content)
         for file in earlier.keys() - entries.keys():
             path = self.folder / file
             if path.is_file() and _is_own(path, earlier):
                 path.unlink()
+        self._list(entries)
         return tuple(self.folder / file for file in entries)
 
-    def _listed(self, path: Path) -> dict[str, str] | None:
-        """The files of a list with their hashes; None where it is no such list."""
+    def _list(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
+        _write(self.folder / LIST, f"{json.dumps(entries, indent=2, ensure_ascii=False)}\n".encode())
+
+    def _listed(self, path: Path) -> dict[str, set[str]] | None:
+        """The files of a list with the hashes that they may have; None where it is no such list."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            return {Path(file).name: str(entry["sha256"]) for file, entry in found.items()}
+            return {
+                Path(file).name: {str(entry.get("sha256")), *map(str, entry.get("earlier", ()))}
+                for file, entry in found.items()
+            }
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
@@ -111,8 +124,8 @@ def _plain(text: str) -> str:
     return re.sub(r"[\W_]+", "-", bare).strip("-").lower()
 
 
-def _is_own(path: Path, earlier: dict[str, str]) -> bool:
-    return earlier.get(path.name) == hashlib.sha256(path.read_bytes()).hexdigest()
+def _is_own(path: Path, earlier: Mapping[str, set[str]]) -> bool:
+    return hashlib.sha256(path.read_bytes()).hexdigest() in earlier.get(path.name, set())
 
 
 def _write(path: Path, content: bytes) -> None:

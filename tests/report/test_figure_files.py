@@ -1,12 +1,18 @@
 """Panels as files for a paper: their names, what is refused, and what a second report does to the first one's."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lnsub.common.errors import UserError
-from lnsub.report import published_report, report
+from lnsub.report import figure_files, published_report, report
+from lnsub.report.collect import collect
+from lnsub.report.figure import Options
+from lnsub.report.figure_files import FigureFiles
+from lnsub.report.figures.metric import metric_by_sparsity
+from lnsub.report.figures.overlap import overlap_figure
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +47,44 @@ def test_a_second_report_replaces_its_own_and_removes_what_it_does_not_draw(smal
     left = {path.name for path in figures.iterdir()}
     assert "mine.svg" in left
     assert not left & (before - {"mine.svg", "figures.json"})
+
+
+def test_interrupted_between_any_two_files_it_goes_on_as_if_nothing_had_been(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    material = collect(small)
+    one, other = (
+        [metric_by_sparsity(material, Options()), overlap_figure(material, Options(sparsities))]
+        for sparsities in ((0.5,), (0.8,))
+    )
+    files, write = FigureFiles(tmp_path / "figures", ("svg",)), figure_files._write
+    files.write(one)
+    whole = len(list(files.folder.iterdir()))
+    for moment in range(whole + 1):  # the list is written twice
+        left = iter(range(moment))
+
+        def until_then(path: Path, content: bytes, left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            write(path, content)
+
+        monkeypatch.setattr(figure_files, "_write", until_then)
+        with pytest.raises(KeyboardInterrupt):
+            files.write(other if moment % 2 else one)
+        monkeypatch.setattr(figure_files, "_write", write)
+        files.check()
+        made = files.write(one if moment % 2 else other)
+        assert {path.name for path in files.folder.iterdir()} == {
+            path.name for path in (*made, files.folder / "figures.json")
+        }
+    listed = json.loads((files.folder / "figures.json").read_text(encoding="utf-8"))
+    assert not any("earlier" in entry for entry in listed.values())
+
+
+def test_a_tree_that_is_not_there_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no folder"):
+        report(tmp_path / "nowhere", tmp_path / "r.html", figures=tmp_path / "figures")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_was_changed_or_is_of_another_is_not_replaced(small: Path, tmp_path: Path) -> None:
