@@ -93,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
     if outcome.failed:
         sys.stderr.write(f"lnsub: logs are in {plan.own / 'jobs'}; the same command tries again what failed.\n")
         return 1
-    sys.stdout.write(f"All {len(plan.jobs)} jobs are done: {plan.folder / plan.study.report.page}\n")
+    sys.stdout.write(f"All {len(plan.jobs)} jobs are done: {plan.study.page}\n")
     return 0
 
 

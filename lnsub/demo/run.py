@@ -56,7 +56,7 @@ def demo(output: Path, languages: Sequence[str], jobs: int | None = None, consol
         name, reason = next(iter(outcome.failed.items()))
         raise RunError(f"{name} failed: {reason} (its log: {plan.own / 'jobs' / name / 'log.txt'})")
     _say_what_was_found(plan, languages, console)
-    page = plan.folder / plan.study.report.page
+    page = plan.study.page
     console.print(f"Tickets and records: {output}. Report: {page}", highlight=False, soft_wrap=True)
     return page
 

@@ -28,7 +28,7 @@ def setting_args(study: Study, task: str) -> list[str]:
 
 def fit_args(study: Study, task: str, language: str, seed: int, *, transfer: bool = False) -> list[str]:
     """The options of `lnsub fit` for one ticket's run; with ``transfer`` those of its cells, to be checked."""
-    run = {"data.init_args.language": language, "seed_everything": seed, "output": study.output}
+    run = {"data.init_args.language": language, "seed_everything": seed, "output": str(study.folder)}
     return [*config_args(study, task, transfer=transfer), *setting_args(study, task), *_options(run)]
 
 
@@ -112,8 +112,8 @@ def source_args(chosen: SentenceStudy, base_model: str) -> list[str]:
 
 def report_args(study: Study, base_models: Sequence[str]) -> list[str]:
     """The command line of `lnsub report`."""
-    folder, chosen = Path(study.output or ""), study.report
-    args = ["report", str(folder), "--output", str(folder / chosen.page)]
+    folder, chosen = study.folder, study.report
+    args = ["report", str(folder), "--output", str(study.page)]
     sparsities = chosen.sparsities or (study.transfer.sparsities if study.transfer else None)
     args += ["--sparsities", _joined(sparsities)] if sparsities else []
     # With one base model its name as the study has it, as the tickets' own may be meant for another folder.

@@ -169,7 +169,7 @@ def _receipts(plan: Plan) -> dict[tuple[str, str], Receipt]:
     found = {}
     for job in plan.of_kind("tokenise"):
         work = job.work
-        path = receipt_path(plan.own / "data", work.task, work.languages[0], work.seed)
+        path = receipt_path(plan.study.receipts, work.task, work.languages[0], work.seed)
         if (receipt := read_receipt(path)) is not None:
             found[work.task, work.languages[0]] = receipt
     return found

@@ -233,7 +233,7 @@ def _placed(study: Study, home: Path) -> Study:
         study,
         tasks=tasks,
         base_model=study.base_model and at(study.base_model),
-        output=study.output or f"runs/{study.name}",
+        output=str(study.folder),
         transfer=transfer,
         retrieval=sentences(study.retrieval),
         similarity=sentences(study.similarity),

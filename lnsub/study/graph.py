@@ -39,15 +39,14 @@ def jobs_of(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
         found = sorted(jobs(study, facts), key=lambda job: list(KINDS).index(job.kind))
         made += found
         yield from found
-    folder = Path(study.output or "")
     base_models = list(dict.fromkeys(fact.base_model for fact in facts.values()))
     args = report_args(study, base_models)
-    yield Job("report", "report", tuple(args), FileLeft(str(folder / study.report.page)), (), tuple(j.id for j in made))
+    yield Job("report", "report", tuple(args), FileLeft(str(study.page)), (), tuple(j.id for j in made))
 
 
 def _data(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
     """Fetching, one job a task, as a login node does it; tokenising, one job a language."""
-    folder, place = _receipts(study), 0
+    folder, place = study.receipts, 0
     for task, fact in facts.items():
         languages = _languages(study, task)
         fetch = f"fetch-{task}"
@@ -62,16 +61,21 @@ def _data(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
                 work = Work(task, (language,), seed, rows=fact.rows)
                 after = (fetch,) if fact.remote else ()
                 yield Job(
-                    _tokenise(task, language, seed), "tokenise", tuple(args), ReceiptLeft((str(path),)),
-                    after=after, place=place, work=work,
-                )  # fmt: skip
+                    _tokenise(task, language, seed),
+                    "tokenise",
+                    tuple(args),
+                    ReceiptLeft((str(path),)),
+                    after=after,
+                    place=place,
+                    work=work,
+                )
                 place += 1
 
 
 def _fits(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
     for place, (task, language, seed) in enumerate(_sources(study)):
         fact = facts[task]
-        folder = RunFolder.of(study.output or "", task, language, seed)
+        folder = RunFolder.of(study.folder, task, language, seed)
         rounds = len(fact.sparsities)
         yield Job(
             _fit(task, language, seed),
@@ -104,9 +108,18 @@ def _transfers(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
             # One-shot masks are made from the dense model of the source.
             cells += "oneshot" in baselines and not ("dense" in baselines and language in on_these)
             yield _transfer_job(
-                study, facts[task], kind, f"{kind}-{task}-{language}-seed{seed}", task, (task, language, seed),
-                targets, baselines, on_these, place, cells,
-            )  # fmt: skip
+                study,
+                facts[task],
+                kind,
+                f"{kind}-{task}-{language}-seed{seed}",
+                task,
+                (task, language, seed),
+                targets,
+                baselines,
+                on_these,
+                place,
+                cells,
+            )
 
 
 def _count(levels: list[float], fact: "TaskFacts", baselines: list[str], targets: int, shared_on: int) -> int:
@@ -151,18 +164,26 @@ def _transfer_job(
 ) -> Job:
     assert study.transfer is not None
     *_, seed = source
-    output = Path(study.output or "") / "transfer"
-    run = RunFolder.of(study.output or "", *source)
+    output = study.folder / "transfer"
+    run = RunFolder.of(study.folder, *source)
     tickets = [str(run.ticket(sparsity)) for sparsity in _levels(study, source[0])]
     zero_shot = kind == "zero-shot"
     args = transfer_args(
         study, task, tickets, targets, seed, output, baselines=baselines, baselines_on=on, zero_shot=zero_shot
     )
-    test_by = str(_receipts(study)) if study.transfer.test else None
+    test_by = str(study.receipts) if study.transfer.test else None
     leaves = CellsLeft(
-        str(output), task, tuple(tickets), tuple(targets), seed, tuple(baselines), tuple(on), zero_shot,
-        fact.metrics, test_by,
-    )  # fmt: skip
+        str(output),
+        task,
+        tuple(tickets),
+        tuple(targets),
+        seed,
+        tuple(baselines),
+        tuple(on),
+        zero_shot,
+        fact.metrics,
+        test_by,
+    )
     after = tuple(_tokenise(task, target, seed) for target in targets)
     return Job(name, kind, tuple(args), leaves, (_fit(*source),), after, place, _work(fact, task, targets, seed, cells))
 
@@ -172,7 +193,7 @@ def _sentences(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
     for command, chosen in (("retrieve", study.retrieval), ("similarity", study.similarity)):
         if chosen is None:
             continue
-        folder = Path(study.output or "") / command
+        folder = study.folder / command
         models: dict[str, str] = {}
         for task, fact in facts.items():
             models.setdefault(fact.base_model, task)
@@ -180,7 +201,7 @@ def _sentences(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
         fetch: tuple[str, ...] = ()
         base_model = next(iter(models))
         if _is_remote(chosen):
-            path = _receipts(study) / f"{command}.csv"
+            path = study.receipts / f"{command}.csv"
             args = fetch_sentences_args(command, chosen, base_model, path)
             fetch = (f"fetch-{command}",)
             yield Job(f"fetch-{command}", "fetch", tuple(args), FileLeft(str(path)), place=len(models))
@@ -188,10 +209,13 @@ def _sentences(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
             name = "dense" if number == 0 else f"dense-{task}"
             args = sentence_args(command, chosen, base_model, [], folder, name)
             yield Job(
-                f"{command}-{name}", command, tuple(args), FileLeft(str(folder / f"{name}.csv")),
+                f"{command}-{name}",
+                command,
+                tuple(args),
+                FileLeft(str(folder / f"{name}.csv")),
                 after=(*fetch, *((f"fetch-{task}",) if facts[task].remote else ())),
                 place=count + number,
-            )  # fmt: skip
+            )
         yield from _under_tickets(study, facts, command, chosen, folder, fetch)
 
 
@@ -221,13 +245,18 @@ def _under_tickets(
                 places.setdefault(name, place)
                 sets.setdefault(name, []).append((task, language, seed))
     for name, sources in sets.items():
-        runs = [RunFolder.of(study.output or "", *source) for source in sources]
+        runs = [RunFolder.of(study.folder, *source) for source in sources]
         tickets = [str(run.ticket(sparsity)) for run in runs for sparsity in chosen.tickets.sparsities]
         args = sentence_args(command, chosen, facts[sources[0][0]].base_model, tickets, folder, name)
         yield Job(
-            f"{command}-{name}", command, tuple(args), FileLeft(str(folder / f"{name}.csv")),
-            tuple(_fit(*source) for source in sources), after, places[name],
-        )  # fmt: skip
+            f"{command}-{name}",
+            command,
+            tuple(args),
+            FileLeft(str(folder / f"{name}.csv")),
+            tuple(_fit(*source) for source in sources),
+            after,
+            places[name],
+        )
 
 
 def _work(fact: "TaskFacts", task: str, languages: list[str], seed: int, fits: int) -> Work:
@@ -259,10 +288,6 @@ def _languages(study: Study, task: str) -> list[str]:
     """All that a task's data is needed of."""
     targets = _targets(study, task) if study.transfer else []
     return list(dict.fromkeys([*study.tasks[task].languages, *targets]))
-
-
-def _receipts(study: Study) -> Path:
-    return Path(study.output or "") / "study" / "data"
 
 
 def _tokenise(task: str, language: str, seed: int | None) -> str:

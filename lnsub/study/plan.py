@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from lnsub.common.errors import UserError
@@ -30,12 +31,17 @@ class Plan:
     @property
     def folder(self) -> Path:
         """The study's folder, a tree of runs."""
-        return Path(self.study.output or "")
+        return self.study.folder
 
     @property
     def own(self) -> Path:
         """The part of it that is the study's own: the plan, the jobs' logs, the receipts."""
-        return self.folder / "study"
+        return self.study.own
+
+    @cached_property
+    def by_id(self) -> dict[str, Job]:
+        """The jobs by their ids."""
+        return {job.id: job for job in self.jobs}
 
     def of_kind(self, kind: str) -> list[Job]:
         """The jobs of one kind."""
@@ -51,8 +57,8 @@ def make_plan(study: Study) -> Plan:
     Raises:
         UserError: see :func:`lnsub.study.facts.read_facts`; something else than a report has the page's name.
     """
-    check_page(Path(study.output or "") / study.report.page)
-    digest, path = _digest(study), Path(study.output or "") / "study" / "plan.json"
+    check_page(study.page)
+    digest, path = _digest(study), study.own / "plan.json"
     if (jobs := _kept(path, digest)) is not None:
         return Plan(study, jobs)
 

@@ -149,18 +149,17 @@ class _Runner:
 
     def _has_ended(self, name: str) -> bool:
         """Whether nothing more will come of a job."""
-        job = next(job for job in self.plan.jobs if job.id == name)
         if self.states[name].name == "running":
             return False
         if self.states[name].name == "done" or name in self.tried:
             return True
-        return any(self._is_hopeless(need) for need in job.needs)
+        return any(self._is_hopeless(need) for need in self.plan.by_id[name].needs)
 
     def _is_hopeless(self, name: str) -> bool:
-        job = next(job for job in self.plan.jobs if job.id == name)
+        """Whether a job has failed, or needs one that has."""
         if self.states[name].name in {"done", "running"}:
             return False
-        return bool(self.tried.get(name)) or any(self._is_hopeless(need) for need in job.needs)
+        return bool(self.tried.get(name)) or any(self._is_hopeless(need) for need in self.plan.by_id[name].needs)
 
     def _is_elsewhere(self, job: Job) -> bool:
         """Whether an earlier command's process, which has outlived it, is still at a job."""

@@ -1,6 +1,7 @@
 """The settings of a study file; :mod:`lnsub.study.file` reads it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from lnsub.common.bounds import Count, CountOrZero, Fraction, Nodes, Seed
@@ -215,3 +216,23 @@ class Study:
     similarity: SimilarityStudy | None = None
     report: ReportStudy = field(default_factory=ReportStudy)
     slurm: Slurm = field(default_factory=Slurm)
+
+    @property
+    def folder(self) -> Path:
+        """Its folder, a tree of runs."""
+        return Path(self.output or f"runs/{self.name}")
+
+    @property
+    def own(self) -> Path:
+        """The part of the folder that is the study's own: the plan, the jobs' logs, the receipts."""
+        return self.folder / "study"
+
+    @property
+    def receipts(self) -> Path:
+        """The receipts of prepared data."""
+        return self.own / "data"
+
+    @property
+    def page(self) -> Path:
+        """The report's page."""
+        return self.folder / self.report.page

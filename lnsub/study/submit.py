@@ -91,14 +91,14 @@ def submit(plan: Plan, *, dry_run: bool = False) -> int:
     """
     states = states_of(plan, queue_of(plan))
     there = {"done", "running", "queued"}
-    todo = [job for job in plan.jobs if states[job.id].name not in there]
+    missing = [job for job in plan.jobs if states[job.id].name not in there]
     # What is submitted changes what the page shows.
-    todo += [job for job in plan.of_kind("report") if todo and states[job.id].name == "done"]
-    if not todo:
+    missing += [job for job in plan.of_kind("report") if missing and states[job.id].name == "done"]
+    if not missing:
         left = sum(state.name != "done" for state in states.values())
         _say(f"Nothing to submit: {f'{left} jobs are with SLURM' if left else 'all jobs are done'}.")
         return 0
-    for job in [job for job in todo if job.kind == "fetch"]:
+    for job in (job for job in missing if job.kind == "fetch"):
         _say(job.command)
         if not dry_run and subprocess.run([sys.executable, "-m", "lnsub", *job.args], check=False).returncode:
             _say(f"{job.id} failed in part: the jobs of what is missing will fail, and the others run.")
@@ -108,7 +108,7 @@ def submit(plan: Plan, *, dry_run: bool = False) -> int:
     numbers = {number: number for number in earlier.values()}
     # What an earlier submission still needs of its files must stay.
     where = plan.own / "slurm" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    for array in arrays_of([job for job in todo if job.kind != "fetch"], earlier):
+    for array in arrays_of([job for job in missing if job.kind != "fetch"], earlier):
         call = _call(plan, array, numbers, where, write=not dry_run)
         if dry_run:
             numbers[array.name] = f"<{array.name}>"

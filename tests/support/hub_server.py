@@ -9,12 +9,13 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests.support.loopback_server import LoopbackServer
 
 TOKEN, READ_ONLY = "hf_writes", "hf_reads"
 ORGANISATION = "my-lab"
@@ -44,31 +45,17 @@ class Repository:
         return None
 
 
-class HubServer(ThreadingHTTPServer):
-    """Listens on a free port of the loopback; a context manager."""
-
-    daemon_threads = True
+class HubServer(LoopbackServer):
+    """What the Hub holds, and who asked it for what."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        super().__init__(_Handler)
         self.repositories: dict[str, Repository] = {}
         self.objects: dict[str, bytes] = {}
         self.unknown: list[str] = []
         self.requests: list[str] = []
         self.push_beside: str | None = None
         """A repository that someone else pushes to just before the next commit."""
-
-    def __enter__(self) -> "HubServer":
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-    def handle_error(self, *_: object) -> None:
-        """Ignores clients that are gone."""
 
     def files(self, repository: str, branch: str = "main") -> dict[str, bytes]:
         """The newest files of a repository by path."""

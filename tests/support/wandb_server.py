@@ -9,8 +9,10 @@ import json
 import re
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.support.loopback_server import LoopbackServer
 
 ENTITY, PROJECT_ID = "team", "p1"
 
@@ -52,14 +54,11 @@ class Artifact:
         return f"{self.name}:v{self.version}"
 
 
-class WandbServer(ThreadingHTTPServer):
-    """Listens on a free port of the loopback; a context manager."""
-
-    daemon_threads = True
+class WandbServer(LoopbackServer):
+    """What W&B holds, and who asked it for what."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        super().__init__(_Handler)
         self.lock = threading.RLock()
         self.runs: dict[str, Run] = {}
         self.artifacts: dict[str, Artifact] = {}
@@ -69,17 +68,6 @@ class WandbServer(ThreadingHTTPServer):
         self.unknown: list[str] = []
         self.refuse_views = False
         """Save no workspace, as for a user who may not."""
-
-    def __enter__(self) -> "WandbServer":
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-    def handle_error(self, *_: object) -> None:
-        """Ignores clients that are gone."""
 
     def environment(self) -> dict[str, str]:
         """The variables that direct the client here."""
