@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lnsub.common.errors import UserError
-from lnsub.models.subnet import prunable
+from lnsub.models.prunable import prunable
 from lnsub.pruning.scores import Need
 from lnsub.pruning.sharding import local, sharded_like
 
@@ -62,7 +62,7 @@ class LayerSums:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Puts the hooks on the layers, and takes them off again."""
-        handles = [layer.register_forward_hook(self._hook(name)) for name, layer in self._layers.items()]
+        handles = [layer.module.register_forward_hook(self._hook(name)) for name, layer in self._layers.items()]
         try:
             yield
         finally:
