@@ -139,9 +139,8 @@ def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:
 
 def _save_model(module: SubnetModule, folder: Path) -> None:
     # The state is that of the live model, so that transformers sees which weights are tied.
-    state = {name: t for name, t in module.model.state_dict().items() if not name.endswith(".weight_mask")}
     with quiet():
-        module.model.save_pretrained(folder, state_dict=state)
+        module.model.save_pretrained(folder, state_dict=module.subnet.state())
 
 
 def _save_tokenizer(base_model: str, folder: Path) -> None:
