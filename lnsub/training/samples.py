@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own convention)
+from transformers import PreTrainedModel
 
 from lnsub.data.batching import IGNORED, BatchRows
 from lnsub.pruning.masks import generator_for
@@ -51,6 +52,7 @@ class SampleBatches:
 
     Attributes:
         examples: how many rows the whole sample has.
+        tokens: how many tokens were read here so far, without padding; of an encoder-decoder those of the encoder.
     """
 
     def __init__(self, datamodule: LanguageDataModule, seed: int, examples: int, share: slice = slice(None)) -> None:
@@ -59,6 +61,7 @@ class SampleBatches:
         lengths = loader.sampler.lengths
         drawn = np.random.default_rng([seed, _STREAM]).permutation(len(lengths))[:examples]
         self.examples = len(drawn)
+        self.tokens = 0
         # Rows of like length go together, which wastes least on padding.
         self._rows = drawn[np.argsort(-lengths[drawn], kind="stable")][share]
         self._per_pass = min(PER_PASS, datamodule.batch_size)
@@ -75,11 +78,12 @@ class SampleBatches:
         for start in range(0, len(self._rows), self._per_pass):
             rows = self._rows[start : start + self._per_pass]
             batch = self._dataset[BatchRows(0, rows)]
+            self.tokens += int(batch["attention_mask"].sum())
             yield rows, {name: tensor.to(device) for name, tensor in batch.items()}
             progress(start + len(rows), len(self._rows))
 
 
-def tokens_of(model: nn.Module, batch: dict[str, Tensor]) -> list[Tensor]:
+def tokens_of(model: PreTrainedModel, batch: dict[str, Tensor]) -> list[Tensor]:
     """Which of a batch's positions are tokens and not padding.
 
     Args:
