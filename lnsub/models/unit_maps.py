@@ -14,10 +14,10 @@ from lnsub.models.prunable import Prunable, base_of, prunable
 from lnsub.tickets.parameters import kind_of, layer_of, stack_of
 from lnsub.tickets.units import UNITS, Group, Member, Units
 
-_INNER = frozenset({"intermediate", "gate", "up", "gate and up"})
+_INNER = frozenset({"intermediate", "gate", "up", "gate and up", "expert gate and up"})
 """Kinds of matrices whose output features are neurons."""
 
-_OUTER = frozenset({"output", "down"})
+_OUTER = frozenset({"output", "down", "expert down"})
 """Kinds of matrices whose input features are neurons."""
 
 _FUSED = "query-key-value"
