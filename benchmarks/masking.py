@@ -11,7 +11,8 @@ from torch.nn.utils import prune
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.harness import MB, Case, Row, Timing, at_most, interleave, memory_of
-from lnsub.models.subnet import Subnet, prunable
+from lnsub.models.prunable import prunable
+from lnsub.models.subnet import Subnet
 from lnsub.pruning.masks import Mask
 
 DENSE, MASKED, REPARAMETRISED = "dense", "lnsub: masked gradients", "torch.nn.utils.prune: float masks in the forward"
@@ -63,7 +64,7 @@ class Training:
             self.buffers = sum(bits.nbytes for bits in mask.values())
         elif how == REPARAMETRISED:
             for name, linear in prunable(self.model).items():
-                prune.custom_from_mask(linear, "weight", mask[name].float())
+                prune.custom_from_mask(linear.module, "weight", mask[name].float())
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=5e-5, fused=True)
         self.batch = _batch(size)
         self.steps = 0
@@ -141,7 +142,7 @@ def _trained(how: str, size: Size) -> Callable[[], object]:
 def _half(model: nn.Module) -> Mask:
     """Half of the weights at random: the positions of zeros do not affect the cost."""
     random = torch.Generator().manual_seed(1)
-    return Mask({n: torch.rand(lin.weight.shape, generator=random) >= 0.5 for n, lin in prunable(model).items()})
+    return Mask({n: torch.rand(lin.parameter.shape, generator=random) >= 0.5 for n, lin in prunable(model).items()})
 
 
 def _batch(size: Size) -> dict[str, Tensor]:

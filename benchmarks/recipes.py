@@ -29,7 +29,7 @@ from transformers import Trainer as TransformersTrainer
 from benchmarks.turns import Steps
 from lnsub.data.batching import IGNORED
 from lnsub.models.pretrained import load_config, load_tokenizer
-from lnsub.models.subnet import prunable
+from lnsub.models.prunable import prunable
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.selection import select
 from lnsub.tasks.task import LanguageDataModule
@@ -88,12 +88,12 @@ class Spec:
         model, _ = self.datamodule().task.build(self.base)
         mask = self.mask(model)
         for name, linear in prunable(model).items():
-            prune.custom_from_mask(linear, "weight", mask[name].float())
+            prune.custom_from_mask(linear.module, "weight", mask[name].float())
         return model.train()
 
     def mask(self, model: nn.Module) -> Mask:
         """The magnitude mask of an untrained model."""
-        weights = {name: linear.weight.detach() for name, linear in prunable(model).items()}
+        weights = {name: linear.parameter.detach() for name, linear in prunable(model).items()}
         return select(
             weights, Mask({n: torch.ones_like(w, dtype=torch.bool) for n, w in weights.items()}), self.sparsity
         )
@@ -258,5 +258,5 @@ def _padded(spec: Spec) -> dict[str, Tensor]:
 def _plain(model: PreTrainedModel) -> PreTrainedModel:
     """Removes the re-parametrisation; pruned weights stay 0."""
     for linear in prunable(model).values():
-        prune.remove(linear, "weight")
+        prune.remove(linear.module, "weight")
     return model

@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from benchmarks.machine import as_sentence, describe
-from lnsub.models.subnet import prunable
+from lnsub.models.prunable import prunable
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.selection import select
 from lnsub.tickets.provenance import Provenance
@@ -82,7 +82,7 @@ class Size:
         with torch.device("meta"):
             model = kind(config)
         parameters = sum(p.numel() for p in model.parameters())
-        sizes = [linear.weight.numel() for linear in prunable(model).values()]
+        sizes = [linear.parameter.numel() for linear in prunable(model).values()]
         blocks = model.base_model.encoder.layer
         block = sum(p.numel() for p in blocks[0].parameters())
         ticket = sum(-(-size // 8) for size in sizes)

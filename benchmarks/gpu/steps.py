@@ -15,7 +15,7 @@ from transformers import BertConfig
 from benchmarks.gpu.workload import Settings, make_batches, products, xnli_lengths
 from benchmarks.harness import MB, Row, Timing
 from lnsub.models.compiling import Mode, compile_for_training
-from lnsub.models.subnet import prunable
+from lnsub.models.prunable import prunable
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.selection import select
 from lnsub.training.module import SubnetModule
@@ -66,10 +66,10 @@ def authors(settings: Settings, tf32: bool) -> Found:
     try:
         model, _ = settings.task.build(settings.folder, init="random")
         model = model.to(settings.device.torch).train()
-        weights = {name: linear.weight.detach() for name, linear in prunable(model).items()}
+        weights = {name: entry.parameter.detach() for name, entry in prunable(model).items()}
         mask = select(weights, Mask.dense({n: w.shape for n, w in weights.items()}, settings.device.torch), SPARSITY)
-        for name, linear in prunable(model).items():
-            prune.custom_from_mask(linear, "weight", mask[name].float())
+        for name, entry in prunable(model).items():
+            prune.custom_from_mask(entry.module, "weight", mask[name].float())
         optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
 
         def step(batch: Batch) -> None:

@@ -43,7 +43,11 @@ def add_missing_head(auto_class: Any, config: PretrainedConfig) -> None:
     bare = MODEL_MAPPING[type(config)]
     family = next(parent for parent in bare.__mro__[1:] if issubclass(parent, PreTrainedModel))
     name = bare.__name__.removesuffix("Model") + suffix
-    facts = {"config_class": type(config), "base_model_prefix": family.base_model_prefix or "model", "__module__": __name__}
+    facts = {
+        "config_class": type(config),
+        "base_model_prefix": family.base_model_prefix or "model",
+        "__module__": __name__,
+    }
     made = type(name, (generic, family), facts)
     auto_class.register(type(config), made, exist_ok=True)  # without, transformers' own configurations are passed over
     _added.add(made)

@@ -12,7 +12,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from transformers import AutoModel, PretrainedConfig
 
 from lnsub.common.plain_data import UnreadableError
-from lnsub.models.subnet import prunable
+from lnsub.models.prunable import prunable
 from lnsub.models.transformers_internals import has_class_for
 
 MOST_TENSORS = 50_000

@@ -1,12 +1,13 @@
 """The sub-network of a live model: which weights are prunable, the mask on them, and the way back to theta_0.
 
 The only file that touches a live model's weights. A mask lives in the model as one boolean buffer per prunable matrix,
-``weight_mask`` beside ``weight``. Parameters keep their own names, so checkpoints stay plain.
+``weight_mask`` beside ``weight``. Parameters keep their own names, so checkpoints stay plain. Which matrices are
+prunable is up to :mod:`lnsub.models.prunable`.
 """
 
 import hashlib
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -14,11 +15,11 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-from lnsub.common.errors import UserError
+from lnsub.models.prunable import Prunable, base_of, blocks_of, prunable
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.sharding import local, sharded_like, whole
 
-_BUFFER = "weight_mask"
+_SUFFIX = "_mask"
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of a weight
 
 Weights = dict[str, Tensor]
@@ -26,56 +27,6 @@ Weights = dict[str, Tensor]
 
 Of a sharded model, each rank holds its own rows. :meth:`Subnet.prunable_of` picks the prunable weights.
 """
-
-
-def prunable(model: nn.Module) -> dict[str, nn.Linear]:
-    """Finds the linear layers whose weights may be pruned.
-
-    Those inside the encoder's or decoder's blocks (anything below an ``nn.ModuleList``), and the pooler's; never
-    embeddings, norms, biases or the task head, which lies outside the base model or outside its blocks.
-
-    Args:
-        model: a Hugging Face model, with or without a task head.
-
-    Returns:
-        The layers by the name of their weight in the bare base model (``encoder.layer.0.attention.self.query.weight``),
-        in name order.
-
-    Raises:
-        UserError: the model has no such layer.
-    """
-    base = getattr(model, "base_model", model)
-    blocks = [name for name, module in base.named_modules() if isinstance(module, nn.ModuleList)]
-    found = {
-        f"{name}.weight": module
-        for name, module in base.named_modules()
-        if isinstance(module, nn.Linear)
-        and (name.startswith("pooler.") or any(name.startswith(f"{block}.") for block in blocks))
-    }
-    if not found:
-        raise UserError(
-            f"{type(model).__name__} has no linear layer inside repeated blocks, so nothing of it can be pruned; "
-            "use a Transformer encoder or encoder-decoder such as bert-base-multilingual-cased."
-        )
-    return dict(sorted(found.items()))
-
-
-def _base_prefix(model: nn.Module) -> str:
-    """What precedes a base model's names in the whole model: ``bert.``; nothing where the model is its own base."""
-    base = getattr(model, "base_model", model)
-    name = next(name for name, module in model.named_modules() if module is base)
-    return f"{name}." if name else ""
-
-
-def _blocks(model: nn.Module) -> list[nn.Module]:
-    """The blocks that the model repeats: what is in its outermost lists of modules."""
-    found: list[nn.Module] = []
-    inside = ""
-    for name, module in model.named_modules():  # parents before their children
-        if isinstance(module, nn.ModuleList) and not (inside and name.startswith(inside)):
-            found += module
-            inside = f"{name}."
-    return found
 
 
 class Subnet:
@@ -95,15 +46,21 @@ class Subnet:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._base_prefix = _base_prefix(model)
-        self._linears = prunable(model)
+        self._base = base_of(model)
+        self._base_prefix = _prefix(model, self._base)
+        self._prunable = prunable(model)
         self._dense: bool | None = True  # whether all is kept on this rank; None: not known
         self._sharded = False
-        for name, linear in self._linears.items():
-            if hasattr(linear, _BUFFER):
+        held: dict[nn.Module, list[Prunable]] = {}
+        for name, entry in self._prunable.items():
+            buffer = f"{entry.attribute}{_SUFFIX}"
+            if hasattr(entry.module, buffer):
                 raise ValueError(f"{name} carries a mask already; a model can be one Subnet only.")
-            linear.register_buffer(_BUFFER, torch.ones_like(linear.weight, dtype=torch.bool), persistent=True)
-            linear.register_load_state_dict_post_hook(self._on_load)
+            entry.module.register_buffer(buffer, torch.ones_like(entry.parameter, dtype=torch.bool), persistent=True)
+            held.setdefault(entry.module, []).append(entry)
+        for module, entries in held.items():
+            module.register_load_state_dict_post_hook(partial(self._on_load, entries))
+        self._buffers = frozenset(f"{self._base_prefix}{name}{_SUFFIX}" for name in self._prunable)
 
     def shard(self, mesh: DeviceMesh, compute: torch.dtype | None = None) -> None:
         """Shards the model over processes: FSDP2, by torch's ``fully_shard``.
@@ -121,31 +78,36 @@ class Subnet:
         if self._sharded:
             return
         policy = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=compute and torch.float32)
-        blocks = _blocks(self._model)
+        blocks = blocks_of(self._model)
         inside = {module for block in blocks for module in block.modules()}
         # The pooler apart too: what the whole model gathers stays gathered after a forward pass without a backward.
-        for module in [*blocks, *(linear for linear in self._linears.values() if linear not in inside)]:
+        apart = (entry.module for entry in self._prunable.values() if entry.module not in inside)
+        for module in [*blocks, *apart]:
             fully_shard(module, mesh=mesh, mp_policy=policy)
         fully_shard(self._model, mesh=mesh, mp_policy=policy)
-        for linear in self._linears.values():
+        for entry in self._prunable.values():
             # fully_shard leaves buffers as they are.
-            linear.register_buffer(_BUFFER, sharded_like(self._buffer(linear), linear.weight), persistent=True)
+            buffer = sharded_like(self._buffer(entry), entry.parameter)
+            entry.module.register_buffer(f"{entry.attribute}{_SUFFIX}", buffer, persistent=True)
         self._sharded = True
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:
-        """The prunable weights by name in the bare base model; each ``[out_features, in_features]``."""
-        return {name: cast(nn.Parameter, linear.weight) for name, linear in self._linears.items()}
+        """The prunable weights by name in the bare base model; ``[out_features, in_features]`` where they are linear.
+
+        Other layouts: :class:`~lnsub.models.prunable.Prunable`.
+        """
+        return {name: entry.parameter for name, entry in self._prunable.items()}
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the prunable weights by name."""
-        return {name: tuple(linear.weight.shape) for name, linear in self._linears.items()}
+        return {name: tuple(entry.parameter.shape) for name, entry in self._prunable.items()}
 
     @property
     def mask(self) -> Mask:
         """A copy of the current mask."""
-        return Mask({name: self._buffer(linear).clone() for name, linear in self._linears.items()})
+        return Mask({name: self._buffer(entry).clone() for name, entry in self._prunable.items()})
 
     def set_mask(self, mask: Mask) -> None:
         """Puts ``mask`` on the model and zeroes the weights that it prunes.
@@ -168,10 +130,10 @@ class Subnet:
         """
         if self._all_kept:
             return
-        for linear in self._linears.values():
-            if linear.weight.grad is not None:
+        for entry in self._prunable.values():
+            if (gradient := entry.parameter.grad) is not None:
                 # A byte converts to a float twice as fast as a bool does, and 0 and 1 are the same in both.
-                local(linear.weight.grad).mul_(local(self._buffer(linear)).view(torch.uint8))
+                local(gradient).mul_(local(self._buffer(entry)).view(torch.uint8))
 
     def snapshot(self, held: Mapping[str, Tensor] | None = None) -> Weights:
         """Copies all parameters and buffers of the model to the CPU, except for the masks.
@@ -184,15 +146,18 @@ class Subnet:
         """
         return {
             name: held[name] if held and name in held else tensor.detach().to("cpu", copy=True)
-            for name, tensor in self._model.state_dict().items()
-            if not name.endswith(f".{_BUFFER}")
+            for name, tensor in self.state().items()
         }
+
+    def state(self, *, keep_vars: bool = False) -> dict[str, Tensor]:
+        """The model's ``state_dict``, as tensors of the live model, without the masks."""
+        state = self._model.state_dict(keep_vars=keep_vars)
+        return {name: tensor for name, tensor in state.items() if name not in self._buffers}
 
     def prunable_of(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Picks the prunable weights from a snapshot, by name and of the dtype that :attr:`weights` has."""
-        return {
-            name: weights[f"{self._base_prefix}{name}"].to(linear.weight.dtype) for name, linear in self._linears.items()
-        }
+        named = self._prunable.items()
+        return {name: weights[f"{self._base_prefix}{name}"].to(entry.parameter.dtype) for name, entry in named}
 
     @torch.no_grad()
     def rewind(
@@ -211,13 +176,14 @@ class Subnet:
         Raises:
             ValueError: the names differ from the model's, or the mask does not fit.
         """
-        here = {n: t for n, t in self._model.state_dict(keep_vars=True).items() if not n.endswith(f".{_BUFFER}")}
+        here = self.state(keep_vars=True)
         if here.keys() != weights.keys():
             raise ValueError(f"These weights are another model's: {sorted(here.keys() ^ weights.keys())[:2]} differ.")
         if mask is not None:
             self._copy_to_buffers(mask)
+        in_base = self._of_base(here)
         for name, tensor in here.items():
-            if base if self._in_base(name) else head:
+            if base if id(tensor) in in_base else head:
                 tensor.copy_(sharded_like(weights[name], tensor))
         if base or mask is not None:
             self._mask_weights()
@@ -232,10 +198,10 @@ class Subnet:
             checkpoint: the values of a checkpoint, by name as :attr:`weights` has them, of a model that rounded them.
         """
         digest = hashlib.sha256()
-        for name, linear in self._linears.items():
+        for name, entry in self._prunable.items():
             if not name.startswith("pooler."):
-                digest.update(f"{name}{tuple(linear.weight.shape)}".encode())
-                stored = linear.weight.detach() if checkpoint is None else checkpoint[name]
+                digest.update(f"{name}{tuple(entry.parameter.shape)}".encode())
+                stored = entry.parameter.detach() if checkpoint is None else checkpoint[name]
                 values = whole(stored).to("cpu", torch.float32)
                 digest.update(values.contiguous().numpy().tobytes())
         return digest.hexdigest()
@@ -244,45 +210,57 @@ class Subnet:
         if mask.shapes != self.shapes:
             odd = sorted(set(mask.shapes.items()) ^ set(self.shapes.items()))[:2]
             raise ValueError(f"The mask does not fit the model: names or shapes differ, for example {odd}.")
-        for name, linear in self._linears.items():
-            buffer = self._buffer(linear)
+        for name, entry in self._prunable.items():
+            buffer = self._buffer(entry)
             buffer.copy_(sharded_like(mask[name], buffer))
         self._dense = None
 
-    def _on_load(self, linear: nn.Module, incompatible_keys: object) -> None:
-        """Takes the mask that was loaded into one layer; strategies for sharded models load layer by layer."""
+    def _on_load(self, entries: Sequence[Prunable], module: nn.Module, incompatible_keys: object) -> None:
+        """Takes the masks that were loaded into one layer; strategies for sharded models load layer by layer."""
         self._dense = None
-        self._mask_weight(cast(nn.Linear, linear))
+        for entry in entries:
+            self._mask_weight(entry)
 
     @property
     def _all_kept(self) -> bool:
         """Whether this rank prunes nothing."""
         if self._dense is None:
-            kept = torch.stack([local(self._buffer(linear)).all() for linear in self._linears.values()])
+            kept = torch.stack([local(self._buffer(entry)).all() for entry in self._prunable.values()])
             self._dense = bool(kept.all())  # one wait for the device, not one per matrix
         return self._dense
 
     def _mask_weights(self) -> None:
         if not self._all_kept:
-            for linear in self._linears.values():
-                self._mask_weight(linear)
+            for entry in self._prunable.values():
+                self._mask_weight(entry)
 
     @torch.no_grad()
-    def _mask_weight(self, linear: nn.Linear) -> None:
-        """Sets every pruned weight of a layer to exactly 0."""
+    def _mask_weight(self, entry: Prunable) -> None:
+        """Sets every pruned weight of a matrix to exactly 0."""
         # The bits of a weight, as an integer, times 0 or 1: NaN and negative weights become plain 0 too, and it takes
         # a fraction of masked_fill_'s time.
-        weight = local(linear.weight.detach())
-        weight.view(_INTEGERS[weight.itemsize]).mul_(local(self._buffer(linear)).view(torch.uint8))
+        weight = local(entry.parameter.detach())
+        weight.view(_INTEGERS[weight.itemsize]).mul_(local(self._buffer(entry)).view(torch.uint8))
 
-    def _in_base(self, name: str) -> bool:
-        """Whether a name in the whole model belongs to the base model and not to the task head."""
+    def _of_base(self, tensors: Mapping[str, Tensor]) -> set[int]:
+        """The identities of the tensors that belong to the base model and not to the task head alone.
+
+        An output layer that is tied to the word embeddings is the embeddings, whatever its name.
+        """
+        if self._base is not self._model:
+            return {id(tensor) for tensor in self._base.state_dict(keep_vars=True).values()}
         # A seq2seq model is its own base; what is not in its stacks is the output layer.
-        return name.startswith(self._base_prefix) if self._base_prefix else not name.startswith("lm_head.")
+        return {id(tensor) for name, tensor in tensors.items() if not name.startswith("lm_head.")}
 
     @staticmethod
-    def _buffer(linear: nn.Linear) -> Tensor:
-        return linear.get_buffer(_BUFFER)
+    def _buffer(entry: Prunable) -> Tensor:
+        return entry.module.get_buffer(f"{entry.attribute}{_SUFFIX}")
+
+
+def _prefix(model: nn.Module, base: nn.Module) -> str:
+    """What precedes a base model's names in the whole model: ``bert.``; nothing where the model is its own base."""
+    name = next(name for name, module in model.named_modules() if module is base)
+    return f"{name}." if name else ""
 
 
 def gathered(weights: Weights) -> Weights:

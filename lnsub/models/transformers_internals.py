@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 
@@ -19,3 +20,20 @@ def attention_of(model: PreTrainedModel) -> str:
     It can be set by ``model.set_attn_implementation``, but read by no public name.
     """
     return model.config._attn_implementation
+
+
+def knows_experts(module: nn.Module) -> bool:
+    """Whether transformers computes this layer's stacked experts by its interface, without biases and a norm of theirs.
+
+    Modules that the decorator ``use_experts_implementation`` made share no public class.
+    """
+    return hasattr(module, "_apply_gate") and not (module.has_bias or getattr(module, "has_post_expert_norm", False))
+
+
+def expert_activation(module: nn.Module, projected: Tensor) -> Tensor:
+    """What experts make of their first projection, [..., projected features] -> [..., intermediate features].
+
+    No public name says how gate and up matrices are laid out in one tensor.
+    """
+    layer: Any = module
+    return layer._apply_gate(projected) if layer.has_gate else layer.act_fn(projected)

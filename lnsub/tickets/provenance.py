@@ -16,7 +16,13 @@ RANDOM_FROM = "random_from"
 """Start of the score of a mask that was pruned at random from a ticket of a lower sparsity: ``random_from:0.1``."""
 
 LONGEST = 5000
-"""The most characters of a field but ``sources``; the longest path of a base model has 4,096."""
+"""The most characters of a field that is no JSON; the longest path of a base model has 4,096."""
+
+_OPTIONAL = {"sources": "", "granularity": "weight", "units": "", "calibration": ""}
+"""Fields that a ticket need not have, with what it means that it has none."""
+
+_LONG = frozenset({"sources", "units", "calibration"})
+"""Fields with JSON, of any length."""
 
 
 def _now() -> str:
@@ -67,13 +73,22 @@ class Provenance:
     """When the ticket was made: ISO 8601, UTC."""
     sources: str = ""
     """JSON describing the tickets that a combined ticket was made from; empty for any other."""
+    granularity: str = "weight"
+    """What the mask keeps or prunes as a whole: ``weight``, ``neuron``, ``head`` or ``row``."""
+    units: str = ""
+    """JSON describing which weights those are (:class:`lnsub.tickets.units.Units`); empty for single weights."""
+    calibration: str = ""
+    """JSON describing the sample that a ticket without training was computed from; empty for any other."""
+
+    @property
+    def ranked_by(self) -> str:
+        """How weights were ranked: the score, and the granularity where that is not single weights."""
+        return self.score if self.granularity == "weight" else f"{self.score} by {self.granularity}"
 
     def to_metadata(self) -> dict[str, str]:
-        """Returns the fields as metadata strings of a ticket file, without an empty ``sources``."""
+        """Returns the fields as metadata strings of a ticket file, without those that say nothing."""
         texts = {f.name: str(getattr(self, f.name)) for f in dataclasses.fields(self)}
-        if not self.sources:
-            del texts["sources"]
-        return texts
+        return {name: text for name, text in texts.items() if text != _OPTIONAL.get(name)}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Provenance":
@@ -85,10 +100,10 @@ class Provenance:
         """
         values: dict[str, Any] = {}
         for f in dataclasses.fields(cls):
-            text = metadata.get(f.name, "" if f.name == "sources" else None)
+            text = metadata.get(f.name, _OPTIONAL.get(f.name))
             if text is None:
                 raise ValueError(f"its metadata has no {f.name!r}")
-            if len(text) > LONGEST and f.name != "sources":
+            if len(text) > LONGEST and f.name not in _LONG:
                 raise ValueError(f"its {f.name!r} has {len(text):,} characters, more than {LONGEST:,}")
             try:
                 values[f.name] = f.type(text) if f.type in (int, float) else text

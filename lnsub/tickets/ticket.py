@@ -19,6 +19,7 @@ from lnsub.tickets.file_format import Header, damaged, read_file, write_file
 from lnsub.tickets.hub import local_file, on_hub
 from lnsub.tickets.packed import count_bits, mask_problem
 from lnsub.tickets.provenance import Provenance
+from lnsub.tickets.units import Units
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,24 @@ class Ticket:
         """How many prunable weights there are, by parameter name."""
         return {name: math.prod(shape) for name, shape in self.shapes.items()}
 
+    @cached_property
+    def units(self) -> Units | None:
+        """The heads, neurons or rows that the mask keeps or prunes as a whole; None: single weights.
+
+        Raises:
+            UserError: what the ticket says of them does not fit its masks.
+        """
+        p = self.provenance
+        if p.granularity == "weight" and not p.units:
+            return None
+        try:
+            units = Units.from_json(p.units, self.shapes)
+        except ValueError as error:
+            raise damaged(self.path or Path(self.label), str(error)) from error
+        if units.granularity != p.granularity:
+            raise damaged(self.path or Path(self.label), f"its units are {units.granularity}s, not {p.granularity}s")
+        return units
+
     @property
     def total(self) -> int:
         """How many prunable weights there are."""
@@ -111,6 +130,15 @@ class Ticket:
         """What a message calls the base model: its name and the start of its fingerprint."""
         p = self.provenance
         return printable(f"{p.base_model} (fingerprint {p.base_fingerprint[:12]})")
+
+    def bits(self) -> dict[str, np.ndarray]:
+        """Unpacks the masks: boolean arrays of the parameters' shapes, by name."""
+        return {
+            name: np.unpackbits(mask, count=self.weights_by_name[name], bitorder="little")
+            .view(np.bool_)
+            .reshape(self.shapes[name])
+            for name, mask in self.masks.items()
+        }
 
     def check_base(self, fingerprint: str, base_model: str) -> None:
         """Refuses a base model that is not the one that the ticket was found in.
@@ -173,6 +201,8 @@ def load_with_header(name: str | Path) -> tuple[Ticket, Header]:
     ticket = Ticket(masks, shapes, header.provenance, path, str(name) if on_hub(name) else "")
     if ticket.checksum != header.checksum:
         raise damaged(path, f"its checksum says {header.checksum[:12]}, its masks give {ticket.checksum[:12]}")
+    if ticket.units is not None:
+        ticket.units.kept(ticket.bits())
     return ticket, header
 
 

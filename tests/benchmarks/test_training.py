@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import masking, recipe, recipes
 from benchmarks.turns import Loop, Steps
-from lnsub.models.subnet import prunable
+from lnsub.models.prunable import prunable
 from tests.support.counting_loop import counting
 
 
@@ -48,12 +48,12 @@ def test_all_ways_in_fp32_make_the_same_step_on_the_same_rows(task, tmp_path):
     reference = trained.pop(recipe.AUTHORS)
     mask = spec.mask(recipes.TASKS[task]("fr", spec.base).task.build(spec.base)[0])
     moved = 0.0
-    for name, linear in prunable(reference).items():
+    for name, entry in prunable(reference).items():
         if not name.startswith("pooler."):
-            assert not linear.weight[~mask[name]].any()
-            moved += float((linear.weight - prunable(start)[name].weight).abs().max())
+            assert not entry.parameter[~mask[name]].any()
+            moved += float((entry.parameter - prunable(start)[name].parameter).abs().max())
             for other in trained.values():
-                torch.testing.assert_close(prunable(other)[name].weight, linear.weight, rtol=1e-3, atol=1e-4)
+                torch.testing.assert_close(prunable(other)[name].parameter, entry.parameter, rtol=1e-3, atol=1e-4)
     assert moved > 1e-2
     assert len(trained) >= 1
     scores = [recipes.score(spec, model) for model in (reference, *trained.values())]

@@ -19,7 +19,7 @@ from lnsub.cli.commands import run
 from lnsub.common.errors import UserError
 from lnsub.models.inherited import Theta0
 from lnsub.models.pretrained import load_tokenizer
-from lnsub.models.subnet import prunable
+from lnsub.models.prunable import prunable
 from lnsub.tasks import tasks
 from lnsub.tickets.combining import combine
 from lnsub.tickets.ticket import Ticket
@@ -54,14 +54,14 @@ def test_rewound_weights_are_theta_0_under_the_mask(
     expected, _ = tasks()[task](theta_0.base_model).build(theta_0.base_model)
     masks = masks_of(theta_0, task)
     for name, linear in prunable(expected).items():
-        linear.weight.data *= torch.from_numpy(masks[name])
+        linear.parameter.data *= torch.from_numpy(masks[name])
     loaded, info = AUTO[task].from_pretrained(folder, output_loading_info=True)
     assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert torch.equal(logits(loaded), logits(expected))
     for name, linear in prunable(loaded).items():
-        np.testing.assert_array_equal(linear.weight.detach() != 0, masks[name])
+        np.testing.assert_array_equal(linear.parameter.detach() != 0, masks[name])
         if name != POOLER:
-            np.testing.assert_array_equal(linear.weight.detach(), theta_0[name] * masks[name])
+            np.testing.assert_array_equal(linear.parameter.detach(), theta_0[name] * masks[name])
 
 
 @pytest.mark.parametrize("task", list(AUTO))
@@ -78,7 +78,7 @@ def test_fine_tuned_weights_predict_as_the_trained_model_to_the_last_bit(
     masks = masks_of(theta_0, task)
     changed = 0
     for name, linear in prunable(loaded).items():
-        weights = linear.weight.detach().numpy()
+        weights = linear.parameter.detach().numpy()
         assert not weights[~masks[name]].any()
         changed += 0 if name == POOLER else np.count_nonzero(weights != theta_0[name] * masks[name])
     assert changed > 0
@@ -92,7 +92,7 @@ def test_the_head_of_another_task_and_matrices_that_only_one_has(theta_0: Theta0
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "a")
     masks = masks_of(theta_0, "wikiann")
     kept = sum(int(m.sum()) for m in masks.values()) + 256
-    assert sum(int((linear.weight != 0).sum()) for linear in prunable(model).values()) == kept
+    assert sum(int((linear.parameter != 0).sum()) for linear in prunable(model).values()) == kept
     total = sum(m.size for m in masks.values()) + 256
     card = (tmp_path / "a" / "README.md").read_text()
     assert f"a sparsity of {1 - kept / total:.4f}. {POOLER} is not in the ticket, and dense." in card

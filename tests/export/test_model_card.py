@@ -13,7 +13,7 @@ from transformers import (
 from lnsub.cli.commands import run
 from lnsub.export.folder import TICKET_FILE
 from lnsub.models.inherited import Theta0
-from lnsub.models.subnet import prunable
+from lnsub.models.prunable import prunable
 from lnsub.runs.records import Record, append
 from lnsub.tickets.ticket import Ticket
 from tests.support.exports import SEED, WORDS, saved, trained
@@ -38,7 +38,7 @@ def test_the_card_tells_the_ticket_and_the_sparsity_of_the_weights(theta_0: Thet
     assert 'AutoModelForSequenceClassification.from_pretrained("out")' in text
     assert "they save no memory and no time" in text
     loaded = prunable(AutoModelForSequenceClassification.from_pretrained(folder))
-    zeros = {name: linear.weight == 0 for name, linear in loaded.items()}
+    zeros = {name: linear.parameter == 0 for name, linear in loaded.items()}
     pruned, total = (sum(f(z) for z in zeros.values()) for f in (lambda z: int(z.sum()), Tensor.numel))
     assert f"of its {total:,} prunable weights" in text
     assert f"{pruned:,} are pruned, a sparsity of {pruned / total:.4f}." in text

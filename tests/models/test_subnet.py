@@ -20,7 +20,8 @@ from transformers import (
 )
 
 from lnsub.common.errors import UserError
-from lnsub.models.subnet import Subnet, prunable
+from lnsub.models.prunable import prunable
+from lnsub.models.subnet import Subnet
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.selection import select
 from tests.support.models import bert_classifier, bert_config
@@ -44,7 +45,7 @@ def test_mbert_has_the_73_matrices_and_85524480_weights_of_the_paper():
         model = BertForSequenceClassification(BertConfig(vocab_size=119547))
     found = prunable(model)
     assert len(found) == 73
-    assert sum(linear.weight.numel() for linear in found.values()) == 85_524_480
+    assert sum(linear.parameter.numel() for linear in found.values()) == 85_524_480
     assert "encoder.layer.11.attention.self.query.weight" in found
     assert "pooler.dense.weight" in found
     assert list(found) == sorted(found)
@@ -88,7 +89,7 @@ def test_masked_gradients_train_like_the_reparametrised_model_of_torch(sparsity)
     mask = magnitude_mask(subnet, sparsity)
     subnet.set_mask(mask)
     for name, linear in prunable(theirs).items():
-        prune.custom_from_mask(linear, "weight", mask[name])
+        prune.custom_from_mask(linear.module, "weight", mask[name])
 
     optimizers = [torch.optim.AdamW(m.parameters(), lr=1e-2, weight_decay=0.1) for m in (ours, theirs)]
     for batch in batches(10):
@@ -104,7 +105,7 @@ def test_masked_gradients_train_like_the_reparametrised_model_of_torch(sparsity)
             losses.append(loss.item())
         assert losses[0] == losses[1]
     for name, linear in prunable(theirs).items():
-        effective = linear.weight_orig * linear.weight_mask
+        effective = linear.module.weight_orig * linear.module.weight_mask
         assert torch.equal(subnet.weights[name].detach(), effective.detach()), name
         assert torch.equal(subnet.weights[name][~mask[name]], torch.zeros(int((~mask[name]).sum())))
 

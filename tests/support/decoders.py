@@ -18,7 +18,12 @@ from transformers import (
     XGLMConfig,
 )
 
-TEXT = ["the cat sat on a mat and the dog ran home", "le chat noir, l'été à Paris", "猫坐在红色的垫子上", "Ann и кот дома"]
+TEXT = [
+    "the cat sat on a mat and the dog ran home",
+    "le chat noir, l'été à Paris",
+    "猫坐在红色的垫子上",
+    "Ann и кот дома",
+]
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32, "num_attention_heads": 4, "head_dim": 4}
 
@@ -66,9 +71,7 @@ def make_tokenizer(folder: Path, *, sentencepiece: bool, start: bool) -> PreTrai
     if sentencepiece:
         backend.normalizer = normalizers.Replace(" ", "▁")
         backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-        backend.decoder = decoders.Sequence(
-            [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-        )
+        backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
         trainer = trainers.BpeTrainer(special_tokens=SPECIAL, limit_alphabet=30, **settings)
     else:
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

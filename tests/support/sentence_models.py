@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModel, BertForMaskedLM
 
-from lnsub.models.subnet import Subnet, prunable
+from lnsub.models.prunable import prunable
+from lnsub.models.subnet import Subnet
 from lnsub.pruning.masks import Mask
 from lnsub.tickets.ticket import Ticket
 from tests.support.models import save_checkpoint
@@ -20,8 +21,8 @@ def make_base(folder: Path, seed: int = 0) -> str:
     save_checkpoint(folder, WORDS, seed=seed, dropout=0.5)
     model = BertForMaskedLM.from_pretrained(folder)
     with torch.no_grad():
-        for linear in prunable(model).values():
-            linear.weight.mul_(20)
+        for entry in prunable(model).values():
+            entry.parameter.mul_(20)
     model.save_pretrained(folder)
     return str(folder)
 

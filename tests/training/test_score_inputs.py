@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
 from lnsub.common.errors import UserError
 from lnsub.data.batching import IGNORED, BatchRows
-from lnsub.models.subnet import prunable
+from lnsub.models.prunable import prunable
 from lnsub.pruning import scores
 from lnsub.pruning.masks import generator_for
 from lnsub.pruning.scores import Score, ScoreInputs
@@ -171,7 +171,7 @@ def test_activations_are_means_over_tokens_without_padding(model, settings, rows
         return hook
 
     module.eval()
-    handles = [layer.register_forward_hook(add(name)) for name, layer in prunable(module.model).items()]
+    handles = [layer.module.register_forward_hook(add(name)) for name, layer in prunable(module.model).items()]
     with torch.no_grad():
         for _, batch in batches:
             module(batch)
@@ -240,7 +240,7 @@ def test_a_weight_without_a_gradient_is_refused_by_name(score, bert, rows):
     name = "encoder.layer.1.output.dense.weight"
     module.subnet.weights[name].requires_grad_(False)
     if score == "fisher":
-        prunable(module.model)[name].register_forward_hook(lambda layer, inputs, output: output.detach())
+        prunable(module.model)[name].module.register_forward_hook(lambda layer, inputs, output: output.detach())
     with pytest.raises(UserError, match=rf"loss of wikiann .*gradient.* score {score} .*magnitude"):
         collect_inputs(score, trainer, module, data, {}, Sample(4))
     assert module.training

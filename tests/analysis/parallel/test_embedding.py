@@ -6,7 +6,8 @@ from transformers import AutoModel, AutoTokenizer, BertForMaskedLM
 
 from lnsub.analysis.parallel.embedding import SentenceEncoder
 from lnsub.common.errors import UserError
-from lnsub.models.subnet import Subnet, prunable
+from lnsub.models.prunable import prunable
+from lnsub.models.subnet import Subnet
 from tests.support.sentence_models import WORDS, make_base, ticket_of
 
 SENTENCES = [
@@ -69,8 +70,8 @@ def test_a_mask_is_the_same_as_zeros_in_the_checkpoint_and_tickets_do_not_add_up
     encoder.apply_ticket(ticket_of(base, lambda w: w > 0))
     model = BertForMaskedLM.from_pretrained(base)
     with torch.no_grad():
-        for linear in prunable(model).values():
-            linear.weight.clamp_(min=0)
+        for entry in prunable(model).values():
+            entry.parameter.clamp_(min=0)
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path)
     assert torch.equal(encoder.embed(tokens, LAYERS), SentenceEncoder(str(tmp_path), "cpu").embed(tokens, LAYERS))
