@@ -88,6 +88,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "d_head": 8,
         "d_inner": 24,
         "block_sizes": [2, 1],
+        "block_repeats": [1, 1],
         "num_decoder_layers": 1,
         "max_position_embeddings": 64,
     },
@@ -99,7 +100,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "num_feedforward_networks": 2,
         "true_hidden_size": 8,
     },
-    "modernbert": {**_BERT, "global_attn_every_n_layers": 2, "local_attention": 8, "cls_token_id": 1, "sep_token_id": 2},
+    "modernbert": {
+        **_BERT,
+        "global_attn_every_n_layers": 2,
+        "local_attention": 8,
+        "cls_token_id": 1,
+        "sep_token_id": 2,
+    },
     "mpnet": _SHARED_BERT,
     "nomic_bert": _BERT,
     "rembert": {**_BERT, "input_embedding_size": 8, "output_embedding_size": 12},
@@ -180,12 +187,18 @@ def save_tokenizer(folder: Path, *, pad: str | None = "<pad>", **settings: Any) 
         special_tokens=[("<s>", 1), ("</s>", 2)],
     )
     names = dict(
-        zip(["bos_token", "eos_token", "unk_token", "mask_token"], SPECIAL[1:], strict=True), cls_token="<s>", sep_token="</s>"
+        zip(["bos_token", "eos_token", "unk_token", "mask_token"], SPECIAL[1:], strict=True),
+        cls_token="<s>",
+        sep_token="</s>",
     )
     if pad is not None:
         names["pad_token"] = pad
     made = PreTrainedTokenizerFast(
-        tokenizer_object=backend, model_max_length=64, model_input_names=["input_ids", "attention_mask"], **names, **settings
+        tokenizer_object=backend,
+        model_max_length=64,
+        model_input_names=["input_ids", "attention_mask"],
+        **names,
+        **settings,
     )
     made.save_pretrained(folder)
 

@@ -94,9 +94,7 @@ def test_each_expert_is_given_the_tokens_that_its_router_sends_it():
         inner = F.silu(gate) * up
         for name, vectors in (("gate_up_proj", mine), ("down_proj", inner)):
             full = f"layers.1.mlp.experts.{name}"
-            torch.testing.assert_close(
-                sums.inputs[full][expert], (vectors.double() ** 2).sum(0), rtol=1e-4, atol=1e-7
-            )
+            torch.testing.assert_close(sums.inputs[full][expert], (vectors.double() ** 2).sum(0), rtol=1e-4, atol=1e-7)
             assert sums.tokens[full][expert] == len(mine)
 
 
