@@ -56,7 +56,7 @@ def test_a_name_says_layer_stack_and_kind(name, layer, stack, kind):
 
 def test_layers_are_in_the_order_that_data_flows():
     order = ["initial.0", "0", "2", "10", "encoder.11", "decoder.0", "decoder.10", "final.0", "pooler", "other"]
-    assert sorted(set(order), key=layer_key) == order
+    assert sorted([*order[5:], *order[:5]], key=layer_key) == order
     assert sorted(["encoder.1.0", "encoder.0.10", "encoder.0.2"], key=layer_key) == [
         "encoder.0.2",
         "encoder.0.10",
