@@ -17,10 +17,9 @@ from lnsub.common.files import check_output
 from lnsub.models.pretrained import load_model
 from lnsub.models.prunable import input_axes
 from lnsub.models.subnet import Subnet
-from lnsub.pruning.granularity import select_units
+from lnsub.pruning.granularity import prune
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.scores import ScoreInputs, score
-from lnsub.pruning.selection import select
 from lnsub.runs.folder import ticket_filename
 from lnsub.tickets.file_format import is_ticket
 from lnsub.tickets.inherited import served_by
@@ -162,11 +161,7 @@ def _inherited_mask(theta_0: Theta0, ticket: Ticket) -> Ticket:
     weights = {name: every[name] for name in ticket.masks}
     dense = Mask.dense({name: weight.shape for name, weight in weights.items()})
     scores = score(SCORE, ScoreInputs(weights=weights, init=weights))
-    if ticket.units is None:
-        mask = select(scores, dense, served.sparsity, served.scope, theta_0.inputs)
-    else:
-        mask = select_units(scores, dense, served.sparsity, served.scope, ticket.units)
-    mask = mask.restricted(kept)
+    mask = prune(scores, dense, served.sparsity, served.scope, ticket.units, theta_0.inputs).restricted(kept)
     left_out = sorted(ticket.masks.keys() - kept)
     provenance = Provenance(
         base_model=theta_0.base_model,

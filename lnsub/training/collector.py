@@ -4,8 +4,10 @@ Dropout is off. Ranks that each hold the whole model divide the examples and add
 model's rows all read every example, and sum for their own rows.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,12 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lnsub.common.errors import UserError
+from lnsub.common.launcher import is_first_process
 from lnsub.data.batching import IGNORED
 from lnsub.pruning.scores import Need
 from lnsub.pruning.sharding import Ranks, with_rows
 from lnsub.training.layer_sums import LayerSums
 from lnsub.training.module import SubnetModule
 from lnsub.training.samples import Labels, SampleBatches, sampled_labels, tokens_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ class Collector:
         """Reads the sample; returns the sums, on the device that computes.
 
         Raises:
-            UserError: the score needs the gradient of a weight that the loss does not depend on.
+            UserError: the loss depends on none of the weights that the score needs gradients of.
         """
         weights = self._module.subnet.weights
         sums = LayerSums(self._module.model, weights, self._needs)
@@ -153,11 +158,22 @@ class Collector:
         return tensor if self._sharded else self._reduce(tensor)
 
     def _require(self, seen: Mapping[str, int]) -> None:
-        """Refuses weights that no rank has found a gradient of, on all ranks."""
+        """Says, on rank 0, which weights no rank has found a gradient of: their score is 0, so they go first."""
         counts = self._over_ranks(torch.tensor(list(seen.values()), device=self._device))
-        for name, count in zip(seen, counts.tolist(), strict=True):
-            if not count:
-                raise UserError(
-                    f"The loss of {self._module.task.name} does not depend on {name}, so it has no gradient to compute "
-                    f"the score {self._name} from: choose another score, such as magnitude."
-                )
+        unseen = [name for name, count in zip(seen, counts.tolist(), strict=True) if not count]
+        if len(unseen) == len(seen):
+            raise UserError(
+                f"The loss of {self._module.task.name} depends on none of the prunable weights, so there is no gradient"
+                f" to compute the score {self._name} from: choose another score, such as magnitude."
+            )
+        if unseen and is_first_process():
+            _warn_once(
+                f"The loss of {self._module.task.name} does not depend on {len(unseen)} of {len(seen)} prunable "
+                f"matrices, such as {unseen[0]}: their {self._name} score is 0, so they are pruned first."
+            )
+
+
+@lru_cache(maxsize=64)
+def _warn_once(message: str) -> None:
+    """Warns in the first round, and not in all those that find the same."""
+    log.warning(message)

@@ -40,7 +40,7 @@ def collect_inputs(
         weights are, except for activations, which are whole on every rank.
 
     Raises:
-        UserError: there is no such score; or it needs the gradient of a weight that the loss does not depend on.
+        UserError: there is no such score; or the loss depends on none of the weights that it needs gradients of.
     """
     needs = lookup("score", name, SCORES).needs
     init = module.subnet.prunable_of(theta_0) if "init" in needs else None
