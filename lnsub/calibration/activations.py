@@ -112,7 +112,4 @@ def _place(
     if callable(function) and len(gates) == 1:
         apply: Callable[[Tensor], Tensor] = function
         return entries[gates[0].parameter].module, lambda inputs, output: apply(output)
-    raise UserError(
-        f"The activation function of {group.name} cannot be found, so that its neurons cannot be ranked: choose another "
-        "score than lape."
-    )
+    raise UserError(f"The activation function of {group.name} cannot be found: choose another score than lape.")

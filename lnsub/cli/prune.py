@@ -21,8 +21,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     width = max(map(len, SCORES))
     parser.description = (
         "Makes tickets without training: weights, or neurons, are ranked by theta_0 and a sample of each language's\n"
-        "text (--examples rows of the train split, drawn by the seed). The configuration is one of `lnsub fit` (without\n"
-        "its IMPCallback). One process runs, on a GPU where there is one. Run again, it does what is missing.\n\n"
+        "text (--examples rows of the train split, drawn by the seed). The configuration is one of `lnsub fit`\n"
+        "(without its IMPCallback). One process runs, on a GPU where there is one. Run again, it does what is missing.\n\n"
         "scores:\n" + "\n".join(f"  {name:<{width}}  {text}" for name, text in SCORES.items())
     )
     parser.add_argument(
