@@ -42,6 +42,10 @@ UNREACHED = {"adapter_modules.fr_XX", "w2e_query", "e2w_query", "e2e_query", "fi
 """Parts of names of weights that an English batch of some task does not depend on."""
 
 
+HEADS_TO_COME = set() if "clm" in tasks() else {"cohere", "cohere2", "gemma3", "gemma3_text", "xglm"}
+"""Decoders of which transformers has not all classifiers; lnsub gets its own together with the task clm."""
+
+
 @cache
 def table() -> dict[str, dict[str, str]]:
     """What the page says of each type and each task that there is, by names."""
@@ -86,7 +90,7 @@ def test_the_table_has_every_type_that_is_tested_and_every_task_but_the_second_t
     assert all(row.keys() == tasks().keys() - {"udpos"} for row in table().values())
 
 
-@pytest.mark.parametrize("model_type", SETTINGS)
+@pytest.mark.parametrize("model_type", [name for name in SETTINGS if name not in HEADS_TO_COME])
 def test_a_type_does_what_the_table_says(model_type, world):
     folder = save_tiny(world / model_type, model_type)
     prints = {}
@@ -101,7 +105,7 @@ def test_a_type_does_what_the_table_says(model_type, world):
         subnet = Subnet(model.eval())
         _check_names(model_type, model, subnet)
         prints[task] = (subnet.fingerprint(), {name for name in subnet.shapes if not name.startswith("pooler.")})
-        batch = data.train_dataloader().dataset[BatchRows(0, np.arange(4))]
+        batch = data.train_dataloader().dataset[BatchRows(0, np.arange(3))]
         if model_type not in POOLS_PADDING:
             _check_padding(data, model, batch)
         _check_gradients(data, model, subnet, data.train_dataloader().dataset[BatchRows(0, np.arange(1))])
