@@ -15,6 +15,7 @@ from lnsub.common.files import write_errors
 from lnsub.common.lookup import lookup
 from lnsub.export.model_card import Card, Training, model_card
 from lnsub.export.shrinking import Shrunk, shrink
+from lnsub.models.heads import is_added
 from lnsub.models.pretrained import load_config, load_tokenizer, quiet
 from lnsub.runs.records import FILE_NAME, read
 from lnsub.tasks import tasks
@@ -131,7 +132,7 @@ def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:
     before = module.subnet.mask
     prunable = {id(weight) for weight in module.subnet.weights.values()}
     names = [name for name, weight in module.named_parameters() if id(weight) in prunable]
-    rewound = all(torch.equal(state[name], here[name]) for name in names)
+    rewound = all(torch.equal(state[name], here[name].to(state[name].dtype)) for name in names)
     module.load_state_dict(state)
     if module.subnet.mask != before:
         raise UserError(
@@ -175,5 +176,6 @@ def _card(module: SubnetModule, ticket: Ticket, name: str, training: Training | 
         kept={n: int(bits.sum()) for n, bits in mask.items()},
         zeros=sum(weight.numel() - int(weight.count_nonzero()) for weight in weights.values()),
         training=training,
+        added_head=is_added(module.model),
         shrunk=shrunk,
     )

@@ -52,6 +52,8 @@ class Card:
     """None for rewound weights."""
     shrunk: Shrunk | None = None
     """The smaller model that was written; None where pruned weights are stored as zeros."""
+    added_head: bool = False
+    """Whether transformers lacks the model's class, which lnsub then adds."""
 
 
 def model_card(card: Card) -> str:
@@ -75,12 +77,7 @@ blocks, and the pooler's) {total - kept:,} are pruned, a sparsity of {1 - kept /
 
 ## How to load it
 
-```python
-from transformers import AutoTokenizer, {card.auto_class}
-
-model = {card.auto_class}.from_pretrained("{card.name}")
-tokenizer = AutoTokenizer.from_pretrained("{card.name}")
-```
+{_loading(card)}
 
 ## The ticket
 
@@ -113,6 +110,22 @@ def _worth(card: Card) -> str:
   are as large as the dense one.{_other_zeros(card)}
 - Fine-tuning changes the zeros. To stay within the sub-network, mask the gradients, or give `{card.ticket_file}` to
   `lnsub fit` as `model.ticket`."""
+
+
+def _loading(card: Card) -> str:
+    """The code that loads the model, with what transformers needs to be told where it lacks the model's class."""
+    config, told, why = "", "", ""
+    if card.added_head:
+        why = f"transformers has no {card.auto_class} for this type of model: lnsub adds it (`pip install lnsub`).\n\n"
+        config = "from lnsub.models.heads import add_missing_head\n"
+        told = f'add_missing_head({card.auto_class}, AutoConfig.from_pretrained("{card.name}"))\n'
+    names = ["AutoConfig"] * card.added_head + ["AutoTokenizer", card.auto_class]
+    return f"""{why}```python
+{config}from transformers import {", ".join(names)}
+
+{told}model = {card.auto_class}.from_pretrained("{card.name}")
+tokenizer = AutoTokenizer.from_pretrained("{card.name}")
+```"""
 
 
 def _head(card: Card) -> str:

@@ -29,6 +29,7 @@ from lnsub.common.errors import RunError, UserError
 from lnsub.common.names import looks_local
 from lnsub.common.plain_data import UnreadableError
 from lnsub.models.attention import implementation
+from lnsub.models.heads import add_missing_head
 from lnsub.models.loaded_weights import check_blocks, check_loaded
 from lnsub.models.model_folder import check_config, check_files, check_weights
 from lnsub.models.packing import pack, refuse_unpackable
@@ -39,6 +40,7 @@ from lnsub.models.transformers_internals import has_class_for, knows_sdpa
 log = logging.getLogger(__name__)
 
 Init = Literal["pretrained", "random"]
+Dtype = Literal["float32", "bfloat16"]
 
 _LONGEST_REASON = 240
 """The most characters of a library's message that are passed on."""
@@ -194,9 +196,9 @@ def tokenizer_fingerprint(name: str) -> str:
 
 
 def load_model(
-    auto_class: Any, name: str, *, init: Init, attention: str, **settings: Any
+    auto_class: Any, name: str, *, init: Init, attention: str, dtype: Dtype = "float32", **settings: Any
 ) -> tuple[PreTrainedModel, frozenset[str]]:
-    """Loads a model in float32 with the head that ``auto_class`` gives it.
+    """Loads a model with the head that ``auto_class`` gives it.
 
     Args:
         auto_class: one of transformers' ``AutoModelFor...``.
@@ -205,6 +207,7 @@ def load_model(
         attention: ``packed`` (see :mod:`lnsub.models.packing`), or transformers' name of an attention implementation:
             ``sdpa`` (run as :mod:`lnsub.models.attention` says; ``eager`` where the model knows no other), ``eager``,
             ``flash_attention_2``, ...
+        dtype: the weights' own dtype, whatever the checkpoint's.
         settings: entries of the configuration to set, such as ``num_labels``.
 
     Returns:
@@ -216,6 +219,7 @@ def load_model(
             with this head has other blocks than the bare one, so that tickets would not be of the same weights.
     """
     config = load_config(name)
+    add_missing_head(auto_class, config)
     if not has_class_for(auto_class, config):
         raise UserError(
             f"'{name}' is a model of type {config.model_type}, which has no head for this task"
@@ -231,7 +235,7 @@ def load_model(
     attention = implementation(attention, name, knows_sdpa(auto_class, config))
     with _refusing("model", name):
         if init == "random":
-            model = auto_class.from_config(config, attn_implementation=attention, dtype=torch.float32)
+            model = auto_class.from_config(config, attn_implementation=attention, dtype=getattr(torch, dtype))
             missing = {parameter for parameter, _ in model.named_parameters(remove_duplicate=False)}
         else:
             if looks_local(name):
@@ -241,7 +245,7 @@ def load_model(
                 **_reading(name),
                 config=config,
                 attn_implementation=attention,
-                dtype=torch.float32,
+                dtype=getattr(torch, dtype),
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )

@@ -159,11 +159,11 @@ class IMPCallback(Callback):
             self._rewind_weights = state_dict["rewind_weights"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Snapshots theta_0, after the model is sharded and before a checkpoint is loaded."""
+        """Snapshots theta_0, after the model is sharded and before a checkpoint is loaded; what is on disk is mapped."""
         assert isinstance(pl_module, SubnetModule)
         if stage == "fit" and not self._theta_0:
             pl_module.configure_model()  # Lightning calls it again later, which then has no effect
-            self._theta_0 = pl_module.subnet.snapshot()
+            self._theta_0 = pl_module.snapshot_theta_0()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Drops the optimizer state from a checkpoint between rounds: the next round starts with a fresh optimizer."""
