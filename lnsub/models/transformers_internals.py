@@ -14,6 +14,15 @@ def has_class_for(auto_class: Any, config: PretrainedConfig) -> bool:
     return type(config) in auto_class._model_mapping
 
 
+def knows_sdpa(auto_class: Any, config: PretrainedConfig) -> bool:
+    """Whether the model that an auto class makes of a configuration can compute its attention by torch's sdpa.
+
+    The public way is to make the model and to catch what it raises.
+    """
+    classes = auto_class._model_mapping[type(config)]
+    return all(made._supports_sdpa for made in (classes if isinstance(classes, tuple) else (classes,)))
+
+
 def attention_of(model: PreTrainedModel) -> str:
     """The name of the attention implementation that a model was made with.
 

@@ -60,9 +60,11 @@ class MLMTask(Task):
 
         hook = model.get_output_embeddings().register_forward_pre_hook(pick)
         try:
-            return model(**model_inputs(model, batch)).logits
+            logits: Tensor = model(**model_inputs(model, batch)).logits
         finally:
             hook.remove()
+        # MobileBERT's head reads the projection's weight and never calls it.
+        return logits if logits.dim() == 2 else logits.flatten(0, 1)[positions]
 
     def metrics(self) -> MetricCollection:
         """Returns the accuracy, the loss (nats) and the perplexity per masked token."""

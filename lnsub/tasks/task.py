@@ -16,10 +16,11 @@ from transformers import PreTrainedModel
 
 from lnsub.data.batching import IGNORED
 from lnsub.data.module import LanguageRows
+from lnsub.models.languages import LANG_IDS
 from lnsub.models.packing import SLOTS, is_packed
 from lnsub.models.pretrained import Dtype, Init
 
-MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", LANG_IDS)
 
 
 @dataclass(frozen=True)

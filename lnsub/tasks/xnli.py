@@ -7,10 +7,11 @@ https://arxiv.org/abs/1910.10683, appendix D).
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import datasets
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 from torchmetrics import MetricCollection
 from transformers import (
     AutoModelForSeq2SeqLM,
@@ -64,7 +65,7 @@ class XNLITask(Task):
         """
         inputs = model_inputs(model, batch)
         if model.config.is_encoder_decoder:
-            inputs["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(batch["labels"])
+            inputs["decoder_input_ids"] = decoder_inputs(model, batch["labels"])
         return model(**inputs).logits
 
     def metrics(self) -> MetricCollection:
@@ -156,6 +157,18 @@ class XNLI(LanguageDataModule):
         """Returns the types of the tokenised columns; ``labels`` is a number, or the tokens of the label's word."""
         labels = datasets.List(datasets.Value("int32")) if self.text_to_text else datasets.Value("int8")
         return datasets.Features({**self.input_features(tokenizer), "labels": labels})
+
+
+def decoder_inputs(model: PreTrainedModel, labels: Tensor) -> Tensor:
+    """Returns what the decoder reads to write ``labels`` [batch, length]: each token's input is the one before it.
+
+    A model knows how it was trained, if it says so. One that does not, such as M2M-100, starts with the token that its
+    configuration names.
+    """
+    if hasattr(model, "prepare_decoder_input_ids_from_labels"):
+        return cast(Tensor, model.prepare_decoder_input_ids_from_labels(labels))
+    shifted = F.pad(labels[:, :-1], (1, 0), value=model.config.decoder_start_token_id)
+    return shifted.masked_fill(shifted == IGNORED, model.config.pad_token_id)
 
 
 def source_text(premise: str, hypothesis: str) -> str:

@@ -88,6 +88,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "d_head": 8,
         "d_inner": 24,
         "block_sizes": [2, 1],
+        "block_repeats": [1, 1],
+        "architectures": ["FunnelModel"],
         "num_decoder_layers": 1,
         "max_position_embeddings": 64,
     },
