@@ -29,7 +29,8 @@ from lnsub.training.callbacks import RunCallback
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
 from lnsub.training.progress import RoundProgress
-from lnsub.training.score_inputs import Sample, collect_inputs, sampled_labels
+from lnsub.training.samples import Sample, sampled_labels
+from lnsub.training.score_inputs import collect_inputs
 from tests.support.data_makers import WORDS
 
 EXAMPLES = 11
