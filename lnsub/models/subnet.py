@@ -6,7 +6,8 @@ prunable is up to :mod:`lnsub.models.prunable`.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -180,6 +181,26 @@ class Subnet:
                 tensor.copy_(sharded_like(weights[name], tensor))
         if base or mask is not None:
             self._mask_weights()
+
+    @contextmanager
+    def removing(self, removed: Mapping[str, Tensor]) -> Iterator[None]:
+        """Zeroes weights for as long as the context lasts, and puts them back bit for bit; the mask stays as it is.
+
+        Args:
+            removed: bool, True at the weights to zero, by name; of the weights' shapes, on any device. The model must
+                not be sharded.
+        """
+        held = []
+        try:
+            for name, bits in removed.items():
+                weight = self._prunable[name].parameter.detach()
+                bits = bits.to(weight.device)
+                held.append((weight, bits, weight.masked_select(bits)))
+                weight.masked_fill_(bits, 0)
+            yield
+        finally:
+            for weight, bits, values in held:
+                weight.masked_scatter_(bits, values)
 
     def fingerprint(self) -> str:
         """SHA-256 over the prunable weights inside the blocks, by name, shape and float32 value.

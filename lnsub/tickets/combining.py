@@ -107,6 +107,8 @@ def _provenance(tickets: Sequence[Ticket], how: str, left_out: list[str], sparsi
             for t in tickets
         ],
     }
+    # Units kept or pruned as a whole stay so in any combination; of different units, single weights are left.
+    alike = len({(p.granularity, p.units) for p in all_of}) == 1
     return Provenance(
         base_model=all_of[0].base_model,
         base_fingerprint=all_of[0].base_fingerprint,
@@ -119,6 +121,8 @@ def _provenance(tickets: Sequence[Ticket], how: str, left_out: list[str], sparsi
         scope=shared("scope", "mixed"),
         schedule=shared("schedule", "mixed"),
         sources=json.dumps(sources, sort_keys=True),
+        granularity=all_of[0].granularity if alike else "weight",
+        units=all_of[0].units if alike else "",
     )
 
 
