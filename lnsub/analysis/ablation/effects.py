@@ -142,8 +142,9 @@ def own_against_others(found: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row a :data:`SET` and ``source`` that was measured on too: ``own`` (the mean drop of the source, or of a
-        mixture's languages), ``others`` (that of all other targets), ``difference``, the columns of
-        :meth:`Spread.columns` on the difference, ``targets`` (others) and ``tickets``.
+        mixture's languages), ``others`` (that of all other targets), ``random_own`` (the source's by random
+        removals), ``difference``, the columns of :meth:`Spread.columns` on the difference, ``targets`` (others) and
+        ``tickets``.
     """
     rows = []
     for key, group in _groups(found, [*SET, "source"]):
@@ -159,6 +160,7 @@ def own_against_others(found: pd.DataFrame) -> pd.DataFrame:
         means = {column: float(of_tickets[column].mean()) for column in ("own", "others")}
         value = means["own"] - means["others"]
         spread = Spread.of((of_draws["own"] - of_draws["others"]).to_numpy()).columns(value, len(of_tickets))
+        means |= {"random_own": float(of_draws["own"].mean()) if len(of_draws) else math.nan}
         counts = {"targets": group.loc[~mine, "target"].nunique(), "tickets": len(of_tickets)}
         rows.append(key | means | {"difference": value} | spread | counts)
     return pd.DataFrame(rows)
@@ -172,7 +174,7 @@ def overall(against: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row a :data:`SET`: ``own``, ``others``, ``difference`` and ``random`` (means over languages), ``excess``
-        (difference less random), with its 95 % t interval over languages ``excess_low`` to ``excess_high`` (NaN of one
+        (difference less random, where there is any), with its 95 % t interval over languages ``excess_low`` to ``excess_high`` (NaN of one
         language), and ``languages``.
     """
     from scipy.stats import t

@@ -91,16 +91,15 @@ def _own(rows: pd.DataFrame) -> list[str]:
     against = own_against_others(rows)
     if against.empty:
         return []
-    columns = ["source", "own", "others", "difference", "random", "low", "high", "z"]
-    table = to_table(_rows(against), columns=columns)
+    drawn = against["draws"].max() > 0
+    columns = ["source", "own", "others", "difference", *(["random", "low", "high", "z"] if drawn else [])]
+    title = "drop of the own language, and mean drop of the others" + ("; random: 95 % of draws" if drawn else "")
     mean = overall(against).iloc[0]
     line = f"Mean over {mean['languages']} languages: difference {mean['difference']:.4f}"
-    if pd.notna(mean["random"]):
-        line += f", random {mean['random']:.4f}"
+    line += f", random {mean['random']:.4f}; beyond random {mean['excess']:.4f}" if drawn else ""
     if pd.notna(mean["excess_low"]):
-        line += f"; beyond random {mean['excess']:.4f}, 95 % {mean['excess_low']:.4f} to {mean['excess_high']:.4f}"
-        line += " (t interval over languages)"
-    return [f"drop of the own language and mean drop of the others; random: 95 % of draws\n{table}\n{line}."]
+        line += f", 95 % {mean['excess_low']:.4f} to {mean['excess_high']:.4f} (t interval over languages)"
+    return [f"{title}\n{to_table(_rows(against), columns=columns)}\n{line}."]
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
