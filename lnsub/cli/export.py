@@ -25,6 +25,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task", type=named, metavar="TASK", help="task of the model's head (default: the ticket's task)"
     )
+    parser.add_argument(
+        "--shrink",
+        action="store_true",
+        help="write the smaller dense model that a ticket of neurons or heads stands for, with the same logits",
+    )
     parser.add_argument("--push", type=named, metavar="ORG/NAME", help="push the folder to the Hugging Face Hub too")
     parser.add_argument("--private", action="store_true", help="with --push: make the repository a private one")
     parser.set_defaults(call=_run)
@@ -49,6 +54,7 @@ def _run(options: argparse.Namespace) -> int:
         checkpoint=options.checkpoint,
         task=options.task,
         name=options.push,
+        smaller=options.shrink,
     )
     what = "rewound" if options.checkpoint is None else "fine-tuned"
     sys.stdout.write(f"{folder}: {what} weights under {options.ticket}; its README.md explains how to load them\n")

@@ -34,7 +34,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="layer,kind",
-        help="also by layer, kind (query, key, ...), matrix or stack, or a combination of them; may be repeated",
+        help="also by layer, kind (query, key, ...), matrix or stack, or a combination of them; may be repeated. With "
+        "neuron, head or row, tickets of that granularity are compared unit by unit instead of weight by weight",
     )
     parser.add_argument("--summary", action="store_true", help="also the means over pairs, by task and sparsity")
     add_inherited(parser)
@@ -71,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
     from lnsub.tickets.parameters import group_columns
     from lnsub.tickets.ticket import load_all
 
-    groupings = [tuple(comma_list("--by", by)) for by in options.by]
+    by_unit, groupings = _groupings([tuple(comma_list("--by", by)) for by in options.by])
     for by in groupings:
         group_columns((), by)  # rejects a mistyped word before any file is read
     _check_inherited(options)
@@ -91,6 +92,7 @@ def _run(options: argparse.Namespace) -> int:
         clusters=options.clusters is not None,
         cluster_count=cluster_count,
         seed=options.seed,
+        by_unit=by_unit,
     )
     if options.format == "table":
         text = comparison_text(comparison, None if options.output else _screen_width())
@@ -102,6 +104,17 @@ def _run(options: argparse.Namespace) -> int:
             sys.stderr.write(f"{NO_CLUSTERS}\n")
     emit(text, options.output)
     return 0
+
+
+def _groupings(asked: list[tuple[str, ...]]) -> tuple[str | None, list[tuple[str, ...]]]:
+    """Tells the units that are to be compared from what the comparison is grouped by."""
+    from lnsub.common.errors import UserError
+    from lnsub.tickets.units import UNITS
+
+    found = {word for by in asked for word in by if word in UNITS}
+    if len(found) > 1:
+        raise UserError(f"--by compares one kind of unit at a time, not {' and '.join(sorted(found))}")
+    return next(iter(found), None), [tuple(word for word in by if word not in UNITS) for by in asked]
 
 
 def _cluster_count(asked: str | None) -> int | None:

@@ -17,7 +17,8 @@ from lnsub.data.batching import Collator
 from lnsub.data.cache import Encoder, cache_file, fill, is_whole, stopping
 from lnsub.data.mixture import drawn, shuffled
 from lnsub.data.rows import RowSource, at_most, open_rows
-from lnsub.models.pretrained import load_tokenizer, tokenizer_fingerprint
+from lnsub.models.languages import LANG_IDS, adapter_of, hears_language, tokenizer_of
+from lnsub.models.pretrained import tokenizer_fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,8 @@ class TokenisedRows(ABC):
         Raises:
             UserError: there is no such split or column, or a row is not what the task needs.
         """
-        tokenizer = load_tokenizer(self.tokenizer)
+        tokenizer = tokenizer_of(self.tokenizer, self.language)
+        adapter = adapter_of(self.tokenizer, self.language)
         if self.max_length > tokenizer.model_max_length:
             raise UserError(
                 f"max_length is {self.max_length}, but '{self.tokenizer}' takes at most"
@@ -145,6 +147,8 @@ class TokenisedRows(ABC):
             "tokenizer": tokenizer_fingerprint(self.tokenizer),
             "settings": self.settings(),
         }
+        if hears_language(tokenizer):
+            facts["language"] = tokenizer.src_lang
         most = self.most_rows(split)
         if most is not None:
             facts["most"] = most
@@ -169,4 +173,5 @@ class TokenisedRows(ABC):
                 log.info("%s: left out %d %s", where, number, what)
             if count == 0:
                 raise UserError(f"{where} has no row from which the tokenizer of '{self.tokenizer}' makes any token.")
-        return datasets.Dataset.from_file(str(path))
+        table = datasets.Dataset.from_file(str(path))
+        return table if adapter is None else table.add_column(LANG_IDS, np.full(len(table), adapter))

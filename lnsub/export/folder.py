@@ -7,11 +7,15 @@ import shutil
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from lnsub.common.errors import UserError
 from lnsub.common.files import write_errors
 from lnsub.common.lookup import lookup
 from lnsub.export.model_card import Card, Training, model_card
+from lnsub.export.shrinking import Shrunk, shrink
+from lnsub.models.heads import is_added
 from lnsub.models.pretrained import load_config, load_tokenizer, quiet
 from lnsub.runs.records import FILE_NAME, read
 from lnsub.tasks import tasks
@@ -32,6 +36,7 @@ def export(
     checkpoint: str | Path | None = None,
     task: str | None = None,
     name: str | None = None,
+    smaller: bool = False,
 ) -> Path:
     """Writes a model folder, complete or not at all.
 
@@ -46,13 +51,15 @@ def export(
             theta_0, with the task head, and a pooler that the base model lacks, as the ticket's seed draws them.
         task: the name of a task, which decides on the head; None takes the ticket's.
         name: what the model card calls the model: the repository that it is meant for; None takes the folder's name.
+        smaller: write the smaller dense model that a ticket of neurons or heads stands for, with the same logits.
 
     Returns:
         The folder.
 
     Raises:
         UserError: the folder is not empty; the base model is not the ticket's; the checkpoint is of another
-            model, of another ticket, or holds no trained weights; there is no such task.
+            model, of another ticket, or holds no trained weights; there is no such task; or no smaller model stands
+            for the ticket.
     """
     output = Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -61,16 +68,20 @@ def export(
     head = _head(found, task)
     module = _module(found, head, base_model)
     training = None if checkpoint is None else _fine_tune(module, found, Path(checkpoint))
+    shrunk = shrink(module.model, module.subnet, found) if smaller else None
     # Beside the output, so that moving it there is one step.
     place = output.resolve()
     part = place.with_name(f".{place.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         with write_errors(output):
             part.mkdir(parents=True)
-            _save_model(module, part)
+            if shrunk is None:
+                _save_model(module.model, part, module.subnet.state())
+            else:
+                _save_model(shrunk.model, part, shrunk.model.state_dict())
             _save_tokenizer(module.base_model, part)
             found.save(part / TICKET_FILE)
-            card = _card(module, found, name or place.name, training)
+            card = _card(module, found, name or place.name, training, shrunk)
             readme = part / "README.md"
             readme.write_text(model_card(card), encoding="utf-8")
             for file in part.iterdir():  # transformers lets only the owner read the weights, whatever the umask
@@ -121,7 +132,7 @@ def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:
     before = module.subnet.mask
     prunable = {id(weight) for weight in module.subnet.weights.values()}
     names = [name for name, weight in module.named_parameters() if id(weight) in prunable]
-    rewound = all(torch.equal(state[name], here[name]) for name in names)
+    rewound = all(torch.equal(state[name], here[name].to(state[name].dtype)) for name in names)
     module.load_state_dict(state)
     if module.subnet.mask != before:
         raise UserError(
@@ -137,10 +148,10 @@ def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:
     return Training(path.name, checkpoint["global_step"], records)
 
 
-def _save_model(module: SubnetModule, folder: Path) -> None:
+def _save_model(model: PreTrainedModel, folder: Path, state: dict[str, Tensor]) -> None:
     # The state is that of the live model, so that transformers sees which weights are tied.
     with quiet():
-        module.model.save_pretrained(folder, state_dict=module.subnet.state())
+        model.save_pretrained(folder, state_dict=state)
 
 
 def _save_tokenizer(base_model: str, folder: Path) -> None:
@@ -150,7 +161,7 @@ def _save_tokenizer(base_model: str, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _card(module: SubnetModule, ticket: Ticket, name: str, training: Training | None) -> Card:
+def _card(module: SubnetModule, ticket: Ticket, name: str, training: Training | None, shrunk: Shrunk | None) -> Card:
     seq2seq = module.model.config.is_encoder_decoder
     mask = module.subnet.mask
     weights = module.subnet.weights
@@ -165,4 +176,6 @@ def _card(module: SubnetModule, ticket: Ticket, name: str, training: Training | 
         kept={n: int(bits.sum()) for n, bits in mask.items()},
         zeros=sum(weight.numel() - int(weight.count_nonzero()) for weight in weights.values()),
         training=training,
+        added_head=is_added(module.model),
+        shrunk=shrunk,
     )

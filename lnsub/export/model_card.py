@@ -1,13 +1,13 @@
 """The model card of an exported sub-network: what it is, its provenance, how to load it, what its zeros are worth."""
 
-import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from lnsub.common.names import looks_local
 from lnsub.common.tables import to_markdown
+from lnsub.export.shrinking import Shrunk
 from lnsub.runs.records import Record
 from lnsub.tickets.density import density_by
 from lnsub.tickets.provenance import INHERITED
@@ -50,6 +50,10 @@ class Card:
     """How many of all these weights are 0, pruned or not."""
     training: Training | None
     """None for rewound weights."""
+    shrunk: Shrunk | None = None
+    """The smaller model that was written; None where pruned weights are stored as zeros."""
+    added_head: bool = False
+    """Whether transformers lacks the model's class, which lnsub then adds."""
 
 
 def model_card(card: Card) -> str:
@@ -73,12 +77,7 @@ blocks, and the pooler's) {total - kept:,} are pruned, a sparsity of {1 - kept /
 
 ## How to load it
 
-```python
-from transformers import AutoTokenizer, {card.auto_class}
-
-model = {card.auto_class}.from_pretrained("{card.name}")
-tokenizer = AutoTokenizer.from_pretrained("{card.name}")
-```
+{_loading(card)}
 
 ## The ticket
 
@@ -92,13 +91,41 @@ Language Models".
 
 {_sparsities(card)}
 
-## What the zeros are worth
+{_worth(card)}
+"""
+
+
+def _worth(card: Card) -> str:
+    if card.shrunk is not None:
+        sizes = ", ".join(f"`{name}` {new:,} instead of {old:,}" for name, (new, old) in card.shrunk.sizes.items())
+        here, there = card.shrunk.parameters
+        return f"""## What was cut out
+
+- The pruned {card.shrunk.granularity}s are not in this model: {sizes}. It has {here:,} parameters instead of {there:,},
+  and gives the outputs of the whole model under the mask. Where layers keep different numbers, the rest are zeros.
+- `{card.ticket_file}` is a mask on `{Path(card.base_model).name}`, not on this smaller model."""
+    return f"""## What the zeros are worth
 
 - Pruned weights are stored as zeros in float32. By themselves they save no memory and no time: the file and the model
   are as large as the dense one.{_other_zeros(card)}
 - Fine-tuning changes the zeros. To stay within the sub-network, mask the gradients, or give `{card.ticket_file}` to
-  `lnsub fit` as `model.ticket`.
-"""
+  `lnsub fit` as `model.ticket`."""
+
+
+def _loading(card: Card) -> str:
+    """The code that loads the model, with what transformers needs to be told where it lacks the model's class."""
+    config, told, why = "", "", ""
+    if card.added_head:
+        why = f"transformers has no {card.auto_class} for this type of model: lnsub adds it (`pip install lnsub`).\n\n"
+        config = "from lnsub.models.heads import add_missing_head\n"
+        told = f'add_missing_head({card.auto_class}, AutoConfig.from_pretrained("{card.name}"))\n'
+    names = ["AutoConfig"] * card.added_head + ["AutoTokenizer", card.auto_class]
+    return f"""{why}```python
+{config}from transformers import {", ".join(names)}
+
+{told}model = {card.auto_class}.from_pretrained("{card.name}")
+tokenizer = AutoTokenizer.from_pretrained("{card.name}")
+```"""
 
 
 def _head(card: Card) -> str:
@@ -115,10 +142,15 @@ def _head(card: Card) -> str:
 
 def _differences(card: Card) -> str:
     """The parameters that only the ticket or only this model has, for which their sparsities differ."""
-    only_ticket = sorted(card.ticket.masks.keys() - card.weights.keys())
-    only_model = sorted(card.weights.keys() - card.ticket.masks.keys())
-    text = f" The ticket's {', '.join(only_ticket)} is not in this model." if only_ticket else ""
-    return text + (f" {', '.join(only_model)} is not in the ticket, and dense." if only_model else "")
+    only_ticket = _listed(card.ticket.masks.keys() - card.weights.keys())
+    only_model = _listed(card.weights.keys() - card.ticket.masks.keys())
+    text = f" The ticket's {only_ticket} is not in this model." if only_ticket else ""
+    return text + (f" {only_model} is not in the ticket, and dense." if only_model else "")
+
+
+def _listed(names: Set[str]) -> str:
+    first = sorted(names)[:3]
+    return ", ".join(first) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _weights(card: Card, base: str) -> str:
@@ -136,8 +168,8 @@ def _measured(record: Record) -> str:
 
 
 def _provenance(ticket: Ticket, base: str) -> str:
-    facts = dataclasses.asdict(ticket.provenance) | {"base_model": base}
-    rows = [(name, str(value)) for name, value in facts.items() if value != ""] + [("checksum", ticket.checksum)]
+    facts = ticket.provenance.to_metadata() | {"base_model": base}
+    rows = [(name, text) for name, text in facts.items() if text and name != "units"] + [("checksum", ticket.checksum)]
     return to_markdown(["field", "value"], [[name, f"`{value}`"] for name, value in rows])
 
 

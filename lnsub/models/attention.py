@@ -9,6 +9,8 @@ of 32, forward and backward take 49 ms on one core, but 11 ms in float32. So a t
 which the fused kernel would take, runs its attention in float32.
 """
 
+import logging
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,8 +19,27 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from lnsub.models.packing import PACKED
+
+log = logging.getLogger(__name__)
+
 SDPA = "lnsub_sdpa"
 """The name under which transformers knows it; as it contains ``sdpa``, models without sdpa are refused as usual."""
+
+
+@lru_cache(maxsize=64)  # one remark on each model
+def implementation(attention: str, name: str, knows_sdpa: bool) -> str:
+    """Returns transformers' name of an attention implementation.
+
+    Args:
+        attention: ``packed``, ``sdpa``, or a name of transformers', which is returned as it is.
+        name: the model's folder or name, for the log.
+        knows_sdpa: whether the model can use scaled dot-product attention; where not, ``sdpa`` becomes ``eager``.
+    """
+    if attention == "sdpa" and not knows_sdpa:
+        log.info("%s: transformers has no sdpa attention for this model, so it runs with eager attention", name)
+        return "eager"
+    return {"packed": PACKED, "sdpa": SDPA}.get(attention, attention)
 
 
 def padding_mask(

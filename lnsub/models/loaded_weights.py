@@ -2,12 +2,16 @@
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
 
+from lnsub.common.errors import UserError
 from lnsub.common.plain_data import UnreadableError
+from lnsub.models.prunable import Coverage, prunable
+from lnsub.models.skeleton import Skeleton
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +48,39 @@ def check_loaded(model: PreTrainedModel, name: str, info: Mapping[str, Any]) -> 
     if unused := _unused_layers(model, info["unexpected_keys"]):
         log.warning("%s: config.json leaves out layers that its weights have, such as %s", name, min(unused))
     return drawn
+
+
+def check_blocks(model: PreTrainedModel, name: str, bare: Skeleton) -> None:
+    """Refuses a model whose task head has changed which blocks it consists of; warns where some cannot be pruned.
+
+    Args:
+        model: the model with its head.
+        name: its folder or name on the Hub, for messages.
+        bare: the model without a head.
+
+    Raises:
+        UserError: the model has other block weights than the bare one, so tickets would be of other weights.
+    """
+    here = {weight for weight in prunable(model) if not weight.startswith("pooler.")}
+    if odd := sorted(here ^ bare.blocks):
+        raise UserError(
+            f"'{name}' cannot be used for this task: {type(model).__name__} "
+            f"{'has' if odd[0] in here else 'lacks'} the weights {odd[0]}, unlike the bare model, so its tickets could"
+            " not be compared with those of other tasks. Choose another base model."
+        )
+    if bare.coverage.left_out:
+        _warn_of_share(name, bare.coverage)
+
+
+@lru_cache(maxsize=64)  # one warning for each model
+def _warn_of_share(name: str, covered: Coverage) -> None:
+    log.warning(
+        "%s: only %.1f %% of the weights in its blocks can be pruned, and sparsity counts these alone; %s and others"
+        " stay as they are",
+        name,
+        100 * covered.prunable / covered.total,
+        covered.left_out[0],
+    )
 
 
 def _check_finite(model: PreTrainedModel) -> None:

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,21 +13,34 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from lnsub.common.errors import RunError, UserError
 from lnsub.common.names import looks_local
 from lnsub.common.plain_data import UnreadableError
-from lnsub.models.attention import SDPA
-from lnsub.models.loaded_weights import check_loaded
+from lnsub.models.attention import implementation
+from lnsub.models.heads import add_missing_head
+from lnsub.models.loaded_weights import check_blocks, check_loaded
 from lnsub.models.model_folder import check_config, check_files, check_weights
-from lnsub.models.packing import PACKED, pack, refuse_unpackable
+from lnsub.models.packing import pack, refuse_unpackable
 from lnsub.models.skeleton import Skeleton
 from lnsub.models.tokenizers_internals import is_panic
-from lnsub.models.transformers_internals import has_class_for
+from lnsub.models.transformers_internals import has_class_for, knows_sdpa
+
+log = logging.getLogger(__name__)
 
 Init = Literal["pretrained", "random"]
+Dtype = Literal["float32", "bfloat16"]
 
 _LONGEST_REASON = 240
 """The most characters of a library's message that are passed on."""
@@ -113,7 +127,8 @@ def _skeleton(name: str) -> Skeleton | None:
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """Loads a model's fast tokenizer; one object per name.
 
-    Its ``model_max_length`` is at most the number of positions that the model has embeddings for.
+    Its ``model_max_length`` is at most the number of positions that the model has embeddings for. Where it has no
+    padding token, the one that ends a text serves: what is padding is said by the attention mask.
 
     Args:
         name: folder or name on the Hub.
@@ -130,7 +145,10 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer of '{name}' has no fast version (tokenizer.json), which lnsub needs.")
     if tokenizer.pad_token_id is None:
-        raise UserError(f"The tokenizer of '{name}' has no padding token, which batches need.")
+        if tokenizer.eos_token_id is None:
+            raise UserError(f"The tokenizer of '{name}' has neither a padding token, which batches need, nor an end.")
+        tokenizer.pad_token = tokenizer.eos_token
+        log.info("%s has no padding token: batches are padded with %s", name, tokenizer.eos_token)
     model = _skeleton(name)
     with _refusing("tokenizer", name):
         _check_tokenizer(tokenizer, model)
@@ -175,16 +193,18 @@ def tokenizer_fingerprint(name: str) -> str:
 
 
 def load_model(
-    auto_class: Any, name: str, *, init: Init, attention: str, **settings: Any
+    auto_class: Any, name: str, *, init: Init, attention: str, dtype: Dtype = "float32", **settings: Any
 ) -> tuple[PreTrainedModel, frozenset[str]]:
-    """Loads a model in float32 with the head that ``auto_class`` gives it.
+    """Loads a model with the head that ``auto_class`` gives it.
 
     Args:
         auto_class: one of transformers' ``AutoModelFor...``.
         name: folder or name on the Hub.
         init: ``pretrained``, or ``random`` for the architecture alone, with fresh weights.
         attention: ``packed`` (see :mod:`lnsub.models.packing`), or transformers' name of an attention implementation:
-            ``sdpa`` (run as :mod:`lnsub.models.attention` says), ``eager``, ``flash_attention_2``, ...
+            ``sdpa`` (run as :mod:`lnsub.models.attention` says; ``eager`` where the model knows no other), ``eager``,
+            ``flash_attention_2``, ...
+        dtype: the weights' own dtype, whatever the checkpoint's.
         settings: entries of the configuration to set, such as ``num_labels``.
 
     Returns:
@@ -192,9 +212,11 @@ def load_model(
 
     Raises:
         UserError: there is no such model, or none with this head or attention; or weights of the base model are
-            missing, of another shape, or not finite. Only the task head, and a pooler, may be missing.
+            missing, of another shape, or not finite. Only the task head, and a pooler, may be missing. Or the model
+            with this head has other blocks than the bare one, so that tickets would not be of the same weights.
     """
     config = load_config(name)
+    add_missing_head(auto_class, config)
     if not has_class_for(auto_class, config):
         raise UserError(
             f"'{name}' is a model of type {config.model_type}, which has no head for this task"
@@ -203,14 +225,14 @@ def load_model(
     packed = attention == "packed"
     if packed:
         refuse_unpackable(name, config)
-    attention = {"packed": PACKED, "sdpa": SDPA}.get(attention, attention)
     config = copy.deepcopy(config)
     for key, value in settings.items():
         setattr(config, key, value)
     skeleton = _skeleton(name)
+    attention = implementation(attention, name, knows_sdpa(auto_class, config))
     with _refusing("model", name):
         if init == "random":
-            model = auto_class.from_config(config, attn_implementation=attention, dtype=torch.float32)
+            model = auto_class.from_config(config, attn_implementation=attention, dtype=getattr(torch, dtype))
             missing = {parameter for parameter, _ in model.named_parameters(remove_duplicate=False)}
         else:
             if looks_local(name):
@@ -220,14 +242,28 @@ def load_model(
                 **_reading(name),
                 config=config,
                 attn_implementation=attention,
-                dtype=torch.float32,
+                dtype=getattr(torch, dtype),
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
             missing = check_loaded(model, name, info)
     if packed:
         pack(model)
+    if skeleton is not None:
+        check_blocks(model, name, skeleton)
+    decoder = has_class_for(AutoModelForCausalLM, config) and not has_class_for(AutoModelForMaskedLM, config)
+    if decoder and auto_class is AutoModelForSequenceClassification:
+        _set_padding(model, load_tokenizer(name).pad_token_id)
     return model, frozenset(missing)
+
+
+def _set_padding(model: PreTrainedModel, pad_id: int) -> None:
+    """Tells a decoder with a classifier which tokens are padding: it classifies by the last one that is not.
+
+    After it was made: embeddings made with a padding token do not train that one, and it may be one that ends texts.
+    """
+    for config in (model.config, model.config.get_text_config()):
+        config.pad_token_id = pad_id
 
 
 def refuse_encoder_decoder(name: str, task: str) -> None:

@@ -95,6 +95,8 @@ def coverage(model: nn.Module) -> Coverage:
         if isinstance(module, nn.Embedding) or _ROUTERS & set(name.split(".")):
             continue
         for attribute, parameter in module.named_parameters(recurse=False):
+            if "bias" in attribute or "embed" in attribute:  # Funnel's, one for each head
+                continue
             if parameter.dim() >= 2 and max(parameter.shape) < parameter.numel():
                 total += parameter.numel()
                 if id(parameter) in covered:
@@ -139,9 +141,24 @@ def _of_module(name: str, module: nn.Module, base: nn.Module) -> Iterator[tuple[
         yield f"{name}.weight", Prunable(module, outputs=1, inputs=0)
     elif not isinstance(module, nn.modules.conv._ConvNd):
         for attribute, parameter in module.named_parameters(recurse=False):
-            if parameter.dim() == 3 and math.prod(parameter.shape[1:]) > max(parameter.shape[1:]):
+            stacked = parameter.dim() == 3 and math.prod(parameter.shape[1:]) > max(parameter.shape[1:])
+            if stacked and parameter.shape[0] in _numbers_of_experts(base, parameter.shape[0]):
                 outputs = _outputs_of_experts(attribute, tuple(parameter.shape), base)
                 yield f"{name}.{attribute}", Prunable(module, attribute, outputs, 3 - outputs)
+
+
+def _numbers_of_experts(base: nn.Module, default: int) -> set[int]:
+    """How many experts a configuration names, by any of the names there are for it; Funnel's matrices by head are none.
+
+    Args:
+        base: the base model.
+        default: the number for a module without a configuration.
+    """
+    config = getattr(base, "config", None)
+    if config is None:
+        return {default}
+    entries = config.get_text_config().to_dict()
+    return {number for name, number in entries.items() if "experts" in name and isinstance(number, int)}
 
 
 def _outputs_of_experts(attribute: str, shape: tuple[int, ...], base: nn.Module) -> int:

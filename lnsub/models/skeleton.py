@@ -1,6 +1,7 @@
 """A model without memory: what a configuration makes, known before a byte is taken for it."""
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
-from transformers import AutoModel, PretrainedConfig
+from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
 from lnsub.common.plain_data import UnreadableError
-from lnsub.models.prunable import prunable
+from lnsub.models.prunable import Coverage, coverage, prunable
 from lnsub.models.transformers_internals import has_class_for
 
 MOST_TENSORS = 50_000
@@ -28,12 +29,16 @@ class Skeleton:
         vocabulary: how many tokens it has embeddings for.
         positions: the longest input that it has embeddings of positions for; None: it has none.
         token_types: how many types of tokens it has embeddings for; None: it has none.
+        blocks: the names of what can be pruned of it, without the pooler.
+        coverage: how much of its blocks that is.
     """
 
     parameters: int
     vocabulary: int
     positions: int | None
     token_types: int | None
+    blocks: frozenset[str]
+    coverage: Coverage
 
     @classmethod
     def of(cls, config: PretrainedConfig) -> "Skeleton | None":
@@ -43,7 +48,8 @@ class Skeleton:
             What it is like; None where transformers knows no bare model of this type.
 
         Raises:
-            UnreadableError: it would not fit into this machine, or it has no layers, no vocabulary or no positions.
+            UnreadableError: it would not fit into this machine; it has no layers, no vocabulary or no positions; or
+                its blocks are of other layers than can be pruned.
             UserError: nothing of it can be pruned.
             Exception: whatever its code raises, or torch, for sizes and names that do not fit.
         """
@@ -52,15 +58,23 @@ class Skeleton:
         with torch.device("meta"), torch.random.fork_rng(devices=[]), _bounded(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tensors without elements, which are refused below where they matter
             model = AutoModel.from_config(config, attn_implementation="eager", dtype=torch.float32)
-        if all(name.startswith("pooler.") for name in prunable(model)):
+        blocks = frozenset(name for name in prunable(model) if not name.startswith("pooler."))
+        covered = coverage(model)
+        if not blocks and covered.left_out:
+            raise UnreadableError(
+                f"of a model of type {config.model_type} nothing but the pooler can be pruned, as its blocks have"
+                f" other layers than linear ones, such as {covered.left_out[0]}"
+            )
+        if not blocks:
             raise UnreadableError("its configuration asks for no layers")
         tables = {name: module for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
-        tokens = model.get_input_embeddings()
         found = cls(
             parameters=sum(parameter.numel() for parameter in model.parameters()),
-            vocabulary=tokens.num_embeddings if isinstance(tokens, nn.Embedding) else int(config.vocab_size),
-            positions=_size(tables, "position_embeddings", "wpe"),
+            vocabulary=_vocabulary(model),
+            positions=_size(tables, "position_embeddings", "char_position_embeddings", "wpe", "embed_positions"),
             token_types=_size(tables, "token_type_embeddings"),
+            blocks=blocks,
+            coverage=covered,
         )
         if found.vocabulary < 1 or (found.positions is not None and found.positions < 1):
             what = "tokens" if found.vocabulary < 1 else "positions"
@@ -68,11 +82,20 @@ class Skeleton:
         return found
 
 
+def _vocabulary(model: PreTrainedModel) -> int:
+    """How many tokens a model has embeddings for."""
+    try:
+        tokens = model.get_input_embeddings()
+    except NotImplementedError:  # CANINE's, which hashes characters
+        return sys.maxunicode + 1
+    return tokens.num_embeddings if isinstance(tokens, nn.Embedding) else int(model.config.vocab_size)
+
+
 def _size(tables: dict[str, nn.Embedding], *names: str) -> int | None:
-    """How many entries the embeddings of some name have; RoBERTa's first positions stand for padding."""
+    """How many entries embeddings of some name have, without the first ones: RoBERTa's for padding, BART's unused."""
     found = [table for name, table in tables.items() if name.rpartition(".")[2] in names]
-    sizes = [t.num_embeddings - (0 if t.padding_idx is None else t.padding_idx + 1) for t in found]
-    return min(sizes, default=None)
+    unused = (getattr(t, "offset", 0 if t.padding_idx is None else t.padding_idx + 1) for t in found)
+    return min((t.num_embeddings - first for t, first in zip(found, unused, strict=True)), default=None)
 
 
 @contextmanager

@@ -136,13 +136,19 @@ class Subnet:
                 # A byte converts to a float twice as fast as a bool does, and 0 and 1 are the same in both.
                 local(gradient).mul_(local(self._buffer(entry)).view(torch.uint8))
 
-    def snapshot(self) -> Weights:
+    def snapshot(self, held: Mapping[str, Tensor] | None = None) -> Weights:
         """Copies all parameters and buffers of the model to the CPU, except for the masks.
 
         The whole model is copied, not only what can be pruned: a rewind restores embeddings, norms and biases too. At
         mBERT size this is 711 MB.
+
+        Args:
+            held: the same values in any dtype, which need not be copied; see :func:`lnsub.models.theta_0.on_disk`.
         """
-        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.state().items()}
+        return {
+            name: held[name] if held and name in held else tensor.detach().to("cpu", copy=True)
+            for name, tensor in self.state().items()
+        }
 
     def state(self, *, keep_vars: bool = False) -> dict[str, Tensor]:
         """The model's ``state_dict``, as tensors of the live model, without the masks."""
@@ -150,8 +156,9 @@ class Subnet:
         return {name: tensor for name, tensor in state.items() if name not in self._buffers}
 
     def prunable_of(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Picks the prunable weights from a snapshot, by name in the bare base model as :attr:`weights` has them."""
-        return {name: weights[f"{self._base_prefix}{name}"] for name in self._prunable}
+        """Picks the prunable weights from a snapshot, by name and of the dtype that :attr:`weights` has."""
+        named = self._prunable.items()
+        return {name: weights[f"{self._base_prefix}{name}"].to(entry.parameter.dtype) for name, entry in named}
 
     @torch.no_grad()
     def rewind(
@@ -184,17 +191,16 @@ class Subnet:
 
     @contextmanager
     def removing(self, removed: Mapping[str, Tensor]) -> Iterator[None]:
-        """Zeroes weights for as long as the context lasts, and puts them back bit for bit; the mask stays as it is.
+        """Zeroes weights of a model that is not sharded within the context, and puts them back bit for bit.
 
         Args:
-            removed: bool, True at the weights to zero, by name; of the weights' shapes, on any device. The model must
-                not be sharded.
+            removed: True at the weights to zero, by name: bool of the weights' shapes, on any device.
         """
         held = []
         try:
-            for name, bits in removed.items():
+            for name, on in removed.items():
                 weight = self._prunable[name].parameter.detach()
-                bits = bits.to(weight.device)
+                bits = on.to(weight.device)
                 held.append((weight, bits, weight.masked_select(bits)))
                 weight.masked_fill_(bits, 0)
             yield
@@ -202,17 +208,21 @@ class Subnet:
             for weight, bits, values in held:
                 weight.masked_scatter_(bits, values)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, checkpoint: Mapping[str, Tensor] | None = None) -> str:
         """SHA-256 over the prunable weights inside the blocks, by name, shape and float32 value.
 
         Two runs that start from one checkpoint agree on it whatever their task and seed. So the pooler is left out:
         some tasks' models have none, and where the checkpoint lacks it, the seed sets its values.
+
+        Args:
+            checkpoint: the values of a checkpoint, by name as :attr:`weights` has them, of a model that rounded them.
         """
         digest = hashlib.sha256()
         for name, entry in self._prunable.items():
             if not name.startswith("pooler."):
                 digest.update(f"{name}{tuple(entry.parameter.shape)}".encode())
-                values = whole(entry.parameter.detach()).to("cpu", torch.float32)
+                stored = entry.parameter.detach() if checkpoint is None else checkpoint[name]
+                values = whole(stored).to("cpu", torch.float32)
                 digest.update(values.contiguous().numpy().tobytes())
         return digest.hexdigest()
 

@@ -12,12 +12,12 @@ from torch import nn
 from lnsub.common.errors import UserError
 from lnsub.models.prunable import Prunable, base_of, prunable
 from lnsub.tickets.parameters import kind_of, layer_of, stack_of
-from lnsub.tickets.units import UNITS, Granularity, Group, Member, Units
+from lnsub.tickets.units import UNITS, Group, Member, Units
 
-_INNER = frozenset({"intermediate", "gate", "up", "gate and up"})
+_INNER = frozenset({"intermediate", "gate", "up", "gate and up", "expert gate and up"})
 """Kinds of matrices whose output features are neurons."""
 
-_OUTER = frozenset({"output", "down"})
+_OUTER = frozenset({"output", "down", "expert down"})
 """Kinds of matrices whose input features are neurons."""
 
 _FUSED = "query-key-value"
@@ -29,7 +29,7 @@ _BY_PART = frozenset({"gpt2", "modernbert", "modernbert-decoder", "nomic_bert", 
 """Types whose fused matrix has all queries, then all keys, then all values."""
 
 
-def units_of(model: nn.Module, granularity: Granularity) -> Units | None:
+def units_of(model: nn.Module, granularity: str) -> Units | None:
     """Finds a model's units.
 
     Args:

@@ -11,12 +11,20 @@ from torch import Tensor
 
 from lnsub.common.errors import UserError
 from lnsub.common.lookup import lookup
-from lnsub.pruning.masks import Mask
+from lnsub.pruning.masks import Mask, generator_for
 from lnsub.pruning.scopes import SCOPES
+from lnsub.pruning.selection import select
 from lnsub.pruning.sharding import sharded_like, whole
 from lnsub.tickets.units import Member, Units
 
 _NO_SCOPES = frozenset({"row"})
+
+
+def prune(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str, units: Units | None) -> Mask:
+    """Prunes weights, see :func:`lnsub.pruning.selection.select`, or units, see :func:`select_units`."""
+    if units is None:
+        return select(scores, mask, sparsity, scope)
+    return select_units(scores, mask, sparsity, scope, units)
 
 
 @torch.no_grad()
@@ -112,6 +120,21 @@ def with_units(mask: Mask, kept: Mapping[str, np.ndarray], units: Units) -> Mask
     """
     bits = units.expanded(kept, mask.shapes)
     return Mask({name: _like(bits[name], old) if name in bits else old for name, old in mask.items()})
+
+
+def shuffled_units(mask: Mask, units: Units, seed: int) -> Mask:
+    """Moves the kept units of each group to random places, as :func:`lnsub.pruning.masks.shuffled` does with weights.
+
+    Args:
+        mask: a mask of ``units.parameters``.
+        units: the units.
+        seed: same seed, same places.
+    """
+    kept = units.kept({name: mask[name].cpu().numpy() for name in units.parameters})
+    for name, bits in kept.items():
+        order = torch.randperm(len(bits), generator=generator_for("shuffled", seed, name))
+        kept[name] = bits[order.numpy()]
+    return with_units(mask, kept, units)
 
 
 def _like(bits: np.ndarray, old: Tensor) -> Tensor:

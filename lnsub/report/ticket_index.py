@@ -80,7 +80,7 @@ class TicketIndex:
         for ticket in self.tickets:
             p = ticket.provenance
             if is_found(p):
-                key = (model_name(p.base_model), p.task, p.score, p.scope, round(p.sparsity, 6), p.base_fingerprint)
+                key = (model_name(p.base_model), p.task, p.ranked_by, p.scope, round(p.sparsity, 6), p.base_fingerprint)
                 found.setdefault(key, {})[ticket.checksum, p.language, p.seed] = ticket
         return {key: list(found[key].values()) for key in sorted(found)}
 
@@ -91,6 +91,7 @@ class TicketIndex:
             for ticket in self.tickets
             if (p := ticket.provenance).task == INHERITED
             and (p.scope, round(p.sparsity, 6), p.base_fingerprint) == key[3:]
+            and (p.granularity == "weight" or key[2].endswith(f" by {p.granularity}"))
         ]
 
     def compare(self, inherited_from: str | None) -> tuple[dict[str, Rows], list[str]]:

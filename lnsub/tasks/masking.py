@@ -1,11 +1,9 @@
-"""From documents to masked blocks, the inputs of masked language modelling.
+"""From blocks of text to masked ones, the inputs of masked language modelling.
 
 The masking is that of BERT (Devlin et al., 2019, https://arxiv.org/abs/1810.04805, section 3.1 and appendix A.1).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -89,37 +87,3 @@ class MaskingCollator(Collator):
         random_tokens = rng.integers(self.vocabulary, size=count)
         tokens = np.where(action < 0.8, self.mask_id, np.where(action < 0.9, random_tokens, ids[picked]))
         return picked, tokens
-
-
-def cut_into_blocks(
-    documents: Sequence[Sequence[int]],
-    max_length: int,
-    prefix: Sequence[int],
-    suffix: Sequence[int],
-    between: Sequence[int],
-    special: Sequence[int],
-) -> list[NDArray[np.int32]]:
-    """Joins documents and cuts them into blocks.
-
-    Args:
-        documents: token ids of each document, without special tokens.
-        max_length: tokens in a block; the last may be shorter.
-        prefix: special tokens at the start of each block.
-        suffix: special tokens at the end of each block.
-        between: separator between two documents.
-        special: tokens that are never masked; a block of nothing else is left out.
-
-    Returns:
-        The blocks, in order, int32.
-    """
-    joined = chain.from_iterable(
-        chain(between if i else (), tokens) for i, tokens in enumerate(filter(None, documents))
-    )
-    stream = np.fromiter(joined, dtype=np.int32)
-    room = max_length - len(prefix) - len(suffix)
-    pieces = (stream[start : start + room] for start in range(0, len(stream), room))
-    return [
-        np.concatenate([np.asarray(prefix, np.int32), piece, np.asarray(suffix, np.int32)])
-        for piece in pieces
-        if not np.isin(piece, special).all()
-    ]

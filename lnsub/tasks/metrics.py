@@ -4,6 +4,7 @@ Every ``update`` takes ``(logits, labels)``, logits [..., classes] and int64 lab
 :data:`~lnsub.data.batching.IGNORED` do not count.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lnsub.data.batching import IGNORED
+from lnsub.tasks.token_loss import summed_nats
 
 
 class Accuracy(Metric):
@@ -66,9 +68,7 @@ class CrossEntropy(Metric):
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Counts one batch."""
-        logits, labels = logits.flatten(0, -2).float(), labels.flatten()
-        nats = nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-        self.nats = self.nats + nats.double()
+        self.nats = self.nats + summed_nats(logits, labels)
         self.positions = self.positions + (labels != IGNORED).sum()
 
     def compute(self) -> Tensor:
@@ -82,6 +82,31 @@ class Perplexity(CrossEntropy):
     def compute(self) -> Tensor:
         """Returns the perplexity, float64."""
         return super().compute().exp()
+
+
+class BitsPerByte(CrossEntropy):
+    """Cross-entropy in bits over the bytes of the text that the counted tokens spell.
+
+    Args:
+        sizes: bytes that each token spells, int64 [tokens]; see :func:`~lnsub.tasks.token_bytes.bytes_of_tokens`.
+    """
+
+    bytes_: Tensor
+    _sizes: Tensor
+
+    def __init__(self, sizes: Tensor) -> None:
+        super().__init__()
+        self.add_state("bytes_", torch.tensor(0), dist_reduce_fx="sum")
+        self.register_buffer("_sizes", sizes, persistent=False)
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Counts one batch."""
+        super().update(logits, labels)
+        self.bytes_ = self.bytes_ + self._sizes[labels[labels != IGNORED]].sum()
+
+    def compute(self) -> Tensor:
+        """Returns bits per byte, float64; 0 if nothing was counted."""
+        return self.nats / math.log(2) / self.bytes_.clamp(min=1)
 
 
 class EntityScore(Metric):

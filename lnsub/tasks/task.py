@@ -16,10 +16,11 @@ from transformers import PreTrainedModel
 
 from lnsub.data.batching import IGNORED
 from lnsub.data.module import LanguageRows
+from lnsub.models.languages import LANG_IDS
 from lnsub.models.packing import SLOTS, is_packed
-from lnsub.models.pretrained import Init
+from lnsub.models.pretrained import Dtype, Init
 
-MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", LANG_IDS)
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,16 @@ class Task(ABC):
 
     @abstractmethod
     def build(
-        self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa"
+        self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa", dtype: Dtype = "float32"
     ) -> tuple[PreTrainedModel, frozenset[str]]:
-        """Loads the base model in float32, with this task's head.
+        """Loads the base model with this task's head.
 
         Args:
             base_model: folder or name on the Hub.
             init: ``pretrained``, or ``random`` for fresh weights throughout.
             attention: ``packed`` (see :mod:`lnsub.models.packing`), or transformers' name of an attention
                 implementation.
+            dtype: the dtype of the weights.
 
         Returns:
             The model, and the names of its parameters that the checkpoint lacked. Those were drawn from torch's

@@ -1,8 +1,8 @@
-"""Tasks that tag words: a label on the first piece of each word, a classifier over pieces."""
+"""Tasks that tag words: a label on one piece of each word, a classifier over pieces."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import datasets
 from torch import Tensor
@@ -11,9 +11,13 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTr
 from lnsub.common.errors import UserError
 from lnsub.data.batching import IGNORED
 from lnsub.data.cache import Encoded, Encoder
-from lnsub.models.pretrained import Init, load_model, refuse_encoder_decoder
+from lnsub.models.architecture import left_to_right
+from lnsub.models.pretrained import Dtype, Init, load_model, load_tokenizer, refuse_encoder_decoder
 from lnsub.tasks.labels import label_names, label_reader, labelled
 from lnsub.tasks.task import LanguageDataModule, Task, model_inputs
+
+Piece = Literal["first", "last"]
+"""The piece of a word that has its label."""
 
 
 class WordTask(Task):
@@ -23,12 +27,14 @@ class WordTask(Task):
     pipeline = "token-classification"
 
     def build(
-        self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa"
+        self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa", dtype: Dtype = "float32"
     ) -> tuple[PreTrainedModel, frozenset[str]]:
         """Loads the base model with a classifier over each token; see :meth:`Task.build`."""
         refuse_encoder_decoder(base_model, self.name)
         names = label_names(self.labels)
-        return load_model(AutoModelForTokenClassification, base_model, init=init, attention=attention, **names)
+        return load_model(
+            AutoModelForTokenClassification, base_model, init=init, attention=attention, dtype=dtype, **names
+        )
 
     def forward(self, model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
         """Returns logits [batch, length, labels], aligned with ``labels`` [batch, length]."""
@@ -51,18 +57,27 @@ class TaggedWords(LanguageDataModule):
     """Sentences cut into words, with a tag for each.
 
     ``columns`` names the words' column and the tags' (numbers or names), lists of equal length; in ``.csv`` they are
-    separated by spaces. A word's tag is that of its first piece; the other pieces, and special tokens, have no label.
-    Words beyond ``max_length`` are dropped.
+    separated by spaces. A word's tag is on its first piece; of a model that reads from left to right on its last, where
+    alone the model has seen the whole word. The other pieces, and special tokens, have no label. Words beyond
+    ``max_length`` are dropped.
     """
 
     columns: ClassVar[tuple[str, str]]
     untagged: ClassVar[tuple[str | None, ...]] = ()
     """What stands in the place of a tag where a word has none; the word is read, but has no label."""
 
+    def settings(self) -> dict[str, Any]:
+        """Returns the length, and how this base model's words are read where that is not as BERT's."""
+        last = {"labelled_piece": "last"} if left_to_right(self.tokenizer) else {}
+        spaced = {"words": "spaced"} if needs_spaces(load_tokenizer(self.tokenizer)) else {}
+        return {**super().settings(), **last, **spaced}
+
     def encoder(
         self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features, left_out: Counter[str]
     ) -> Encoder:
-        """Returns the function that tokenises sentences and puts each word's tag on its first piece."""
+        """Returns the function that tokenises sentences and puts each word's tag on one of its pieces."""
+        piece: Piece = "last" if left_to_right(self.tokenizer) else "first"
+        spaced = needs_spaces(tokenizer)
         words_of, tags_of = self.columns
         read_tag = label_reader(self.task.labels, getattr(features[tags_of], "feature", None), self.untagged)
 
@@ -76,9 +91,12 @@ class TaggedWords(LanguageDataModule):
                 tags.append([read_tag(tag, row) for tag in _listed(tagged, tags_of, row)])
                 if len(sentences[-1]) != len(tags[-1]):
                     raise UserError(f"{row} has {len(sentences[-1])} {words_of} but {len(tags[-1])} tags.")
-            encoded = tokenizer(sentences, is_split_into_words=True, truncation=True, max_length=self.max_length)
+            read = [[f" {word}" if i else word for i, word in enumerate(words)] for words in sentences]
+            encoded = tokenizer(
+                read if spaced else sentences, is_split_into_words=True, truncation=True, max_length=self.max_length
+            )
             pieces = [encoded.word_ids(i) for i in range(len(numbers))]
-            labels = [first_pieces(ids, row) for ids, row in zip(pieces, tags, strict=True)]
+            labels = [on_pieces(piece, ids, row) for ids, row in zip(pieces, tags, strict=True)]
             kept = [i for i, row in enumerate(labels) if set(row) != {IGNORED}]
             if len(kept) < len(numbers):
                 left_out["rows without any labelled token"] += len(numbers) - len(kept)
@@ -93,20 +111,28 @@ class TaggedWords(LanguageDataModule):
         return datasets.Features({**self.input_features(tokenizer), "labels": datasets.List(datasets.Value("int8"))})
 
 
-def first_pieces(word_ids: Sequence[int | None], tags: Sequence[int]) -> list[int]:
-    """Puts each word's tag on its first piece.
+def on_pieces(piece: Piece, word_ids: Sequence[int | None], tags: Sequence[int]) -> list[int]:
+    """Puts each word's tag on one of its pieces.
 
     Args:
+        piece: which one. A word that is cut off at the end has its last piece where it was cut.
         word_ids: the word that each token is a piece of; None for special tokens.
         tags: the words' tags.
 
     Returns:
-        One label a token; :data:`~lnsub.data.batching.IGNORED` for special tokens and further pieces.
+        One label a token; :data:`~lnsub.data.batching.IGNORED` for special tokens and other pieces.
     """
-    before: Sequence[int | None] = [None, *word_ids[:-1]]
+    neighbours: Sequence[int | None] = [None, *word_ids[:-1]] if piece == "first" else [*word_ids[1:], None]
     return [
-        IGNORED if word is None or word == last else tags[word] for word, last in zip(word_ids, before, strict=True)
+        IGNORED if word is None or word == other else tags[word]
+        for word, other in zip(word_ids, neighbours, strict=True)
     ]
+
+
+def needs_spaces(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether words have to bring their own space, as those of Gemma, Qwen and BLOOM: else they would run together."""
+    plain, spaced = (tokenizer([[word]], is_split_into_words=True)["input_ids"] for word in ("a", " a"))
+    return bool(plain != spaced)
 
 
 def _listed(value: Any, column: str, row: str) -> list[Any]:

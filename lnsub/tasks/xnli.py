@@ -1,15 +1,16 @@
 """Natural language inference on XNLI (Conneau et al., 2018, https://arxiv.org/abs/1809.05053).
 
-An encoder classifies the pair. An encoder-decoder (mT5) writes the label's word, as in Foroutan et al. (2022), who
+An encoder classifies the pair, a decoder its last token. An encoder-decoder (mT5) writes the label's word, as in Foroutan et al. (2022), who
 follow the text-to-text format of Raffel et al. (2020, https://arxiv.org/abs/1910.10683, appendix D).
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import datasets
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 from torchmetrics import MetricCollection
 from transformers import (
     AutoModelForSeq2SeqLM,
@@ -21,7 +22,8 @@ from transformers import (
 from lnsub.common.errors import UserError
 from lnsub.data.batching import IGNORED
 from lnsub.data.cache import Encoded, Encoder
-from lnsub.models.pretrained import Init, load_config, load_model, load_tokenizer
+from lnsub.models.architecture import left_to_right
+from lnsub.models.pretrained import Dtype, Init, load_config, load_model, load_tokenizer
 from lnsub.tasks.labels import label_names, label_reader, labelled
 from lnsub.tasks.metrics import Accuracy
 from lnsub.tasks.task import LanguageDataModule, Task, model_inputs
@@ -43,13 +45,15 @@ class XNLITask(Task):
     pipeline = "text-classification"
 
     def build(
-        self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa"
+        self, base_model: str, *, init: Init = "pretrained", attention: str = "sdpa", dtype: Dtype = "float32"
     ) -> tuple[PreTrainedModel, frozenset[str]]:
         """Loads an encoder with a classifier of 3 labels, or an encoder-decoder as it is; see :meth:`Task.build`."""
         if load_config(base_model).is_encoder_decoder:
-            return load_model(AutoModelForSeq2SeqLM, base_model, init=init, attention=attention)
+            return load_model(AutoModelForSeq2SeqLM, base_model, init=init, attention=attention, dtype=dtype)
         names = label_names(LABELS)
-        return load_model(AutoModelForSequenceClassification, base_model, init=init, attention=attention, **names)
+        return load_model(
+            AutoModelForSequenceClassification, base_model, init=init, attention=attention, dtype=dtype, **names
+        )
 
     def forward(self, model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
         """Runs the model.
@@ -60,7 +64,7 @@ class XNLITask(Task):
         """
         inputs = model_inputs(model, batch)
         if model.config.is_encoder_decoder:
-            inputs["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(batch["labels"])
+            inputs["decoder_input_ids"] = decoder_inputs(model, batch["labels"])
         return model(**inputs).logits
 
     def metrics(self) -> MetricCollection:
@@ -92,7 +96,8 @@ class XNLI(LanguageDataModule):
     """XNLI, or any data set with premises, hypotheses and the three labels.
 
     Columns: ``premise``, ``hypothesis`` and ``label`` (0 entailment, 1 neutral, 2 contradiction, or the word). If the
-    base model is an encoder-decoder, rows become text to text. Of a pair that is too long the longer text is cut first.
+    base model is an encoder-decoder, rows become text to text. Where a decoder's tokenizer puts nothing between the two
+    texts of a pair, a line break stands there. Of a pair that is too long the longer text is cut first.
     """
 
     task_class = XNLITask
@@ -104,8 +109,19 @@ class XNLI(LanguageDataModule):
         return bool(load_config(self.tokenizer).is_encoder_decoder)
 
     def settings(self) -> dict[str, Any]:
-        """Returns the length and the format."""
-        return {**super().settings(), "text_to_text": self.text_to_text}
+        """Returns the length, the format, and what separates the texts of a pair where the tokenizer does not."""
+        separator = {"separator": self.separator} if self.separator else {}
+        return {**super().settings(), "text_to_text": self.text_to_text, **separator}
+
+    @property
+    def separator(self) -> str:
+        """What precedes the hypothesis: a line break for a decoder whose tokenizer puts nothing there."""
+        if self.text_to_text or not left_to_right(self.tokenizer):
+            return ""
+        encoded = load_tokenizer(self.tokenizer)("a", "a")
+        texts = [text for text in encoded.sequence_ids() if text is not None]
+        first = encoded.sequence_ids().index(0)
+        return "\n" if encoded.sequence_ids()[first : first + len(texts)] == texts else ""
 
     def encoder(
         self, tokenizer: PreTrainedTokenizerBase, where: str, features: datasets.Features, left_out: Counter[str]
@@ -113,6 +129,7 @@ class XNLI(LanguageDataModule):
         """Returns the function that tokenises pairs."""
         read_label = label_reader(LABELS, features["label"])
         words = label_words(tokenizer) if self.text_to_text else None
+        separator = self.separator
 
         def encode(batch: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> Encoded:
             labels = []
@@ -123,7 +140,8 @@ class XNLI(LanguageDataModule):
                 labels.append(read_label(label, row))
             premises, hypotheses = list(batch["premise"]), list(batch["hypothesis"])
             if words is None:
-                encoded = tokenizer(premises, hypotheses, truncation="longest_first", max_length=self.max_length)
+                second = [f"{separator}{text}" for text in hypotheses]
+                encoded = tokenizer(premises, second, truncation="longest_first", max_length=self.max_length)
             else:
                 pairs = zip(premises, hypotheses, strict=True)
                 encoded = tokenizer([source_text(*pair) for pair in pairs], truncation=True, max_length=self.max_length)
@@ -138,6 +156,18 @@ class XNLI(LanguageDataModule):
         """Returns the types of the tokenised columns; ``labels`` is a number, or the tokens of the label's word."""
         labels = datasets.List(datasets.Value("int32")) if self.text_to_text else datasets.Value("int8")
         return datasets.Features({**self.input_features(tokenizer), "labels": labels})
+
+
+def decoder_inputs(model: PreTrainedModel, labels: Tensor) -> Tensor:
+    """Returns what the decoder reads to write ``labels`` [batch, length]: each token's input is the one before it.
+
+    A model knows how it was trained, if it says so. One that does not, such as M2M-100, starts with the token that its
+    configuration names.
+    """
+    if hasattr(model, "prepare_decoder_input_ids_from_labels"):
+        return cast(Tensor, model.prepare_decoder_input_ids_from_labels(labels))
+    shifted = F.pad(labels[:, :-1], (1, 0), value=model.config.decoder_start_token_id)
+    return shifted.masked_fill(shifted == IGNORED, model.config.pad_token_id)
 
 
 def source_text(premise: str, hypothesis: str) -> str:

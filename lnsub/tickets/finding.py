@@ -61,7 +61,7 @@ class FoundTicket:
     def key(self) -> tuple[str | int | float, ...]:
         """The sort key."""
         p = self.provenance
-        return (p.task, p.language, p.seed, p.sparsity, p.score, p.scope, self.checksum)
+        return (p.task, p.language, p.seed, p.sparsity, p.ranked_by, p.scope, self.checksum)
 
     @cached_property
     def name(self) -> str:
@@ -154,7 +154,7 @@ def _run_of(ticket: FoundTicket) -> tuple[object, ...] | None:
     p = ticket.provenance
     if p.task == INHERITED:
         return None
-    return (p.base_fingerprint, p.task, p.language, p.seed, p.score, p.scope, ticket.shapes)
+    return (p.base_fingerprint, p.task, p.language, p.seed, p.ranked_by, p.scope, ticket.shapes)
 
 
 def _same(one: float, other: float) -> bool:

@@ -23,9 +23,10 @@ def ticket_info(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
         paths: ticket files.
 
     Returns:
-        One record per ticket, in the order given: ``path``, the fields of its :class:`Provenance`,
-        ``measured_sparsity``, ``kept``, ``total``, ``matrices``, ``checksum``, and ``densities``: one record for each
-        layer and kind of matrix, with ``layer``, ``kind``, ``density``, ``kept`` and ``weights``.
+        One record per ticket, in the order given: ``path``, the fields of its :class:`Provenance` (of ``units``, how
+        many are ``kept`` and how many there are in ``total``), ``measured_sparsity``, ``kept``, ``total``,
+        ``matrices``, ``checksum``, and ``densities``: one record for each layer and kind of matrix, with ``layer``,
+        ``kind``, ``density``, ``kept`` and ``weights``.
 
     Raises:
         UserError: a file is not an intact ticket.
@@ -37,6 +38,7 @@ def _info(ticket: Ticket) -> dict[str, Any]:
     return {
         "path": ticket.where,
         **dataclasses.asdict(ticket.provenance),
+        "units": _units(ticket),
         "measured_sparsity": ticket.sparsity,
         "kept": ticket.kept,
         "total": ticket.total,
@@ -44,6 +46,14 @@ def _info(ticket: Ticket) -> dict[str, Any]:
         "checksum": ticket.checksum,
         "densities": density_by(ticket.kept_by_name, ticket.weights_by_name),
     }
+
+
+def _units(ticket: Ticket) -> dict[str, int] | None:
+    """How many heads, neurons or rows a ticket keeps, and how many there are; None for single weights."""
+    if ticket.units is None:
+        return None
+    kept = ticket.units.kept(ticket.bits()).values()
+    return {"kept": sum(int(bits.sum()) for bits in kept), "total": sum(len(bits) for bits in kept)}
 
 
 def info_text(records: Sequence[dict[str, Any]]) -> str:
@@ -81,14 +91,18 @@ def _lines(record: dict[str, Any]) -> list[str]:
         "found on": f"{r['task']}, language {r['language']}, seed {r['seed']}, round {r['round']}",
         "sparsity": f"{r['sparsity']:g} requested, {r['measured_sparsity']:.6f} measured",
         "weights": f"{r['kept']:,} kept of {r['total']:,}, in {r['matrices']} matrices",
+        **(
+            {"units": f"{r['units']['kept']:,} of {r['units']['total']:,} {r['granularity']}s kept"}
+            if r["units"]
+            else {}
+        ),
         "base model": f"{r['base_model']} (fingerprint {r['base_fingerprint'][:12]})",
         "pruned by": f"score {r['score']}, scope {r['scope']}, schedule {r['schedule']}",
         "metric": r["metric"] or "none",
         "created": f"{r['created']}, lnsub {r['lnsub_version']}",
         "checksum": r["checksum"],
     }
-    if r["sources"]:
-        lines["sources"] = r["sources"]
+    lines |= {key: r[key] for key in ("sources", "calibration") if r[key]}
     return [f"{key:<11} {printable(value)}" for key, value in lines.items()]
 
 

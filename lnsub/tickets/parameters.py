@@ -13,21 +13,62 @@ from typing import Any
 
 from lnsub.common.errors import UserError
 
-_INDEX = re.compile(r"\.(\d+)\.")
+_INDEX = re.compile(r"\.(\d+)\.(?:(\d+)\.)?")
 
-# The last name before ``.weight``, in the architectures of Hugging Face encoders and encoder-decoders. BERT calls
-# both output matrices ``output.dense``: the one below ``attention`` is told apart by its path.
+# The last name before ``.weight``, in the architectures of Hugging Face. Three names are used for two matrices of a
+# block, and told apart by their path: see :func:`kind_of`.
 _KINDS: dict[str, str] = {
-    **dict.fromkeys(("query", "q", "q_lin", "q_proj", "query_proj"), "query"),
-    **dict.fromkeys(("key", "k", "k_lin", "k_proj", "key_proj"), "key"),
-    **dict.fromkeys(("value", "v", "v_lin", "v_proj", "value_proj"), "value"),
-    **dict.fromkeys(("o", "out_lin", "out_proj", "o_proj"), "attention output"),
-    **dict.fromkeys(("wi", "wi_0", "wi_1", "lin1", "fc1", "Wi"), "intermediate"),
-    **dict.fromkeys(("wo", "lin2", "fc2"), "output"),
+    **dict.fromkeys(("query", "q", "q_lin", "q_proj", "query_proj", "q_head", "q_attn"), "query"),
+    **dict.fromkeys(("w2e_query", "e2w_query", "e2e_query"), "query"),  # LUKE's, between words and entities
+    **dict.fromkeys(("key", "k", "k_lin", "k_proj", "key_proj", "k_head"), "key"),
+    **dict.fromkeys(("value", "v", "v_lin", "v_proj", "value_proj", "v_head"), "value"),
+    **dict.fromkeys(("Wqkv", "qkv_proj", "query_key_value", "c_attn", "in_proj"), "query-key-value"),
+    # DeBERTa's, of relative positions
+    **dict.fromkeys(("pos_proj", "pos_q_proj", "pos_key_proj", "pos_query_proj"), "position"),
+    **dict.fromkeys(("o", "out_lin", "out_proj", "o_proj", "post_proj"), "attention output"),
+    **dict.fromkeys(("wi", "wi_0", "wi_1", "lin1", "fc1", "Wi", "ffn", "c_fc", "fc_in"), "intermediate"),
+    **dict.fromkeys(("dense_h_to_4h", "linear_1"), "intermediate"),
+    "gate_proj": "gate",
+    "up_proj": "up",
+    "gate_up_proj": "gate and up",
+    **dict.fromkeys(("wo", "lin2", "fc2", "ffn_output", "fc_out", "dense_4h_to_h", "linear_2"), "output"),
+    "down_proj": "down",
 }
+_OF_EXPERTS = {"gate_up_proj": "expert gate and up", "down_proj": "expert down"}  # those of all experts, in one tensor
 
-KINDS: tuple[str, ...] = ("query", "key", "value", "attention output", "intermediate", "output", "pooler", "other")
-"""Matrix kinds in the order in which tables and figures show them."""
+_ATTENTION = frozenset({"attention", "self_attention", "attn"})
+_OWN_STACKS = {
+    **{f"{stack}.{blocks}": stack for stack in ("encoder", "decoder") for blocks in ("block", "layers", "blocks")},
+    "initial_char_encoder.layer": "initial",
+    "final_char_encoder.layer": "final",
+}
+"""Stacks of blocks that a layer's name starts with; those of a model that has but one need no name."""
+
+_STACKS = ("initial", "encoder", "decoder", "final")
+
+KINDS: tuple[str, ...] = (
+    "query",
+    "key",
+    "value",
+    "query-key-value",
+    "position",
+    "attention output",
+    "intermediate",
+    "gate",
+    "up",
+    "gate and up",
+    "expert gate and up",
+    "output",
+    "down",
+    "expert down",
+    "bottleneck",
+    "adapter",
+    "pooler",
+    "other",
+)
+"""Matrix kinds in the order in which tables and figures show them. Of a block's feed-forward part, ``intermediate`` and
+``output`` are the matrices without a gate (and all of T5's and ModernBERT's), ``gate``, ``up`` and ``down`` those with
+one; ``expert`` ones hold all experts of a mixture."""
 
 
 def layer_of(name: str) -> str:
@@ -37,24 +78,33 @@ def layer_of(name: str) -> str:
         name: a parameter's name in the bare base model.
 
     Returns:
-        ``"3"`` for an encoder-only model's fourth block, ``"encoder.3"`` or ``"decoder.3"`` where the model has both
-        stacks (T5's blocks say so by ``block``), ``"pooler"``, or ``"other"``.
+        ``"3"`` for the fourth block of a model with one stack; ``"encoder.3"`` or ``"decoder.3"`` where it has both
+        (T5's blocks say so by ``block``); ``"initial.0"`` and ``"final.0"`` for CANINE's two stacks over characters;
+        ``"encoder.1.0"`` for the first layer of Funnel's second block; ``"pooler"``, or ``"other"``.
     """
     if name.startswith("pooler."):
         return "pooler"
     match = _INDEX.search(name)
     if match is None:
         return "other"
-    head = name[: match.start()]
-    index = match.group(1)
-    if head in {"encoder.block", "decoder.block", "encoder.layers", "decoder.layers"}:
-        return f"{head.split('.')[0]}.{index}"
-    return index
+    stack = _OWN_STACKS.get(name[: match.start()])
+    return ".".join(filter(None, (stack, *match.groups())))
 
 
 def stack_of(name: str) -> str:
-    """Returns ``"decoder"`` for a decoder's weight, else ``"encoder"`` (the pooler counts with the encoder)."""
-    return "decoder" if name.startswith("decoder.") else "encoder"
+    """Names the stack of a parameter.
+
+    Returns:
+        ``"encoder"``, ``"decoder"``, or CANINE's ``"initial"`` and ``"final"``; ``"blocks"`` where a model has but one
+        stack without a name, as decoders do. The pooler counts with the encoder.
+    """
+    match = _INDEX.search(name)
+    head = name[: match.start()] if match else ""
+    if head in _OWN_STACKS:
+        return _OWN_STACKS[head]
+    if name.startswith("decoder."):
+        return "decoder"
+    return "blocks" if head in {"layers", "h", "language_model.layers"} else "encoder"
 
 
 def kind_of(name: str) -> str:
@@ -62,23 +112,32 @@ def kind_of(name: str) -> str:
     if name.startswith("pooler."):
         return "pooler"
     parts = name.removesuffix(".weight").split(".")
-    leaf = parts[-1]
-    if leaf in _KINDS:
-        return _KINDS[leaf]
-    if leaf == "dense" and len(parts) > 1:
-        if parts[-2] == "intermediate":
+    leaf, above = parts[-1], parts[-2] if len(parts) > 1 else ""
+    attention = not _ATTENTION.isdisjoint(parts)
+    if above == "experts" and leaf in _OF_EXPERTS:
+        return _OF_EXPERTS[leaf]
+    if "bottleneck" in parts:  # MobileBERT's, around its narrow blocks
+        return "bottleneck"
+    if "adapter_modules" in parts:  # X-MOD's, one for each language
+        return "adapter"
+    if leaf in {"Wo", "c_proj"}:  # ModernBERT's and GPT-2's
+        return "attention output" if attention else "output"
+    if leaf == "dense":
+        if above == "intermediate":
             return "intermediate"
-        if parts[-2] == "output":
-            return "attention output" if "attention" in parts else "output"
-    return "other"
+        if above == "output":
+            return "attention output" if attention else "output"
+        return "attention output" if above in _ATTENTION else "other"
+    return _KINDS.get(leaf, "other")
 
 
-def layer_key(layer: str) -> tuple[int, int, str]:
-    """A sort key: encoder layers, then decoder layers, each by number, then the pooler, then the rest."""
-    stack, _, index = layer.rpartition(".")
-    if index.isdigit():
-        return (1 if stack == "decoder" else 0, int(index), layer)
-    return (2 if layer == "pooler" else 3, 0, layer)
+def layer_key(layer: str) -> tuple[int, tuple[int, ...], str]:
+    """A sort key: by stack in the order that data flows, then by number; then the pooler, then the rest."""
+    stack, _, indices = layer.partition(".") if not layer[:1].isdigit() else ("encoder", "", layer)
+    numbers = indices.split(".")
+    if stack in _STACKS and all(number.isdigit() for number in numbers):
+        return (_STACKS.index(stack), tuple(map(int, numbers)), layer)
+    return (len(_STACKS) + (layer != "pooler"), (), layer)
 
 
 GROUPS: tuple[str, ...] = ("layer", "kind", "matrix", "stack")

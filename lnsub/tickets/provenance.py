@@ -80,6 +80,11 @@ class Provenance:
     calibration: str = ""
     """JSON describing the sample that a ticket without training was computed from; empty for any other."""
 
+    @property
+    def ranked_by(self) -> str:
+        """How weights were ranked: the score, and the granularity where that is not single weights."""
+        return self.score if self.granularity == "weight" else f"{self.score} by {self.granularity}"
+
     def to_metadata(self) -> dict[str, str]:
         """Returns the fields as metadata strings of a ticket file, without those that say nothing."""
         texts = {f.name: str(getattr(self, f.name)) for f in dataclasses.fields(self)}

@@ -109,6 +109,20 @@ class Units:
             found[group.name] = total
         return found
 
+    def sums(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Adds up the values of each unit's weights: float64 by group, [count]."""
+        found = {}
+        for group in self.groups:
+            total = np.zeros(group.count)
+            for member in group.members:
+                array, axis = _slices(values[member.parameter], member)
+                others = tuple(a for a in range(array.ndim) if a != axis)
+                along = array.sum(axis=others, dtype=np.float64)
+                at = member.positions(group.count, len(along))
+                total += np.bincount(at[at >= 0], along[at >= 0], minlength=group.count)
+            found[group.name] = total
+        return found
+
     def kept(self, masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Reads which units a mask keeps.
 
@@ -125,9 +139,7 @@ class Units:
         for group in self.groups:
             any_kept, all_kept = np.zeros(group.count, bool), np.ones(group.count, bool)
             for member in group.members:
-                bits = masks[member.parameter]
-                bits = bits if member.expert is None else bits[member.expert]
-                axis = member.axis - (member.expert is not None)
+                bits, axis = _slices(masks[member.parameter], member)
                 others = tuple(a for a in range(bits.ndim) if a != axis)
                 at = member.positions(group.count, bits.shape[axis])
                 inside = at >= 0
@@ -153,12 +165,10 @@ class Units:
         Returns:
             Boolean arrays by parameter name.
         """
-        masks: dict[str, Any] = {name: np.ones(tuple(shapes[name]), bool) for name in self.parameters}
+        masks = {name: np.ones(tuple(shapes[name]), bool) for name in self.parameters}
         for group in self.groups:
             for member in group.members:
-                bits = masks[member.parameter]
-                bits = bits if member.expert is None else bits[member.expert]
-                axis = member.axis - (member.expert is not None)
+                bits, axis = _slices(masks[member.parameter], member)
                 at = member.positions(group.count, bits.shape[axis])
                 dropped = np.flatnonzero((at >= 0) & ~kept[group.name][at])
                 bits[(slice(None),) * axis + (dropped,)] = False
@@ -208,6 +218,11 @@ class Units:
                 if problem := _problem(member, group.count, shapes):
                     raise ValueError(f"its units in {group.name[:40]!r} {problem}")
         return units
+
+
+def _slices(array: Any, member: Member) -> tuple[Any, int]:
+    """A member's expert of its parameter, as a view, and the axis of that along which its units lie."""
+    return (array, member.axis) if member.expert is None else (array[member.expert], member.axis - 1)
 
 
 def _problem(member: Member, count: int, shapes: Mapping[str, Sequence[int]]) -> str:

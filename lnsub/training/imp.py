@@ -12,13 +12,15 @@ from lnsub.common.bounds import Count, Fraction, check_numbers, hints_of
 from lnsub.common.errors import UserError
 from lnsub.common.lookup import lookup
 from lnsub.models.subnet import Weights, gathered
+from lnsub.models.unit_maps import units_of
+from lnsub.pruning.granularity import prune
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.schedules import sparsities as scheduled
 from lnsub.pruning.scores import SCORES, score
-from lnsub.pruning.selection import select
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.tickets.provenance import Provenance
 from lnsub.tickets.ticket import Ticket
+from lnsub.tickets.units import Granularity
 from lnsub.training.module import SubnetModule
 from lnsub.training.ranks import check_agreement
 from lnsub.training.score_inputs import Labels, Sample, collect_inputs
@@ -56,6 +58,9 @@ class IMPCallback(Callback):
         fisher_labels: for ``fisher``: ``observed`` takes the data's labels (empirical Fisher information), ``sampled``
             draws one for each counted position from the model's own distribution. Default: ``observed``.
         keep_checkpoint: keep ``checkpoints/last.ckpt``, with the last round's trained weights, when the run is done.
+        granularity: what is pruned as a whole: single ``weight``s; a ``neuron`` of a feed-forward block; an attention
+            ``head``; a ``row`` of a matrix. It is ranked by the mean score of its weights, and sparsities are shares
+            of the weights of such units; other matrices stay dense.
 
     Raises:
         UserError: a value is out of range, or an option does not apply to the chosen variant.
@@ -76,6 +81,7 @@ class IMPCallback(Callback):
         score_examples: Count | None = None,
         fisher_labels: Labels | None = None,
         keep_checkpoint: bool = False,
+        granularity: Granularity = "weight",
     ) -> None:
         check_numbers(hints_of(IMPCallback), locals())
         levels = list(LINEAR_LEVELS) if sparsities is None and schedule == "linear" else sparsities
@@ -96,6 +102,7 @@ class IMPCallback(Callback):
         self.head = head
         self.sample = Sample(score_examples or Sample.examples, fisher_labels or Sample.labels)
         self.keep_checkpoint = keep_checkpoint
+        self.granularity: Granularity = granularity
 
         self.round = 0
         """The current round, 0 being dense; ``len(levels)`` once all are done."""
@@ -117,6 +124,11 @@ class IMPCallback(Callback):
     def sparsity(self) -> float:
         """The sparsity of the current round."""
         return self.levels[self.round]
+
+    @property
+    def ranked_by(self) -> str:
+        """How weights are ranked, as records call it; see :attr:`lnsub.tickets.provenance.Provenance.ranked_by`."""
+        return self.score if self.granularity == "weight" else f"{self.score} by {self.granularity}"
 
     @property
     def in_last_round(self) -> bool:
@@ -147,11 +159,11 @@ class IMPCallback(Callback):
             self._rewind_weights = state_dict["rewind_weights"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Snapshots theta_0, after the model is sharded and before a checkpoint is loaded."""
+        """Snapshots theta_0, after the model is sharded and before a checkpoint is loaded; what is on disk is mapped."""
         assert isinstance(pl_module, SubnetModule)
         if stage == "fit" and not self._theta_0:
             pl_module.configure_model()  # Lightning calls it again later, which then has no effect
-            self._theta_0 = pl_module.subnet.snapshot()
+            self._theta_0 = pl_module.snapshot_theta_0()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Drops the optimizer state from a checkpoint between rounds: the next round starts with a fresh optimizer."""
@@ -180,12 +192,14 @@ class IMPCallback(Callback):
         self, trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, metrics: dict[str, float]
     ) -> tuple[Ticket, Mask]:
         """Selects the next round's mask, the same on every rank; returns it as a ticket and as a mask."""
+        units = units_of(module.model, self.granularity)
         inputs = collect_inputs(self.score, trainer, module, datamodule, self._theta_0, self.sample)
         sparsity = self.levels[self.round + 1]
-        mask = select(score(self.score, inputs), module.subnet.mask, sparsity, self.scope)
+        mask = prune(score(self.score, inputs), module.subnet.mask, sparsity, self.scope, units)
+        found = mask if units is None else mask.restricted(units.parameters)
         ticket = Ticket(
-            masks=mask.to_packed(),
-            shapes=mask.shapes,
+            masks=found.to_packed(),
+            shapes=found.shapes,
             provenance=Provenance(
                 base_model=module.base_model,
                 base_fingerprint=module.fingerprint,
@@ -198,6 +212,8 @@ class IMPCallback(Callback):
                 scope=self.scope,
                 schedule=self.schedule,
                 metric=f"{module.task.metric}={metrics[module.task.metric]:.6f}",
+                granularity=self.granularity,
+                units=units.to_json() if units else "",
             ),
         )
         check_agreement(trainer, ticket.checksum)

@@ -3,12 +3,12 @@
 import logging
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from lnsub.common.bounds import Part, Seed, Share, UpTo10, check_numbers, hints_of
@@ -16,30 +16,18 @@ from lnsub.common.torch_internals import exclude_from_ddp_broadcasts
 from lnsub.data.batching import IGNORED
 from lnsub.models.apply import apply_ticket
 from lnsub.models.compiling import Mode, check_can_compile, compile_for_training
-from lnsub.models.subnet import Subnet
+from lnsub.models.pretrained import Dtype
+from lnsub.models.subnet import Subnet, Weights
+from lnsub.models.theta_0 import on_disk, unrounded
 from lnsub.tasks.task import Task
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.budget import Budget
 from lnsub.training.optimizers import LR_SCHEDULES, OptimizerName, ScheduleName, make_optimizer
 from lnsub.training.ranks import relative_count
 from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
+from lnsub.training.validation import Validation
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The result of the last validation.
-
-    Attributes:
-        of: the data module that was validated on.
-        step: the trainer's global step.
-        metrics: values by name.
-    """
-
-    of: LightningDataModule | None
-    step: int
-    metrics: dict[str, float]
 
 
 class SubnetModule(LightningModule):
@@ -63,6 +51,9 @@ class SubnetModule(LightningModule):
         adam_epsilon: AdamW's epsilon.
         attention: ``sdpa`` or ``eager`` of transformers, on padded batches; ``packed``: without padding, with the same
             logits, for BERT-like encoders.
+        dtype: the dtype of the weights themselves. ``bfloat16`` halves the memory of a large model, its gradients and
+            the optimizer's state, but loses updates of less than 1/256 of a weight: for models that do not fit in
+            ``float32``, with which ``trainer.precision: bf16-mixed`` is as fast and more exact.
         compile: train through ``torch.compile``, compiling once for all rounds: ``default``; ``reduce-overhead`` with
             CUDA graphs on a GPU, where data.init_args.pad_to_multiple_of=16 limits the number of shapes;
             ``max-autotune``. Losses differ from uncompiled ones by rounding, and dropout draws other masks. None: do
@@ -87,6 +78,7 @@ class SubnetModule(LightningModule):
         optimizer: OptimizerName = "adamw",
         adam_epsilon: Part = 1e-8,
         attention: Literal["sdpa", "eager", "packed"] = "sdpa",
+        dtype: Dtype = "float32",
         compile: Mode | None = None,
         seed: Seed = 0,
     ) -> None:
@@ -111,13 +103,13 @@ class SubnetModule(LightningModule):
         self.ticket = Ticket.load(ticket) if ticket else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.model, _ = task.build(base_model, init=init, attention=attention)
+            self.model, _ = task.build(base_model, init=init, attention=attention, dtype=dtype)
         # from_pretrained leaves the model in eval mode, without dropout.
         self.model.train()
         self.subnet = Subnet(self.model)
         if compile is not None:
             compile_for_training(self.model, compile)
-        self.fingerprint = self.subnet.fingerprint() if init == "pretrained" else f"random-{seed}"
+        self.fingerprint = self._fingerprint(dtype) if init == "pretrained" else f"random-{seed}"
         self.val_metrics = task.metrics()
         self.test_metrics = task.metrics()
         if self.ticket is not None:
@@ -127,6 +119,18 @@ class SubnetModule(LightningModule):
         # strategy that a user may choose; its own `broadcast_buffers` holds for one object alone.
         buffers = [name for name, _ in self.named_buffers()]
         exclude_from_ddp_broadcasts(self, buffers)
+
+    def _fingerprint(self, dtype: Dtype) -> str:
+        """The base model's fingerprint: that of its checkpoint, whatever the dtype it is loaded in."""
+        if dtype == "float32":
+            return self.subnet.fingerprint()
+        exact = partial(self.task.build, self.base_model)
+        return self.subnet.fingerprint(unrounded(self.model, self.base_model, self.subnet.weights, exact))
+
+    def snapshot_theta_0(self) -> Weights:
+        """Snapshots the untrained model; what its checkpoint holds on disk is mapped, not copied."""
+        mapped = self.init == "pretrained" and self.device_mesh is None
+        return self.subnet.snapshot(on_disk(self.model, self.base_model) if mapped else None)
 
     def _apply_ticket(self, ticket: Ticket) -> None:
         """Applies a ticket's mask to the parameters that both have."""

@@ -132,7 +132,7 @@ def records(
         "source": found.language if found else None,
         "target": datamodule.language,
         "sparsity": found.sparsity if found else 0.0,
-        "score": found.score if found else None,
+        "score": found.ranked_by if found else None,
         "init": module.init,
         "seed": module.seed,
         "round": None,

@@ -140,7 +140,7 @@ def _write(
         "split": "validation",
         "source": datamodule.language,
         "sparsity": imp.sparsity,
-        "score": imp.score,
+        "score": imp.ranked_by,
         "round": imp.round,
         "wall_s": seconds,
         "ticket": imp.checksum,

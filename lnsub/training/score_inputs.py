@@ -5,8 +5,10 @@ for any batch size. Dropout is off. Ranks that each hold the whole model divide 
 ranks that share a model's rows all read every example, and sum for their own rows.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -27,6 +29,8 @@ from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.callbacks import RunCallback
 from lnsub.training.layer_sums import LayerSums
 from lnsub.training.module import SubnetModule
+
+log = logging.getLogger(__name__)
 
 Labels = Literal["observed", "sampled"]
 
@@ -76,7 +80,7 @@ def collect_inputs(
         weights are, except for activations, which are whole on every rank.
 
     Raises:
-        UserError: there is no such score; or it needs the gradient of a weight that the loss does not depend on.
+        UserError: there is no such score; or the loss depends on none of the weights that it needs gradients of.
     """
     needs = lookup("score", name, SCORES).needs
     init = module.subnet.prunable_of(theta_0) if "init" in needs else None
@@ -147,7 +151,8 @@ class _Collector:
             }
         if "activations" in self._needs:
             found["activations"] = {
-                name: (self._over_ranks(total) / self._over_ranks(sums.tokens[name])).to(torch.float32)
+                # An expert that no token was sent to has been given nothing.
+                name: (self._over_ranks(total) / self._over_ranks(sums.tokens[name]).clamp(min=1)).to(torch.float32)
                 for name, total in sums.inputs.items()
             }
         return {
@@ -196,14 +201,25 @@ class _Collector:
         return cast(Tensor, self._trainer.strategy.reduce(tensor, reduce_op="sum"))
 
     def _require(self, seen: Mapping[str, int]) -> None:
-        """Refuses weights that no rank has found a gradient of, on all ranks."""
+        """Says, on rank 0, which weights no rank has found a gradient of: their score is 0, so they go first."""
         counts = self._over_ranks(torch.tensor(list(seen.values()), device=self._module.device))
-        for name, count in zip(seen, counts.tolist(), strict=True):
-            if not count:
-                raise UserError(
-                    f"The loss of {self._module.task.name} does not depend on {name}, so it has no gradient to compute "
-                    f"the score {self._name} from: choose another score, such as magnitude."
-                )
+        unseen = [name for name, count in zip(seen, counts.tolist(), strict=True) if not count]
+        if len(unseen) == len(seen):
+            raise UserError(
+                f"The loss of {self._module.task.name} depends on none of the prunable weights, so there is no gradient"
+                f" to compute the score {self._name} from: choose another score, such as magnitude."
+            )
+        if unseen and self._trainer.is_global_zero:
+            _warn_once(
+                f"The loss of {self._module.task.name} does not depend on {len(unseen)} of {len(seen)} prunable "
+                f"matrices, such as {unseen[0]}: their {self._name} score is 0, so they are pruned first."
+            )
+
+
+@lru_cache(maxsize=64)
+def _warn_once(message: str) -> None:
+    """Warns in the first round, and not in all those that find the same."""
+    log.warning(message)
 
 
 def sampled_labels(logits: Tensor, batch: Mapping[str, Tensor], rows: NDArray[np.int64], seed: int) -> Tensor:

@@ -1,13 +1,17 @@
 """The masks of baselines: random, random from a denser ticket, shuffled, inherited, and one-shot."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from lnsub.common.errors import UserError
 from lnsub.models.inherited import Theta0, inherited_masks
+from lnsub.models.unit_maps import units_of
+from lnsub.pruning.granularity import prune, shuffled_units
 from lnsub.pruning.masks import Mask, shuffled
 from lnsub.pruning.scores import ScoreInputs, score
-from lnsub.pruning.selection import select
 from lnsub.tickets.provenance import Provenance
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.module import SubnetModule
@@ -51,22 +55,28 @@ def random_ticket(cell: Cell) -> Ticket:
     """
     assert cell.found is not None
     original = cell.found.load()
+    units = original.units
     if cell.variant == "shuffled":
-        mask = shuffled(Mask.from_packed(original.masks, original.shapes), cell.seed)
+        mask = Mask.from_packed(original.masks, original.shapes)
+        mask = shuffled_units(mask, units, cell.seed) if units else shuffled(mask, cell.seed)
         changes: dict[str, Any] = {}
     elif cell.start is not None:
         start = cell.start.load()
         kept = Mask.from_packed(start.masks, start.shapes)
         if kept.total - kept.kept > round(cell.sparsity * kept.total):
             raise UserError(f"ticket {start.where} has pruned more than the share {cell.sparsity:g} already")
-        mask = select(score("random", ScoreInputs(weights=kept, seed=cell.seed)), kept, cell.sparsity)
+        mask = prune(_random(kept, cell), kept, cell.sparsity, "global", units)
         changes = {"round": -1, "schedule": f"random from {cell.start.name}"}
     else:
         dense = Mask.dense(original.shapes)
-        mask = select(score("random", ScoreInputs(weights=dense, seed=cell.seed)), dense, cell.sparsity)
+        mask = prune(_random(dense, cell), dense, cell.sparsity, "global", units)
         changes = {"language": "random", "round": -1, "scope": "global", "schedule": "random"}
     changes |= {"score": cell.score, "seed": cell.seed, "metric": "", "sources": ""}
     return Ticket(mask.to_packed(), mask.shapes, dataclasses.replace(original.provenance, **changes))
+
+
+def _random(mask: Mask, cell: Cell) -> Mapping[str, Tensor]:
+    return score("random", ScoreInputs(weights=mask, seed=cell.seed))
 
 
 def pruned_once(module: SubnetModule, cell: Cell, one_shot: OneShot) -> Ticket:
@@ -82,7 +92,9 @@ def pruned_once(module: SubnetModule, cell: Cell, one_shot: OneShot) -> Ticket:
     """
     weights = {name: weight.detach().cpu() for name, weight in module.subnet.weights.items()}
     dense = Mask.dense(module.subnet.shapes)
-    mask = select(score("magnitude", ScoreInputs(weights=weights)), dense, one_shot.sparsity, one_shot.scope)
+    units = units_of(module.model, one_shot.granularity)
+    mask = prune(score("magnitude", ScoreInputs(weights=weights)), dense, one_shot.sparsity, one_shot.scope, units)
+    mask = mask if units is None else mask.restricted(units.parameters)
     provenance = Provenance(
         base_model=module.base_model,
         base_fingerprint=module.fingerprint,
@@ -94,5 +106,7 @@ def pruned_once(module: SubnetModule, cell: Cell, one_shot: OneShot) -> Ticket:
         score="oneshot",
         scope=one_shot.scope,
         schedule="oneshot",
+        granularity=one_shot.granularity,
+        units=units.to_json() if units else "",
     )
     return Ticket(mask.to_packed(), mask.shapes, provenance)

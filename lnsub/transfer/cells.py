@@ -30,15 +30,18 @@ class OneShot:
     Attributes:
         sparsity: its sparsity.
         scope: which weights are ranked together, a key of :data:`lnsub.pruning.scopes.SCOPES`.
+        granularity: what is pruned as a whole.
     """
 
     sparsity: float
     scope: str
+    granularity: str = "weight"
 
     @property
     def name(self) -> str:
         """A name for files: ``s0.50``."""
-        return sparsity_label(self.sparsity) + ("" if self.scope == "global" else f"-{slug(self.scope)}")
+        odd = [slug(text) for text, usual in ((self.scope, "global"), (self.granularity, "weight")) if text != usual]
+        return "-".join([sparsity_label(self.sparsity), *odd])
 
     def mask_name(self, task: str, language: str, seed: int) -> str:
         """The name of its ticket file."""
@@ -117,7 +120,8 @@ class Cell:
     def one_shot(self) -> OneShot:
         """For ``oneshot`` and ``inherited``: the mask that it trains under."""
         assert self.found is not None
-        return OneShot(self.sparsity, self.found.provenance.scope)
+        p = self.found.provenance
+        return OneShot(p.sparsity, p.scope, p.granularity)
 
     @property
     def mask_name(self) -> str | None:
@@ -145,7 +149,7 @@ class Cell:
                 variant += f" ({self.one_shot.scope})"
             return variant if self.kind == "transfer" else f"{self.language} {variant}"
         p = self.found.provenance
-        names = ((p.task, self.task), (p.score, "magnitude"), (p.scope, "global"))
+        names = ((p.task, self.task), (p.ranked_by, "magnitude"), (p.scope, "global"))
         odd = ", ".join(name for name, usual in names if name != usual)
         words = [p.language, *([f"({odd})"] if odd else []), *([] if variant == "ticket" else [variant])]
         return " ".join(words)
@@ -208,7 +212,7 @@ def plan(
         )
     prunes: dict[str, set[OneShot]] = {}
     for p in (ticket.provenance for ticket in at_once if "oneshot" in baselines):
-        prunes.setdefault(p.language, set()).add(OneShot(p.sparsity, p.scope))
+        prunes.setdefault(p.language, set()).add(OneShot(p.sparsity, p.scope, p.granularity))
     kind = "zero_shot" if zero_shot else "transfer"
     targets = tuple(plain_name("language", language) for language in dict.fromkeys(languages))
     known = {*targets, *(ticket.provenance.language for ticket in tickets)}
@@ -238,7 +242,7 @@ def plan(
                     add(RANDOM_FROM, language, seed, found=ticket, start=start)
         dense = {language for language in trained if "dense" in baselines and trained_on("dense", language)}
         for language in dense | prunes.keys():
-            made = tuple(sorted(prunes.get(language, ()), key=lambda one_shot: (one_shot.sparsity, one_shot.scope)))
+            made = tuple(sorted(prunes.get(language, ()), key=lambda one_shot: (one_shot.sparsity, one_shot.name)))
             add("dense", language, seed, prunes=made)
     return sorted(cells.values(), key=_cell_key)
 

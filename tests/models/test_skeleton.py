@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from torch import nn
 from transformers import BertConfig, BertModel, MT5Config, XLMRobertaConfig
 
 from lnsub.common.plain_data import UnreadableError
+from lnsub.models.prunable import Coverage
 from lnsub.models.skeleton import Skeleton
 from tests.support.models import bert_config
+from tests.support.tiny_checkpoints import tiny_config
 
 TINY = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 
@@ -14,7 +17,17 @@ TINY = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 def test_it_tells_what_the_real_model_is_like():
     real = BertModel(bert_config())
     found = Skeleton.of(bert_config())
-    assert found == Skeleton(sum(p.numel() for p in real.parameters()), vocabulary=60, positions=64, token_types=2)
+    assert (found.parameters, found.vocabulary) == (sum(p.numel() for p in real.parameters()), 60)
+    assert (found.positions, found.token_types) == (64, 2)
+    assert found.blocks == {
+        f"encoder.{name}.weight" for name, m in real.encoder.named_modules() if type(m) is nn.Linear
+    }
+    assert found.coverage == Coverage(2 * (4 * 16 * 16 + 2 * 16 * 32), 2 * (4 * 16 * 16 + 2 * 16 * 32), ())
+
+
+@pytest.mark.parametrize(("model_type", "positions"), [("bart", 64), ("mpnet", 64), ("gpt2", 64), ("llama", None)])
+def test_positions_are_those_that_there_are_embeddings_of(model_type, positions):
+    assert Skeleton.of(tiny_config(model_type)).positions == positions
 
 
 def test_roberta_has_positions_that_stand_for_padding():

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from lnsub.runs.folder import RunFolder
+from lnsub.tasks.task import LanguageDataModule
 from lnsub.tasks.xnli import XNLI
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.csv_logger import RunCSVLogger
@@ -96,12 +97,14 @@ def run(
     every: int | None = 1,
     workers: int = 0,
     data: dict[str, Any] | None = None,
+    task: type[LanguageDataModule] = XNLI,
+    model: dict[str, Any] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Starts or resumes a run in ``output`` in this process; returns its :func:`outcome`."""
     arguments = {"language": "en", "batch_size": 8, "max_length": 32, "num_workers": workers, **(data or {})}
-    datamodule = XNLI(tokenizer=place.base, dataset=place.data, seed=3, **arguments)
-    module = SubnetModule(datamodule.task, place.base, learning_rate=5e-3, seed=3, warmup=0.2)
+    datamodule = task(tokenizer=place.base, dataset=place.data, seed=3, **arguments)
+    module = SubnetModule(datamodule.task, place.base, learning_rate=5e-3, seed=3, warmup=0.2, **(model or {}))
     levels = [] if imp is None else [IMPCallback(**{"sparsities": LEVELS, "keep_checkpoint": True, **imp})]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -136,7 +139,7 @@ def outcome(output: Path) -> dict[str, Any]:
             for kind in ("imp", "dense", "part")
             for r in folder.records(kind)
         ],
-        "weights": {name: tensor.numpy().tobytes() for name, tensor in state.items()},
+        "weights": {name: tensor.contiguous().view(torch.uint8).numpy().tobytes() for name, tensor in state.items()},
         "metrics": (output / "metrics.csv").read_bytes(),
         "files": sorted(str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()),
     }

@@ -20,8 +20,8 @@ from transformers import (
 from lnsub.common.errors import UserError
 from lnsub.data.batching import IGNORED
 from lnsub.models.pretrained import load_tokenizer
-from lnsub.tasks.masking import cut_into_blocks
-from lnsub.tasks.mlm import MLMTask, WikipediaMLM, held_out, special_frame
+from lnsub.tasks.mlm import MLMTask, WikipediaMLM
+from lnsub.tasks.running_text import cut_into_blocks, held_out, special_frame
 from tests.support.data_makers import WORDS, batches, write_rows
 
 

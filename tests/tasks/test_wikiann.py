@@ -12,7 +12,7 @@ from lnsub.common.errors import UserError
 from lnsub.data.batching import IGNORED
 from lnsub.models.pretrained import load_tokenizer
 from lnsub.tasks.wikiann import TAGS, WikiANN
-from lnsub.tasks.words import first_pieces
+from lnsub.tasks.words import on_pieces
 from tests.support.data_makers import batches, write_rows
 
 SENTENCES = [["Ann", "sat", "on", "mats"], ["the", "dogs"], ["Paris", "and", "cats", "and", "Paris"]]
@@ -37,7 +37,9 @@ def test_a_word_is_labelled_on_its_first_piece_alone(data, bert):
 
 
 def test_a_word_that_repeats_itself_is_labelled_twice():
-    assert first_pieces([None, 0, 1, 1, 2, None], [4, 5, 6]) == [IGNORED, 4, 5, IGNORED, 6, IGNORED]
+    pieces = [None, 0, 1, 1, 2, None]
+    assert on_pieces("first", pieces, [4, 5, 6]) == [IGNORED, 4, 5, IGNORED, 6, IGNORED]
+    assert on_pieces("last", pieces, [4, 5, 6]) == [IGNORED, 4, IGNORED, 5, 6, IGNORED]
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv"])

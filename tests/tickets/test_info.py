@@ -9,6 +9,7 @@ from lnsub.common.errors import UserError
 from lnsub.common.tables import to_csv, to_json, to_table
 from lnsub.tickets.info import info_text, print_tickets, ticket_info, verify
 from tests.support.ticket_factory import random_masks, random_ticket, ticket
+from tests.support.units import masks_of, neurons, random_kept
 
 ROWS = [{"a": "x", "n": 1234567, "share": 0.123456789, "none": None}, {"a": "y,[b]z", "share": 1.0, "late": True}]
 
@@ -129,3 +130,11 @@ def test_a_name_of_endless_length_is_refused(tmp_path: Path) -> None:
     path.write_bytes(with_metadata(path.read_bytes(), base_model="x" * 6000))
     with pytest.raises(UserError, match="'base_model' has 6,000 characters"):
         ticket_info([path])
+
+
+def test_the_units_of_a_ticket_are_counted(tmp_path):
+    kept = random_kept(1)
+    path = ticket(masks_of(kept), granularity="neuron", units=neurons().to_json()).save(tmp_path / "t.safetensors")
+    (record,) = ticket_info([path])
+    assert record["units"] == {"kept": sum(map(len, kept.values())), "total": 20}
+    assert f"units       {record['units']['kept']} of 20 neurons kept" in info_text([record])

@@ -12,6 +12,7 @@ from torch.optim.optimizer import Optimizer
 from transformers import get_constant_schedule_with_warmup, get_linear_schedule_with_warmup
 
 from lnsub.common.errors import UserError
+from lnsub.pruning.granularity import select_units
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.schedules import SCHEDULES
 from lnsub.pruning.scopes import SCOPES
@@ -234,6 +235,7 @@ def test_without_a_rewind_weights_stay_trained_and_the_head_does_as_told(head, b
         {"optimizer": "adafactor", "lr_schedule": "constant"},
         {"score": "taylor", "score_examples": 13},
         {"score": "fisher", "score_examples": 13, "fisher_labels": "sampled"},
+        {"granularity": "neuron"},
     ],
 )
 @pytest.mark.parametrize("stop_at", [STEPS + 3, 3 * STEPS])
@@ -307,6 +309,30 @@ def test_other_scores_prune_exactly_too(score, bert, data, tmp_path):
     magnitude = {name: watch.ended[0][f"bert.{name}"] for name in module.subnet.weights}
     by_magnitude = select(magnitude, Mask.dense(module.subnet.shapes), 0.3)
     assert not Mask.from_packed(low.masks, low.shapes).equal(by_magnitude)
+
+
+@pytest.mark.parametrize("granularity", ["neuron", "head", "row"])
+def test_units_are_pruned_as_a_whole_and_other_matrices_stay_dense(granularity, bert, data, tmp_path):
+    imp = IMPCallback(sparsities=[0.25, 0.5], granularity=granularity)
+    watch, module, _ = run(bert, data, tmp_path / "run", imp)
+    low, high = tickets(tmp_path / "run", [0.25, 0.5])
+    for ticket in (low, high):
+        # Units of one size in all layers, so that sparsities are exact; rows differ in theirs.
+        exact = ticket.provenance.sparsity * ticket.total
+        assert abs(ticket.total - ticket.kept - exact) <= (16 if granularity == "row" else 0)
+        units = ticket.units
+        assert units.granularity == granularity
+        units.kept(ticket.bits())
+    trained = {name: watch.ended[0][f"bert.{name}"] for name in module.subnet.weights}
+    expected = select_units(trained, Mask.dense(module.subnet.shapes), 0.25, "global", low.units)
+    assert Mask.from_packed(low.masks, low.shapes).equal(expected.restricted(low.masks))
+    outside = module.subnet.weights.keys() - low.masks.keys()
+    assert all(bool(module.subnet.mask[name].all()) for name in outside)
+    assert len(outside) == {"neuron": 9, "head": 5, "row": 1}[granularity]
+    assert RunFolder(tmp_path / "run").records("imp")[-1].score == f"magnitude by {granularity}"
+    # As a ticket: fine-tuned under its mask.
+    _, tuned, _ = run(bert, data, tmp_path / "tuned", None, ticket=str(high.path))
+    assert tuned.subnet.mask.restricted(high.masks) == Mask.from_packed(high.masks, high.shapes)
 
 
 def test_a_ticket_is_fine_tuned_under_its_mask_and_recorded_once(bert, data, tmp_path):

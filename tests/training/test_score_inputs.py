@@ -235,12 +235,23 @@ def test_sampled_labels_have_the_models_distribution_and_depend_on_seed_and_exam
 
 
 @pytest.mark.parametrize("score", ["taylor", "fisher"])
-def test_a_weight_without_a_gradient_is_refused_by_name(score, bert, rows):
+def test_a_weight_that_the_loss_does_not_reach_scores_0_and_is_named_once(score, bert, rows, caplog):
     trainer, module, data = made("wikiann", bert, rows)
     name = "encoder.layer.1.output.dense.weight"
     module.subnet.weights[name].requires_grad_(False)
     if score == "fisher":
         prunable(module.model)[name].module.register_forward_hook(lambda layer, inputs, output: output.detach())
-    with pytest.raises(UserError, match=rf"loss of wikiann .*gradient.* score {score} .*magnitude"):
+    for _ in range(2):
+        inputs = collect_inputs(score, trainer, module, data, {}, Sample(4))
+        assert not scores.score(score, inputs)[name].any()
+    (told,) = (record.getMessage() for record in caplog.records if "score is 0" in record.getMessage())
+    assert "such as encoder.layer.1." in told and f"their {score} score is 0" in told
+
+
+@pytest.mark.parametrize("score", ["taylor", "fisher"])
+def test_a_model_whose_loss_reaches_no_prunable_weight_is_refused(score, bert, rows):
+    trainer, module, data = made("wikiann", bert, rows)
+    module.model.base_model.requires_grad_(False)
+    with pytest.raises(UserError, match=rf"loss of wikiann depends on none .* score {score} from: .*magnitude"):
         collect_inputs(score, trainer, module, data, {}, Sample(4))
     assert module.training

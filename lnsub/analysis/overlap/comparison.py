@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lnsub.analysis.overlap.by_unit import UnitMagnitudes, over_units, units_of_ticket
 from lnsub.analysis.overlap.clusters import cluster_rows
 from lnsub.analysis.overlap.counts import count
 from lnsub.analysis.overlap.inheritance import departures, inheritance
@@ -54,6 +55,8 @@ class Comparison:
     """:func:`lnsub.analysis.overlap.clusters.cluster_rows`, over all weights; None where not asked for."""
     without_inherited: tuple[Ticket, ...]
     """Tickets that have no inherited mask: combined ones of several scopes, and those that keep nothing."""
+    unit: str = "weight"
+    """What is compared: ``weight``, or the granularity of tickets over units."""
 
     def by(self, rows: Rows | None, grouping: tuple[str, ...]) -> Rows:
         """Picks the rows of one grouping; none where there are no rows."""
@@ -89,6 +92,7 @@ def compare(
     clusters: bool = False,
     cluster_count: int | None = None,
     seed: int = 0,
+    by_unit: str | None = None,
 ) -> Comparison:
     """Compares tickets.
 
@@ -103,6 +107,8 @@ def compare(
         clusters: gather the clusters of languages.
         cluster_count: how many; None for the cut at the largest gap.
         seed: seed of the indices' bootstrap.
+        by_unit: compare the ``neuron``, ``head`` or ``row`` units that tickets of this granularity keep; None compares
+            weights.
 
     Returns:
         The rows.
@@ -112,6 +118,11 @@ def compare(
     """
     if len(tickets) < 2 and not inherited:
         raise UserError("overlap compares tickets, so it takes at least two: name another file")
+    if by_unit is not None:
+        if theta_0 is not None:
+            theta_0 = UnitMagnitudes(theta_0, units_of_ticket(tickets[0], by_unit))
+        tickets = [over_units(ticket, by_unit) for ticket in tickets]
+        inherited = [over_units(ticket, by_unit) for ticket in inherited]
     chosen = ((), *dict.fromkeys(g for g in groupings if g))
     places = departing(tickets) if inherited else []
     all_pairs, all_alone, all_means, all_indices = (Rows() for _ in range(4))
@@ -140,6 +151,7 @@ def compare(
         indices=all_indices if indices else None,
         clusters=cluster_rows(tickets, overall, cluster_count) if clusters else None,
         without_inherited=without_inherited,
+        unit=by_unit or "weight",
     )
 
 

@@ -147,7 +147,7 @@ def comparable(tickets: Sequence[Ticket]) -> dict[tuple[Any, ...], list[Ticket]]
     for ticket in tickets:
         p = ticket.provenance
         if p.task != INHERITED and not p.sources:
-            sets.setdefault((p.task, p.score, p.scope, round(p.sparsity, 6)), []).append(ticket)
+            sets.setdefault((p.task, p.ranked_by, p.scope, round(p.sparsity, 6)), []).append(ticket)
     return {key: sets[key] for key in sorted(sets) if len(sets[key]) > 1}
 
 

@@ -20,7 +20,7 @@ _LEGEND = (
 )
 _DEPARTURE_LEGEND = (
     "inherited: overlap with the magnitude mask of theta_0, which a ticket would be without any training. departures: "
-    "overlap of the weights in which two tickets differ from it."
+    "overlap of the {unit}s in which two tickets differ from it."
 )
 _NULL_LEGEND = "null 95 %: where the departures' overlap would lie if they were independent given theta_0."
 _NO_NULL = "--inherited adds the null, what two departures share by chance given theta_0, from the base model."
@@ -78,10 +78,13 @@ class _Page:
         self._tables("overlap of pairs", self.comparison.pairs, self._pair_cells, _PAIR_OPTIONAL)
         overall = self.comparison.by(self.comparison.pairs, ())
         if overall:
-            self._say(_coverage(overall))
+            self._say(_coverage(overall, self.comparison.unit))
             legends = [_LEGEND]
             if "departure_overlap" in overall[0]:
-                legends += [_DEPARTURE_LEGEND, _NULL_LEGEND if "null" in overall[0] else _NO_NULL]
+                legends += [
+                    _DEPARTURE_LEGEND.format(unit=self.comparison.unit),
+                    _NULL_LEGEND if "null" in overall[0] else _NO_NULL,
+                ]
             self._say(*legends)
 
     def inheritance(self) -> None:
@@ -213,7 +216,7 @@ def _short_labels(tickets: Sequence[Ticket]) -> tuple[dict[str, str], str]:
     return short, ", ".join(text for text, told in zip(parts[0], differs, strict=True) if not told)
 
 
-def _coverage(rows: Rows) -> str:
+def _coverage(rows: Rows, unit: str) -> str:
     """Over how many weights pairs were compared, and which parameters only one of two tickets has."""
 
     def span(column: str) -> str:
@@ -221,7 +224,8 @@ def _coverage(rows: Rows) -> str:
         return " to ".join(f"{end:,}" for end in ends)
 
     left_out = sorted({name for row in rows for name in row["left_out"].split(";") if name})
-    text = f"Compared over {span('weights')} weights in {span('matrices')} matrices"
+    where = "matrices" if unit == "weight" else "places"
+    text = f"Compared over {span('weights')} {unit}s in {span('matrices')} {where}"
     return f"{text}; left out where only one of two tickets has it: {', '.join(left_out)}." if left_out else f"{text}."
 
 

@@ -53,7 +53,7 @@ class Cell:
             "source": found.language if found else None,
             "target": self.pairs.language,
             "sparsity": found.sparsity if found else 0.0,
-            "score": found.score if found else None,
+            "score": found.ranked_by if found else None,
             "init": "pretrained",
             "seed": found.seed if found else 0,
             "round": None,

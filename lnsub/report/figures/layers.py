@@ -113,10 +113,10 @@ def _table(data: pd.DataFrame, material: Material) -> str:
 def _layer_name(layer: str) -> str:
     if layer.isdigit():
         return f"layer {layer}"
-    return layer.replace(".", " layer ") if "." in layer else f"the {layer}"
+    return layer.replace(".", " layer ", 1) if "." in layer else f"the {layer}"
 
 
 def _short(layer: str) -> str:
     """A layer on an axis: ``3``, ``d3`` for the decoder's, ``pool``."""
-    stack, _, index = layer.rpartition(".")
-    return f"{stack[0]}{index}" if stack else "pool" if layer == "pooler" else layer
+    stack, _, index = layer.partition(".")
+    return f"{stack[0]}{index}" if index else "pool" if layer == "pooler" else layer

@@ -59,7 +59,7 @@ def pruned_where(material: Material, options: Options) -> Figure | Missing:
 
 
 def _row(layer: str) -> str:
-    return layer.replace(".", " ")
+    return layer.replace(".", " ", 1)
 
 
 def _matrix(row: dict[Any, Any]) -> str:
