@@ -179,6 +179,9 @@ class Ablation:
             if self.settings.remove == "departure":
                 named = sorted(reference.checksum for reference in self.references)
                 keep_settings(self.output / "departure.yaml", {"inherited": named or None})
+            if self.settings.fill == "mean":
+                pooled = {"sample": self.settings.sample, "languages": sorted(self.languages)}
+                keep_settings(self.output / "mean.yaml", pooled)
             if not (steps := self.steps()):
                 return
             # Here, as reading records needs none of it.
@@ -190,7 +193,7 @@ class Ablation:
         settings = self.config.settings()
         del settings["data"]["init_args"]["language"]
         kept = {key: value for key, value in settings.items() if key not in {"output", "wandb"}}
-        own = {"examples": self.settings.examples, "sample": self.settings.sample, "checkpoint": self.checkpoint}
+        own = {"examples": self.settings.examples, "checkpoint": self.checkpoint}
         return {**kept, "ablation": own}
 
     def data(self, language: str) -> LanguageDataModule:
