@@ -174,13 +174,16 @@ def overall(against: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row a :data:`SET`: ``own``, ``others``, ``difference`` and ``random`` (means over languages), ``excess``
-        (difference less random, where there is any), with its 95 % t interval over languages ``excess_low`` to ``excess_high`` (NaN of one
-        language), and ``languages``.
+        (difference less random, where there is any), with its 95 % t interval over languages ``excess_low`` to
+        ``excess_high`` (NaN of one language), and ``languages``.
     """
     from scipy.stats import t
 
     rows = []
     for key, group in _groups(against, list(SET)):
+        group = group[np.isfinite(group["difference"])]  # without languages whose loss overflowed
+        if group.empty:
+            continue
         means = {column: float(group[column].mean()) for column in ("own", "others", "difference", "random")}
         excess = (group["difference"] - group["random"].fillna(0.0)).to_numpy()
         n = len(excess)

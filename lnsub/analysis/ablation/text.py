@@ -1,5 +1,6 @@
 """The tables of an ablation as rows and as text."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -79,7 +80,7 @@ def _drops(metric: MainMetric, rows: pd.DataFrame, languages: Sequence[str]) -> 
     for cell in _rows(averaged):
         line = table.setdefault(cell["source"], {"without": cell["source"], "units": round(cell["units"])})
         z = "" if cell["z"] is None else f" ({cell['z']:+.1f})"
-        line[cell["target"]] = f"{cell['drop']:+.4f}{z}"
+        line[cell["target"]] = "-" if cell["drop"] is None else f"{cell['drop']:+.4f}{z}"
     draws = int(averaged["draws"].max())
     title = f"drop of {drop_metric(metric).title}"
     title += f"; in brackets: from the mean of {draws} random removals, in their standard deviations" if draws else ""
@@ -94,17 +95,22 @@ def _own(rows: pd.DataFrame) -> list[str]:
     drawn = against["draws"].max() > 0
     columns = ["source", "own", "others", "difference", *(["random", "low", "high", "z"] if drawn else [])]
     title = "drop of the own language, and mean drop of the others" + ("; random: 95 % of draws" if drawn else "")
-    mean = overall(against).iloc[0]
+    block = f"{title}\n{to_table(_rows(against), columns=columns)}"
+    if (means := overall(against)).empty:
+        return [block]
+    mean = means.iloc[0]
     line = f"Mean over {mean['languages']} languages: difference {mean['difference']:.4f}"
     line += f", random {mean['random']:.4f}; beyond random {mean['excess']:.4f}" if drawn else ""
     if pd.notna(mean["excess_low"]):
         line += f", 95 % {mean['excess_low']:.4f} to {mean['excess_high']:.4f} (t interval over languages)"
-    return [f"{title}\n{to_table(_rows(against), columns=columns)}\n{line}."]
+    return [f"{block}\n{line}."]
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """A frame's rows, with None for what is NaN."""
-    return [
-        {str(column): None if pd.isna(value) else value for column, value in row.items()}
-        for row in frame.astype(object).to_dict("records")
-    ]
+    """A frame's rows, with None for what is no number, such as the loss of a model that overflows."""
+
+    def shown(value: Any) -> Any:
+        return None if pd.isna(value) or (isinstance(value, float) and math.isinf(value)) else value
+
+    rows = frame.astype(object).to_dict("records")
+    return [{str(column): shown(value) for column, value in row.items()} for row in rows]

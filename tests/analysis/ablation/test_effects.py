@@ -7,6 +7,7 @@ from scipy.stats import t
 
 from lnsub.analysis.ablation.effects import Spread, cells, drops, overall, own_against_others
 from lnsub.analysis.ablation.text import ablation_rows, ablation_text
+from lnsub.common.tables import to_json
 from lnsub.runs.records import Record
 from tests.support.report_tree import record
 
@@ -110,3 +111,13 @@ def test_the_tables_of_the_command():
     alone = [one for one in world() if one.draw is None]
     assert "random" not in ablation_text(alone, ("en", "fr", "zh"))
     assert all(row["z"] is None for row in ablation_rows(alone) if row["table"] == "cells")
+
+
+def test_a_model_that_overflows_leaves_dashes_and_nulls():
+    broken = [
+        Record(**(vars(one) | {"value": math.inf})) if one.removed == "kept" and one.target == "fr" else one
+        for one in world()
+    ]
+    assert all(row["drop"] is None for row in ablation_rows(broken) if row.get("target") == "fr")
+    to_json(ablation_rows(broken))
+    assert " - " in ablation_text(broken, ("en", "fr", "zh"))
