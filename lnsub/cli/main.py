@@ -21,6 +21,7 @@ TRAINING = {
 OTHERS = {
     "study": "plan, run, submit to SLURM, watch and report a whole study from one file",
     "prepare": "fetch a model and data and tokenise them, before runs start",
+    "prune": "make tickets without training, from a sample of each language's text",
     "transfer": "fine-tune every ticket on every language",
     "overlap": "compare tickets weight by weight",
     "combine": "combine tickets: union, intersection, majority, difference",

@@ -41,6 +41,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_inherited(parser)
     parser.add_argument("--inherited-output", type=Path, metavar="DIR", help="save the masks that --inherited makes")
     parser.add_argument(
+        "--reference",
+        nargs="+",
+        metavar="TICKET",
+        help="tickets that take the place of inherited masks, one for each sparsity and scope, such as those of "
+        "`lnsub prune --pooled`: departures from what the languages' samples give together; put it after the tickets",
+    )
+    parser.add_argument(
         "--neutrality",
         action="store_true",
         help="also the neutrality index: overlap across languages / between seeds of one language",
@@ -65,7 +72,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lnsub.analysis.overlap.comparison import compare, split_inherited
+    from lnsub.analysis.overlap.comparison import check_references, compare, split_inherited
     from lnsub.analysis.overlap.text import NO_CLUSTERS, NO_INDEX, comparison_text
     from lnsub.common.tables import to_csv, to_json
     from lnsub.tickets.hub import expanded
@@ -82,6 +89,11 @@ def _run(options: argparse.Namespace) -> int:
     theta_0 = None
     if options.inherited is not None:
         theta_0, inherited = _inherit(tickets, inherited, options.inherited, options.inherited_output)
+    if options.reference:
+        inherited = load_all(expanded(options.reference))
+        references = {Path(ticket.where).resolve() for ticket in inherited}
+        tickets = [ticket for ticket in tickets if Path(ticket.where).resolve() not in references]
+        check_references(tickets, inherited)
     comparison = compare(
         tickets,
         groupings,
@@ -137,6 +149,8 @@ def _check_inherited(options: argparse.Namespace) -> None:
         raise UserError(
             f"--inherited takes a base model, but {options.inherited} is a file: put --inherited after the tickets"
         )
+    if options.reference and options.inherited is not None:
+        raise UserError("--reference and --inherited both say what tickets depart from: use one at a time")
     if options.inherited_output and options.inherited is None:
         raise UserError("--inherited-output saves the masks that --inherited makes: add --inherited")
 

@@ -76,7 +76,7 @@ def _add_import(imports: argparse.ArgumentParser) -> None:
     imports.add_argument("--seed", type=int, default=-1, metavar="N", help="seed of the run (default: not known)")
     imports.add_argument(
         "--scope",
-        choices=["global", "layer", "matrix", "stack"],
+        choices=["global", "layer", "matrix", "stack", "row"],
         default="global",
         help="which weights were ranked together; inherited masks follow it (default: %(default)s)",
     )

@@ -15,10 +15,11 @@ from transformers import AutoModel
 from lnsub.common.errors import UserError
 from lnsub.common.files import check_output
 from lnsub.models.pretrained import load_model
+from lnsub.models.prunable import input_axes
 from lnsub.models.subnet import Subnet
+from lnsub.pruning.granularity import prune
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.scores import ScoreInputs, score
-from lnsub.pruning.selection import select
 from lnsub.runs.folder import ticket_filename
 from lnsub.tickets.file_format import is_ticket
 from lnsub.tickets.inherited import served_by
@@ -38,15 +39,22 @@ class Theta0(Mapping[str, np.ndarray]):
         weights: the weights by name; the mapping's arrays are views of them.
         drawn: prunable weights that the checkpoint lacks, such as a pooler, drawn as the library does; not in the
             mapping.
+        inputs: the axis of each weight's input features; without it, the last one.
     """
 
     def __init__(
-        self, base_model: str, fingerprint: str, weights: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
+        self,
+        base_model: str,
+        fingerprint: str,
+        weights: Mapping[str, Tensor],
+        drawn: Mapping[str, Tensor],
+        inputs: Mapping[str, int] | None = None,
     ) -> None:
         self.base_model = base_model
         self.fingerprint = fingerprint
         self.weights = dict(sorted(weights.items()))
         self.drawn = dict(sorted(drawn.items()))
+        self.inputs = inputs
 
     @classmethod
     def load(cls, base_model: str) -> "Theta0":
@@ -64,7 +72,7 @@ class Theta0(Mapping[str, np.ndarray]):
         subnet = Subnet(model)
         weights = {name: weight.detach() for name, weight in subnet.weights.items()}
         drawn = {name: weights.pop(name) for name in missing & weights.keys()}
-        return cls(base_model, subnet.fingerprint(), weights, drawn)
+        return cls(base_model, subnet.fingerprint(), weights, drawn, input_axes(model))
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.weights[name].numpy()
@@ -79,14 +87,14 @@ class Theta0(Mapping[str, np.ndarray]):
 def inherited_masks(theta_0: Theta0, tickets: Sequence[Ticket], ready: Sequence[Ticket] = ()) -> list[Ticket]:
     """Makes the inherited masks that tickets are compared with.
 
-    There is one for each sparsity, scope and set of parameters, because a pooler among the parameters moves the
-    threshold of all others. A pooler that the checkpoint lacks is ranked with the rest, as in the ticket's run, but is
-    not in the mask: its values were drawn at random there and here, so nothing of it is inherited. (Their size is what
-    moves the threshold, and that does not depend on the seed.)
+    There is one for each sparsity, scope, granularity and set of parameters, because a pooler among the parameters
+    moves the threshold of all others. A pooler that the checkpoint lacks is ranked with the rest, as in the ticket's
+    run, but is not in the mask: its values were drawn at random there and here, so nothing of it is inherited. (Their
+    size is what moves the threshold, and that does not depend on the seed.)
 
     Args:
         theta_0: the base model's weights.
-        tickets: tickets of this base model, of any sparsities and scopes.
+        tickets: tickets of this base model, of any sparsities, scopes and granularities.
         ready: existing inherited masks; those that serve a ticket are not made again.
 
     Returns:
@@ -121,7 +129,7 @@ def save_inherited(masks: Sequence[Ticket], folder: str | Path) -> list[Path]:
         UserError: one cannot be written, or another file has its name.
     """
     names = [
-        f"inherited-{m.provenance.scope}-{len(served_by(m))}matrices-{ticket_filename(m.provenance.sparsity)}"
+        f"inherited-{_ranked(m.provenance)}-{len(served_by(m))}matrices-{ticket_filename(m.provenance.sparsity)}"
         for m in masks
     ]
     paths = [Path(folder) / name for name in names]
@@ -130,8 +138,13 @@ def save_inherited(masks: Sequence[Ticket], folder: str | Path) -> list[Path]:
     return [mask.save(path) for mask, path in zip(masks, paths, strict=True)]
 
 
-def _key(provenance: Provenance, names: Iterable[str]) -> tuple[float, str, frozenset[str]]:
-    return round(provenance.sparsity, 6), provenance.scope, frozenset(names)
+def _ranked(provenance: Provenance) -> str:
+    """What was ranked together and, where it is no single weight, what a unit is."""
+    return provenance.scope + ("" if provenance.granularity == "weight" else f"-{provenance.granularity}s")
+
+
+def _key(provenance: Provenance, names: Iterable[str]) -> tuple[float, str, str, frozenset[str]]:
+    return round(provenance.sparsity, 6), provenance.scope, provenance.units, frozenset(names)
 
 
 def _inherited_mask(theta_0: Theta0, ticket: Ticket) -> Ticket:
@@ -147,8 +160,8 @@ def _inherited_mask(theta_0: Theta0, ticket: Ticket) -> Ticket:
     served = ticket.provenance
     weights = {name: every[name] for name in ticket.masks}
     dense = Mask.dense({name: weight.shape for name, weight in weights.items()})
-    mask = select(score(SCORE, ScoreInputs(weights=weights, init=weights)), dense, served.sparsity, served.scope)
-    mask = mask.restricted(kept)
+    scores = score(SCORE, ScoreInputs(weights=weights, init=weights))
+    mask = prune(scores, dense, served.sparsity, served.scope, ticket.units, theta_0.inputs).restricted(kept)
     left_out = sorted(ticket.masks.keys() - kept)
     provenance = Provenance(
         base_model=theta_0.base_model,
@@ -162,5 +175,7 @@ def _inherited_mask(theta_0: Theta0, ticket: Ticket) -> Ticket:
         scope=served.scope,
         schedule="one-shot",
         sources=json.dumps({"left_out": left_out}) if left_out else "",
+        granularity=served.granularity,
+        units=served.units,
     )
     return Ticket(mask.to_packed(), mask.shapes, provenance)

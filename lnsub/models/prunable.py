@@ -106,6 +106,11 @@ def coverage(model: nn.Module) -> Coverage:
     return Coverage(inside, total, tuple(sorted(left_out)))
 
 
+def input_axes(model: nn.Module) -> dict[str, int]:
+    """The axis of the input features of each parameter that may be pruned, by its name in the bare base model."""
+    return {name: entry.inputs for name, entry in prunable(model).items()}
+
+
 def base_of(model: nn.Module) -> nn.Module:
     """A Hugging Face model without its task head; the model itself where it is its own base."""
     return cast(nn.Module, getattr(model, "base_model", model))

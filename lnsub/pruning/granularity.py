@@ -20,10 +20,17 @@ from lnsub.tickets.units import Member, Units
 _NO_SCOPES = frozenset({"row"})
 
 
-def prune(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str, units: Units | None) -> Mask:
+def prune(
+    scores: Mapping[str, Tensor],
+    mask: Mask,
+    sparsity: float,
+    scope: str,
+    units: Units | None,
+    inputs: Mapping[str, int] | None = None,
+) -> Mask:
     """Prunes weights, see :func:`lnsub.pruning.selection.select`, or units, see :func:`select_units`."""
     if units is None:
-        return select(scores, mask, sparsity, scope)
+        return select(scores, mask, sparsity, scope, inputs)
     return select_units(scores, mask, sparsity, scope, units)
 
 

@@ -34,7 +34,9 @@ class ScoreInputs:
         squared_gradients: the mean over examples of the squared gradient of each single example's log-likelihood;
             likewise.
         activations: the mean square of each input feature of the weight's linear layer over all tokens that it was
-            given, padding left out: [in_features] for a weight [out_features, in_features].
+            given, padding left out: [in_features] for a weight [out_features, in_features], [experts, in_features] for
+            stacked experts, over the tokens that were sent to each.
+        inputs: for ``activations``: the axis of a weight's input features, by name; without it, the last one.
         seed: for random scores.
     """
 
@@ -43,7 +45,14 @@ class ScoreInputs:
     gradients: Mapping[str, Tensor] | None = None
     squared_gradients: Mapping[str, Tensor] | None = None
     activations: Mapping[str, Tensor] | None = None
+    inputs: Mapping[str, int] | None = None
     seed: int = 0
+
+    def outputs_of(self, name: str) -> int:
+        """The axis of a weight's output features: the other one of the last two."""
+        last = self.weights[name].dim() - 1
+        inputs = (self.inputs or {}).get(name, last)
+        return 2 * last - 1 - inputs
 
     def beside_weights(self, what: Need) -> dict[str, Tensor]:
         """Returns one of the other attributes for exactly the parameters in ``weights``, on their devices.
@@ -58,8 +67,10 @@ class ScoreInputs:
         for name, weight in self.weights.items():
             if name not in given:
                 raise ValueError(f"The {what} of {name!r} is missing: this score needs it for every weight.")
-            expected = weight.shape[1:] if what == "activations" else weight.shape
-            if given[name].shape != expected:
+            expected = list(weight.shape)
+            if what == "activations":
+                del expected[self.outputs_of(name)]
+            if list(given[name].shape) != expected:
                 raise ValueError(
                     f"The {what} of {name!r} has shape {tuple(given[name].shape)}, its weights {tuple(weight.shape)}."
                 )
@@ -142,6 +153,20 @@ def fisher(inputs: ScoreInputs) -> Mapping[str, Tensor]:
     return inputs.beside_weights("squared_gradients")
 
 
+def wanda(inputs: ScoreInputs) -> Mapping[str, Tensor]:
+    """Weight times the norm of its input feature, |w_ij| ||x_j||_2 over a sample's tokens.
+
+    Sun et al. (2024, https://arxiv.org/abs/2306.11695, section 3), who rank within each row (scope ``row``). The norm
+    here is divided by the square root of the number of tokens, which changes no rank within a row.
+    """
+    squares = inputs.beside_weights("activations")
+    scores = {}
+    for name, weight in inputs.weights.items():
+        norm = squares[name].sqrt().unsqueeze(inputs.outputs_of(name)).expand(weight.shape)
+        scores[name] = weight.detach() * sharded_like(norm, weight)
+    return scores
+
+
 def random(inputs: ScoreInputs) -> Mapping[str, Tensor]:
     """Uniform in (0, 1], float32: the control that any other score must beat.
 
@@ -163,5 +188,6 @@ SCORES: Mapping[str, Score] = {
     "change": Score(change, frozenset({"init"})),
     "taylor": Score(taylor, frozenset({"gradients"})),
     "fisher": Score(fisher, frozenset({"squared_gradients"})),
+    "wanda": Score(wanda, frozenset({"activations"})),
 }
 """The scores by the name that a config gives them."""

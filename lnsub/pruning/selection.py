@@ -26,6 +26,7 @@ from lnsub.common.threads import Workers, workers
 from lnsub.common.torch_internals import copy_all, largest
 from lnsub.pruning.chunks import INTEGER, Chunk, cut
 from lnsub.pruning.masks import Mask, require_same_shapes
+from lnsub.pruning.rows import select_in_rows
 from lnsub.pruning.scopes import SCOPES
 from lnsub.pruning.sharding import Ranks, local, with_rows
 
@@ -34,7 +35,13 @@ _SAMPLE = 1 << 17  # weights that the range is guessed from
 
 
 @torch.no_grad()
-def select(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str = "global") -> Mask:
+def select(
+    scores: Mapping[str, Tensor],
+    mask: Mask,
+    sparsity: float,
+    scope: str = "global",
+    inputs: Mapping[str, int] | None = None,
+) -> Mask:
     """Prunes the least important weights of ``mask`` until its sparsity is exactly ``sparsity``.
 
     The pruning step of iterative magnitude pruning (Frankle & Carbin, 2019, https://arxiv.org/abs/1803.03635,
@@ -49,7 +56,9 @@ def select(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str
         mask: what is kept now; the names and shapes of ``scores``, all on one device, sharded as they are.
         sparsity: the share to be pruned afterwards, of *all* weights and not of the kept ones, in [0, 1).
         scope: what is ranked together, a key of :data:`lnsub.pruning.scopes.SCOPES`: ``global`` all weights, ``layer``
-            each layer, ``matrix`` each parameter, ``stack`` the encoder and the decoder.
+            each layer, ``matrix`` each parameter, ``stack`` the encoder and the decoder, ``row`` each row of each
+            parameter (:mod:`lnsub.pruning.rows`).
+        inputs: for ``row``: the axis of a parameter's input features, by name; without it, the last one.
 
     Returns:
         A new mask, a subset of ``mask``, on the same device and sharded in the same way. In each group of N weights
@@ -67,6 +76,8 @@ def select(scores: Mapping[str, Tensor], mask: Mask, sparsity: float, scope: str
         raise UserError(f"A sparsity is a share of the weights in [0, 1): {sparsity} is not.")
     group_of = lookup("scope", scope, SCOPES)
     device = _check_layout(scores, mask)
+    if scope == "row":
+        return select_in_rows(scores, mask, sparsity, inputs)
     ranks = Ranks.sharing([*scores.values(), *mask.values()])
     rows = {name: _Rows(local(scores[name].detach()), local(bits)) for name, bits in mask.items()}
     with workers(device) as threads:

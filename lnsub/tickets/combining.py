@@ -26,6 +26,7 @@ def combine(tickets: Sequence[Ticket], how: str) -> Ticket:
     Returns:
         The combined ticket. Its ``sparsity`` is the measured one, its ``score`` is ``how``, and its task and language
         are those of the tickets, joined by ``+``; a field in which they differ is ``mixed``, or -1 for a number. Its
+        granularity is that of all of them, ``weight`` where they differ. Its
         ``sources`` is JSON with ``how``, ``left_out`` (parameters that not all have), and the ``checksum``, ``task``,
         ``language``, ``seed`` and ``sparsity`` of each ticket.
 
@@ -98,6 +99,7 @@ def _provenance(tickets: Sequence[Ticket], how: str, left_out: list[str], sparsi
         values = {getattr(p, field) for p in all_of}
         return values.pop() if len(values) == 1 else otherwise
 
+    same_units = len({p.units for p in all_of}) == 1
     sources = {
         "how": how,
         "left_out": left_out,
@@ -107,8 +109,6 @@ def _provenance(tickets: Sequence[Ticket], how: str, left_out: list[str], sparsi
             for t in tickets
         ],
     }
-    # Units kept or pruned as a whole stay so in any combination; of different units, single weights are left.
-    alike = len({(p.granularity, p.units) for p in all_of}) == 1
     return Provenance(
         base_model=all_of[0].base_model,
         base_fingerprint=all_of[0].base_fingerprint,
@@ -121,8 +121,8 @@ def _provenance(tickets: Sequence[Ticket], how: str, left_out: list[str], sparsi
         scope=shared("scope", "mixed"),
         schedule=shared("schedule", "mixed"),
         sources=json.dumps(sources, sort_keys=True),
-        granularity=all_of[0].granularity if alike else "weight",
-        units=all_of[0].units if alike else "",
+        granularity=all_of[0].granularity if same_units else "weight",
+        units=all_of[0].units if same_units else "",
     )
 
 

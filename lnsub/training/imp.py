@@ -23,7 +23,8 @@ from lnsub.tickets.ticket import Ticket
 from lnsub.tickets.units import Granularity
 from lnsub.training.module import SubnetModule
 from lnsub.training.ranks import check_agreement
-from lnsub.training.score_inputs import Labels, Sample, collect_inputs
+from lnsub.training.samples import Labels, Sample
+from lnsub.training.score_inputs import collect_inputs
 
 LINEAR_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """The sparsities of Foroutan et al. (2022)."""
@@ -42,9 +43,10 @@ class IMPCallback(Callback):
         rate: for ``geometric``: the share of the kept weights that each round prunes.
         rounds: for ``geometric``: the number of pruning steps.
         score: the importance of a weight: ``magnitude``, ``random``, ``magnitude_init`` (of theta_0), ``change`` (from
-            theta_0), ``taylor`` (weight times gradient) or ``fisher`` (Fisher information).
-        scope: which weights are ranked together: ``global``, ``layer``, ``matrix`` or ``stack`` (encoder and decoder
-            separately).
+            theta_0), ``taylor`` (weight times gradient), ``fisher`` (Fisher information) or ``wanda`` (weight times
+            the norm of its input).
+        scope: which weights are ranked together: ``global``, ``layer``, ``matrix``, ``stack`` (encoder and decoder
+            separately) or ``row`` (each output feature of each matrix).
         rewind: the values of kept weights after pruning: ``init`` (theta_0), ``step`` (their values after
             ``rewind_step`` steps of round 0; late rewinding, Frankle et al. 2019) or ``none`` (they stay as trained).
         rewind_step: for ``rewind: step``: the optimizer step of round 0.
@@ -53,8 +55,8 @@ class IMPCallback(Callback):
             code of Foroutan et al. does.
         head: ``reinit`` rewinds the task head too; ``keep`` keeps training it across rounds, as the code of Foroutan
             et al. does.
-        score_examples: for ``taylor`` and ``fisher``: training examples to compute the score from, drawn once by the
-            seed; all, where there are fewer. Default: 1024.
+        score_examples: for ``taylor``, ``fisher`` and ``wanda``: training examples to compute the score from, drawn
+            once by the seed; all, where there are fewer. Default: 1024.
         fisher_labels: for ``fisher``: ``observed`` takes the data's labels (empirical Fisher information), ``sampled``
             draws one for each counted position from the model's own distribution. Default: ``observed``.
         keep_checkpoint: keep ``checkpoints/last.ckpt``, with the last round's trained weights, when the run is done.
@@ -72,8 +74,8 @@ class IMPCallback(Callback):
         sparsities: list[Fraction] | None = None,
         rate: Fraction | None = None,
         rounds: Count | None = None,
-        score: Literal["magnitude", "random", "magnitude_init", "change", "taylor", "fisher"] = "magnitude",
-        scope: Literal["global", "layer", "matrix", "stack"] = "global",
+        score: Literal["magnitude", "random", "magnitude_init", "change", "taylor", "fisher", "wanda"] = "magnitude",
+        scope: Literal["global", "layer", "matrix", "stack", "row"] = "global",
         rewind: Literal["init", "step", "none"] = "init",
         rewind_step: Count | None = None,
         rewind_lr: bool = True,
@@ -159,7 +161,7 @@ class IMPCallback(Callback):
             self._rewind_weights = state_dict["rewind_weights"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Snapshots theta_0, after the model is sharded and before a checkpoint is loaded; what is on disk is mapped."""
+        """Snapshots theta_0, after the model is sharded and before a checkpoint is loaded."""
         assert isinstance(pl_module, SubnetModule)
         if stage == "fit" and not self._theta_0:
             pl_module.configure_model()  # Lightning calls it again later, which then has no effect
@@ -195,7 +197,7 @@ class IMPCallback(Callback):
         units = units_of(module.model, self.granularity)
         inputs = collect_inputs(self.score, trainer, module, datamodule, self._theta_0, self.sample)
         sparsity = self.levels[self.round + 1]
-        mask = prune(score(self.score, inputs), module.subnet.mask, sparsity, self.scope, units)
+        mask = prune(score(self.score, inputs), module.subnet.mask, sparsity, self.scope, units, inputs.inputs)
         found = mask if units is None else mask.restricted(units.parameters)
         ticket = Ticket(
             masks=found.to_packed(),

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lnsub.common.errors import UserError
 from lnsub.models.inherited import Theta0, inherited_masks
+from lnsub.models.prunable import input_axes
 from lnsub.models.unit_maps import units_of
 from lnsub.pruning.granularity import prune, shuffled_units
 from lnsub.pruning.masks import Mask, shuffled
@@ -93,7 +94,8 @@ def pruned_once(module: SubnetModule, cell: Cell, one_shot: OneShot) -> Ticket:
     weights = {name: weight.detach().cpu() for name, weight in module.subnet.weights.items()}
     dense = Mask.dense(module.subnet.shapes)
     units = units_of(module.model, one_shot.granularity)
-    mask = prune(score("magnitude", ScoreInputs(weights=weights)), dense, one_shot.sparsity, one_shot.scope, units)
+    scores = score("magnitude", ScoreInputs(weights=weights))
+    mask = prune(scores, dense, one_shot.sparsity, one_shot.scope, units, input_axes(module.model))
     mask = mask if units is None else mask.restricted(units.parameters)
     provenance = Provenance(
         base_model=module.base_model,

@@ -194,7 +194,7 @@ def test_extreme_values_are_ranked_as_they_are():
 # Properties ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("scope", GROUP_OF)
 @pytest.mark.parametrize("sparsity", [0.0, 1e-9, 0.05, 0.333, 0.5, 0.977, 1 - 1e-9])
 def test_every_group_has_exactly_its_rounded_share_pruned(scope, sparsity):
     mask = select(drawn(SHAPES, 3), Mask.dense(SHAPES), sparsity, scope)
@@ -404,5 +404,5 @@ def test_scores_that_are_not_floats_are_refused_and_named():
 
 
 def test_an_unknown_scope_is_refused_with_the_closest():
-    with pytest.raises(UserError, match=r"did you mean layer\?.*global, layer, matrix, stack"):
+    with pytest.raises(UserError, match=r"did you mean layer\?.*global, layer, matrix, row, stack"):
         select(drawn(SHAPES, 0), Mask.dense(SHAPES), 0.1, "layers")

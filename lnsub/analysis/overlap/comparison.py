@@ -76,6 +76,33 @@ def split_inherited(tickets: Sequence[Ticket]) -> tuple[list[Ticket], list[Ticke
     return (found, [t for t in tickets if t.provenance.task == INHERITED]) if found else (list(tickets), [])
 
 
+def check_references(tickets: Sequence[Ticket], references: Sequence[Ticket]) -> None:
+    """Refuses masks that cannot take the place of inherited ones: one for each kind of ticket is needed, and no more.
+
+    Args:
+        tickets: the tickets that are held against them.
+        references: masks such as those of a calibration sample of all languages together.
+
+    Raises:
+        UserError: two would serve the same tickets, or one of them none.
+    """
+
+    def kind(ticket: Ticket) -> tuple[object, ...]:
+        p = ticket.provenance
+        return round(p.sparsity, 6), p.scope, p.units
+
+    kinds = {kind(ticket) for ticket in tickets}
+    found: dict[tuple[object, ...], Ticket] = {}
+    for reference in references:
+        if kind(reference) not in kinds:
+            raise UserError(f"--reference {reference.where} is of a sparsity, scope or granularity that no ticket has")
+        if (other := found.setdefault(kind(reference), reference)) is not reference:
+            raise UserError(
+                f"--reference names {other.where} and {reference.where}, which are of one sparsity and scope: name the "
+                "one that all tickets are held against"
+            )
+
+
 def departing(tickets: Sequence[Ticket]) -> list[int]:
     """The positions of the tickets that can have an inherited mask: pruned by one scope, and not to nothing."""
     return [place for place, t in enumerate(tickets) if t.provenance.scope != "mixed" and t.provenance.sparsity < 1]

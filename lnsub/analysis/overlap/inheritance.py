@@ -181,12 +181,14 @@ def _inherited_of(ticket: Ticket, inherited: Sequence[Ticket]) -> int:
     fitting = [
         i
         for i, base in enumerate(inherited)
-        if round(base.provenance.sparsity - p.sparsity, 6) == 0 and base.provenance.scope == p.scope
+        if round(base.provenance.sparsity - p.sparsity, 6) == 0
+        and (base.provenance.scope, base.provenance.units) == (p.scope, p.units)
     ]
     if not fitting:
+        what = p.scope if p.granularity == "weight" else f"{p.scope}, of {p.granularity}s"
         raise UserError(
             f"there is no inherited mask for ticket {ticket.where}: make the magnitude mask of theta_0 at sparsity "
-            f"{p.sparsity:g}, scope {p.scope} (`lnsub overlap --inherited` does)"
+            f"{p.sparsity:g}, scope {what} (`lnsub overlap --inherited` does)"
         )
     served = {i: served_by(inherited[i]) for i in fitting}
     covering = [i for i in fitting if ticket.masks.keys() <= served[i]]

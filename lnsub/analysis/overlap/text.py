@@ -19,8 +19,8 @@ _LEGEND = (
     "(overlap - chance) / (1 - chance)."
 )
 _DEPARTURE_LEGEND = (
-    "inherited: overlap with the magnitude mask of theta_0, which a ticket would be without any training. departures: "
-    "overlap of the {unit}s in which two tickets differ from it."
+    "inherited: overlap with the magnitude mask of theta_0, which a ticket would be without any training, or with "
+    "the --reference. departures: overlap of the {unit}s in which two tickets differ from it."
 )
 _NULL_LEGEND = "null 95 %: where the departures' overlap would lie if they were independent given theta_0."
 _NO_NULL = "--inherited adds the null, what two departures share by chance given theta_0, from the base model."

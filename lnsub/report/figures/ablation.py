@@ -47,7 +47,7 @@ def ablation_figure(material: Material, options: Options) -> Figure | Missing:
         metric = metrics[facts["task"]]
         own = against[_same(against, facts)] if len(against) else against
         panels += _panels(facts, rows, own, metric, material)
-        if len(own) and len(mean := means[_same(means, facts)]):
+        if len(own) and len(means) and len(mean := means[_same(means, facts)]):
             leads.append(_lead(facts, rows, mean.iloc[0], metric))
     seeded = found[(found["source_seed"].fillna(-1) >= 0) & found["draw"].isna()]
     seeds = seed_words(seeded, ("source_seed",), cell=("source", "sparsity"))

@@ -1,0 +1,1 @@
+"""Tickets without training: from theta_0 and a sample of each language's text."""
