@@ -57,6 +57,14 @@ def mt5(tmp_path_factory: pytest.TempPathFactory) -> str:
     return make_mt5(tmp_path_factory.mktemp("mt5"))
 
 
+@pytest.fixture(scope="session")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Qwen3 checkpoint with its output layer, and a tokenizer over bytes that puts nothing around a text."""
+    from tests.support.decoders import make_decoder
+
+    return make_decoder(tmp_path_factory.mktemp("decoder"), "qwen3")
+
+
 @pytest.fixture
 def data(tmp_path: Path, cache: Path) -> Path:
     """A data folder with a few tagged sentences in two languages."""

@@ -1,6 +1,6 @@
 """Heat maps with the numbers in their cells."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,7 @@ def heat_map(
     names: Mapping[str, str] | None = None,
     heads: Mapping[str, str] | None = None,
     languages: bool = True,
+    marked: Collection[tuple[str, str]] = (),
 ) -> Drawing:
     """Draws a heat map.
 
@@ -79,6 +80,7 @@ def heat_map(
         names: what is written beside rows, where it is not their names; left out where there is no room.
         heads: what is written above columns, where it is not their names.
         languages: rows and columns are languages, which can be picked out.
+        marked: cells with a dot in their corner; in the table a star.
     """
     names, heads = names or {}, heads or {}
     numbers = {place: number(value, shading.decimals) for place, value in values.items()}
@@ -90,6 +92,7 @@ def heat_map(
         names, left = {}, max([width_of(row) for row in rows] + [24.0]) + 34
     data = [
         {"row": row, "column": column, "value": float(values[row, column]) if (row, column) in values else None}
+        | ({"marked": True} if (row, column) in marked else {})
         for row in rows
         for column in columns
     ]
@@ -126,10 +129,19 @@ def heat_map(
             alt.Tooltip(field="value", type="quantitative", title=unit, format=f".{shading.decimals}f"),
         ],
         opacity=focus.opacity(),
-    ).add_params(alt.param(HEADS, value=dict(heads)))
+    )
+    if marked:
+        drawn += _dots(drawn, focus)
+    drawn = drawn.add_params(alt.param(HEADS, value=dict(heads)))
     table = Table(
         (f"{row_title} ↓ {column_title} →" if row_title else "", *(" ".join(_lines(heads, c)) for c in columns)),
-        tuple((names.get(row, row), *(numbers.get((row, column), DASH) for column in columns)) for row in rows),
+        tuple(
+            (
+                names.get(row, row),
+                *(numbers.get((row, column), DASH) + "*" * ((row, column) in marked) for column in columns),
+            )
+            for row in rows
+        ),
         unit,
     )
     drawn = finished(drawn.properties(height=_ROW * len(rows)), data, label, focus, names, table)
@@ -184,6 +196,25 @@ def heat_layers(
         .encode(x=column, y=row, text=text, opacity=opacity)
     )
     return alt.layer(cells, numbers)
+
+
+def _dots(drawn: Any, focus: Focus) -> Any:
+    """A dot in the corner of marked cells, of the numbers' colour."""
+    numbers = drawn.layer[1].encoding
+    return (
+        chart()
+        .transform_filter("datum.marked")
+        .mark_text(
+            text="●",
+            fontSize=6,
+            color={"expr": _INK},
+            dx={"expr": "bandwidth('x') / 2 - 5"},
+            dy={"expr": "5 - bandwidth('y') / 2"},
+            aria=False,
+            tooltip=None,
+        )
+        .encode(x=numbers.x, y=numbers.y, opacity=focus.opacity())
+    )
 
 
 def _axis(expression: str, **options: Any) -> Any:

@@ -25,6 +25,7 @@ OTHERS = {
     "transfer": "fine-tune every ticket on every language",
     "overlap": "compare tickets weight by weight",
     "combine": "combine tickets: union, intersection, majority, difference",
+    "ablate": "take away what tickets name, and measure every language without it",
     "retrieve": "retrieve translations by the hidden states of each layer, dense and under tickets",
     "similarity": "compare two languages' states of parallel sentences by layer: CKA, SVCCA, PWCCA",
     "report": "plot a tree of runs on one page, with the data as CSV",

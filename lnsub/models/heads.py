@@ -35,9 +35,8 @@ def add_missing_head(auto_class: Any, config: PretrainedConfig) -> None:
         config: the model's configuration. One that is not a decoder's is left without.
     """
     decoder = has_class_for(AutoModelForCausalLM, config) and not has_class_for(AutoModelForMaskedLM, config)
-    if auto_class not in _HEADS or config.is_encoder_decoder or not decoder or type(config) not in MODEL_MAPPING:
-        return
-    if has_class_for(auto_class, config):
+    known = type(config) in MODEL_MAPPING and auto_class in _HEADS
+    if not known or not decoder or config.is_encoder_decoder or has_class_for(auto_class, config):
         return
     generic, suffix = _HEADS[auto_class]
     bare = MODEL_MAPPING[type(config)]

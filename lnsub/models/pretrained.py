@@ -149,6 +149,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
             raise UserError(f"The tokenizer of '{name}' has neither a padding token, which batches need, nor an end.")
         tokenizer.pad_token = tokenizer.eos_token
         log.info("%s has no padding token: batches are padded with %s", name, tokenizer.eos_token)
+    if hasattr(tokenizer, "tgt_lang"):  # mBART's and NLLB's: what they write are labels, and those are English
+        english = (token for token in tokenizer.all_special_tokens if token.split("_")[0] in ("en", "eng"))
+        tokenizer.tgt_lang = next(english, None)
     model = _skeleton(name)
     with _refusing("tokenizer", name):
         _check_tokenizer(tokenizer, model)

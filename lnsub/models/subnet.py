@@ -6,7 +6,8 @@ prunable is up to :mod:`lnsub.models.prunable`.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -187,6 +188,25 @@ class Subnet:
                 tensor.copy_(sharded_like(weights[name], tensor))
         if base or mask is not None:
             self._mask_weights()
+
+    @contextmanager
+    def removing(self, removed: Mapping[str, Tensor]) -> Iterator[None]:
+        """Zeroes weights of a model that is not sharded within the context, and puts them back bit for bit.
+
+        Args:
+            removed: True at the weights to zero, by name: bool of the weights' shapes, on any device.
+        """
+        held = []
+        try:
+            for name, on in removed.items():
+                weight = self._prunable[name].parameter.detach()
+                bits = on.to(weight.device)
+                held.append((weight, bits, weight.masked_select(bits)))
+                weight.masked_fill_(bits, 0)
+            yield
+        finally:
+            for weight, bits, values in held:
+                weight.masked_scatter_(bits, values)
 
     def fingerprint(self, checkpoint: Mapping[str, Tensor] | None = None) -> str:
         """SHA-256 over the prunable weights inside the blocks, by name, shape and float32 value.

@@ -12,6 +12,7 @@ from lnsub.common.tables import csv_cell
 from lnsub.report.collect import Material, collect
 from lnsub.report.figure import Figure, Missing, Options
 from lnsub.report.figure_files import FigureFiles
+from lnsub.report.figures.ablation import ablation_figure
 from lnsub.report.figures.across import across_figure
 from lnsub.report.figures.baselines import baseline_figure
 from lnsub.report.figures.beside import beside_figure
@@ -49,6 +50,7 @@ FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (
     pruned_where,
     retrieval_figure,
     similarity_figure,
+    ablation_figure,
 )
 """The figures in the order of the page; those that are made of the others' tables follow."""
 
@@ -74,6 +76,9 @@ TABLES: frozenset[str] = frozenset(
         "pruned_where",
         "retrieval_by_layer",
         "similarity_by_layer",
+        "ablation",
+        "ablation_own",
+        "ablation_overall",
         "beside_the_paper",
         "findings",
     }

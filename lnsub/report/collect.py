@@ -5,7 +5,7 @@ the task that it was found on; the ticket does, so records are joined to the tre
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from lnsub.common.errors import UserError
 from lnsub.report.language_pairs import language_pairs
 from lnsub.report.settings import Run, run_settings
 from lnsub.report.ticket_index import TicketIndex, model_name
-from lnsub.runs.records import BY_LAYER
+from lnsub.runs.records import ABLATION, BY_LAYER
 from lnsub.runs.tree import read_runs_noting
 from lnsub.tickets.combining import HOW
 from lnsub.tickets.provenance import INHERITED, Provenance, start_sparsity
@@ -71,6 +71,8 @@ class Material:
     """How many ``records`` (of any metric and split), ``tickets`` and ``seeds`` there are."""
     notes: list[str]
     """Sentences on what was left out or looked odd."""
+    ablation: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Records of ablations, of all metrics."""
     about: str = ""
     """What the page says of itself in place of how much there is; for numbers that are not of runs."""
 
@@ -115,7 +117,8 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
         )
         frame = frame[~unmeasured]
     measured = frame[~frame["kind"].isin(BY_LAYER) & (frame["split"] == split)]
-    whole, parts = measured[measured["kind"] != "part"], measured[measured["kind"] == "part"]
+    whole, parts = measured[~measured["kind"].isin({"part", ABLATION})], measured[measured["kind"] == "part"]
+    ablation = measured[measured["kind"] == ABLATION]
     records, parts = (_annotated(of_main_metric(rows), known) for rows in (whole, parts))
     retrieval = frame[(frame["kind"] == "retrieval") & frame["metric"].str.startswith("accuracy")]
     retrieval = _annotated(retrieval, known)
@@ -139,6 +142,7 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
         parts=parts,
         retrieval=retrieval,
         similarity=similarity,
+        ablation=ablation.assign(model=[model_name(name) for name in ablation["model"]]),
         runs=runs,
         studies=list(names.values()),
         metrics={label: metrics[key[1]] for key, label in names.items() if key[1] in metrics},

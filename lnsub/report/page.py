@@ -46,6 +46,7 @@ def page(material: Material, figures: Sequence[Figure | Missing], csv_prefix: st
             *material.records["model"],
             *material.retrieval["model"],
             *material.similarity["model"],
+            *material.ablation.get("model", ()),
             *_ticket_models(material),
         }
     )

@@ -20,6 +20,7 @@ LANGUAGES = (
     "a 95 % percentile interval by the bootstrap, for which languages are drawn with replacement (it takes four)"
 )
 FISHER = "Fisher's 95 % interval, for which nothing is resampled"
+DRAWS = "a 95 % prediction interval by Student's t over the random removals, for which nothing is resampled"
 NO_INTERVAL = "No interval is drawn."
 
 

@@ -24,6 +24,10 @@ MOST_BYTES = 2**29
 """The largest file of records that is read: a million records, of which a run writes some hundred."""
 BY_LAYER = frozenset({"retrieval", "similarity"})
 """The kinds of records of a layer's states, which nothing was trained for; the others have a task's metrics."""
+ABLATION = "ablation"
+"""The kind of records of what a model does without some of its weights; nothing was trained for them."""
+REMOVALS = ("none", "kept", "pruned", "departure", "random")
+"""What a record of the kind ``ablation`` may have taken away, see :attr:`Record.removed`."""
 LONGEST_LINE = 2**20
 """The longest line that can be a record."""
 
@@ -64,6 +68,13 @@ class Record:
         null: for ``similarity``: the mean value of sentences shuffled between the languages; None where not measured.
         null_low: the lower end of the middle 95 % of those values.
         null_high: the upper end.
+        removed: for ``ablation``: what was taken away: ``none``, what the ticket has ``kept`` or ``pruned``, its
+            ``departure`` from another mask, or ``random`` units in place of these.
+        drawn_for: for ``random``: in place of which of the three.
+        fill: for ``ablation``: what a removed weight gives: ``zero``, or its ``mean``.
+        granularity: for ``ablation``: what is counted and drawn, see :data:`lnsub.tickets.units.Granularity`.
+        units: for ``ablation``: how many of those were taken away.
+        draw: for ``random``: the number of the draw, from 0.
         lnsub_version: the version that measured.
         time: when, in UTC, ISO 8601.
     """
@@ -95,6 +106,12 @@ class Record:
     null: float | None = None
     null_low: float | None = None
     null_high: float | None = None
+    removed: str | None = None
+    drawn_for: str | None = None
+    fill: str | None = None
+    granularity: str | None = None
+    units: int | None = None
+    draw: int | None = None
     lnsub_version: str = __version__
     time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
@@ -220,6 +237,10 @@ def _in_range(record: Record) -> bool:
     if record.layer is not None and not 0 <= record.layer <= MOST_LAYERS:
         return False
     if record.kind in BY_LAYER and (record.layer is None or record.n < 1 or (record.ticket and not record.source)):
+        return False
+    if record.kind == ABLATION and (record.removed not in REMOVALS or record.units is None or record.fill is None):
+        return False
+    if min(record.units or 0, record.draw or 0) < 0:
         return False
     return 0 <= record.sparsity <= 1 and record.n >= 0
 

@@ -41,7 +41,7 @@ class CausalLMTask(Task):
         return load_model(AutoModelForCausalLM, base_model, init=init, attention=attention, dtype=dtype)
 
     def forward(self, model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
-        """Returns logits [batch, length, vocabulary], aligned with ``labels`` [batch, length]: the tokens that follow."""
+        """Returns logits [batch, length, vocabulary], aligned with ``labels`` [batch, length]: the next tokens."""
         return model(**model_inputs(model, batch), use_cache=False).logits
 
     @staticmethod

@@ -58,7 +58,7 @@ class _MeanNats(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
         logits, labels, count = ctx.saved_tensors  # type: ignore[attr-defined]
         scale = gradient / count
         flat = logits.view(-1, logits.shape[-1])

@@ -1,7 +1,8 @@
 """Natural language inference on XNLI (Conneau et al., 2018, https://arxiv.org/abs/1809.05053).
 
-An encoder classifies the pair, a decoder its last token. An encoder-decoder (mT5) writes the label's word, as in Foroutan et al. (2022), who
-follow the text-to-text format of Raffel et al. (2020, https://arxiv.org/abs/1910.10683, appendix D).
+An encoder classifies the pair; so does a decoder, by its last token. An encoder-decoder (mT5) writes the label's word,
+as in Foroutan et al. (2022), who follow the text-to-text format of Raffel et al. (2020,
+https://arxiv.org/abs/1910.10683, appendix D).
 """
 
 from collections import Counter

@@ -194,24 +194,25 @@ def refuse_others(folder: RunFolder) -> None:
         raise UserError(f"{other} is not lnsub's, and under SLURM it would be loaded instead: move it away.")
 
 
-def load_weights(path: str, module: Module) -> None:
+def load_weights(path: str, module: Module, option: str = "--ckpt_path") -> None:
     """Puts the weights and masks of a checkpoint file into a model; nothing else of it is used.
 
     Args:
         path: a file on this machine, of a run or of weights alone.
         module: what was trained, as it is before a trainer has it.
+        option: the option that names the file, for messages.
 
     Raises:
         UserError: there is no such file, it is no whole checkpoint, or it is another model's.
     """
     if "://" in path:
-        raise UserError(f"--ckpt_path takes a file on this machine, not {path}: download it first.")
+        raise UserError(f"{option} takes a file on this machine, not {path}: download it first.")
     if not Path(path).is_file():
-        raise UserError(f"--ckpt_path: there is no file {path!r}; a run's is <run folder>/checkpoints/last.ckpt.")
+        raise UserError(f"{option}: there is no file {path!r}; a run's is <run folder>/checkpoints/last.ckpt.")
     try:
         weights = read_checkpoint(Path(path))["state_dict"]
     except DamagedError as error:
-        raise UserError(f"--ckpt_path: {path} is no whole checkpoint of lnsub: {error}.") from error
+        raise UserError(f"{option}: {path} is no whole checkpoint of lnsub: {error}.") from error
     if why := misfit(weights, module):
-        raise UserError(f"--ckpt_path: {path} is not of this model: {why}. Give the --config of its run.")
+        raise UserError(f"{option}: {path} is not of this model: {why}. Give the --config of its run.")
     module.load_state_dict(weights)

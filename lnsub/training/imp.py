@@ -163,7 +163,7 @@ class IMPCallback(Callback):
             self._rewind_weights = state_dict["rewind_weights"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Snapshots theta_0, after the model is sharded and before a checkpoint is loaded; what is on disk is mapped."""
+        """Snapshots theta_0, after the model is sharded and before a checkpoint is loaded."""
         assert isinstance(pl_module, SubnetModule)
         if stage == "fit" and not self._theta_0:
             pl_module.configure_model()  # Lightning calls it again later, which then has no effect

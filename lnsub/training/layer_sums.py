@@ -140,6 +140,8 @@ class LayerSums:
 
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             states = inputs[0].detach()
+            if not states.numel():  # the adapters of a language that no example is in
+                return
             if self._counting:
                 flat = states.flatten(0, -2)
                 counted = self._counted(len(flat))
@@ -202,9 +204,10 @@ class LayerSums:
             return list(states.reshape(len(tokens), -1, states.shape[-1]))
         flat = states.flatten(0, -2)
         lengths = tokens.sum(1).tolist()
-        if len(flat) == sum(lengths):  # sequences end to end
+        together = states.dim() == 2 or len(states) == 1  # and not some of the examples
+        if together and len(flat) == sum(lengths):  # sequences end to end
             return flat.split(lengths)
-        if len(flat) == tokens.numel():
+        if together and len(flat) == tokens.numel():
             return list(flat.view(*tokens.shape, -1))
         raise UserError(
             f"{name} is given {len(flat)} vectors for {len(tokens)} examples of {tokens.shape[1]} tokens, so that the "

@@ -40,6 +40,10 @@ GOOD: dict[str, list[str]] = {
     "retrieve, recorded": ["retrieve", "--base-model=B", "--pairs=P", "--tickets=T", "--record=out/records"],
     "report": ["report", "R", "--output=out/report.html", "--sparsities=0.3"],
     "transfer": ["transfer", "--config=C", "--tickets=T", "--languages=en", "--output=out/t", "--seeds=1"],
+    "ablate": [
+        *("ablate", "--config=C", "--tickets=T", "--languages=en", "--output=out/a", "--checkpoint=K"),
+        *("--draws=1", "--examples=2"),
+    ],
     "dashboard": ["dashboard", "--entity=e", "--project=p", "--seeds=57", "--dry-run"],
     "completion": ["completion", "bash"],
     "demo": ["demo", "--output=out/demo", "--languages=en,fr"],
@@ -56,6 +60,7 @@ NEEDED: dict[str, list[int]] = {  # places of arguments without which the comman
     "retrieve": [1, 2],
     "report": [1],
     "transfer": [1, 2, 3, 4],
+    "ablate": [1, 2, 3, 4, 5],
     "dashboard": [1, 2],
     "completion": [1],
 }
@@ -72,6 +77,7 @@ PLACES: dict[str, tuple[int, ...]] = {  # of arguments that name files or folder
     "retrieve, recorded": (3,),
     "report": (1,),
     "transfer": (1, 2),
+    "ablate": (1, 2, 5),
     "fit": (1,),
 }
 NOWHERE: dict[str, str] = {
@@ -117,6 +123,7 @@ WRITTEN: dict[str, int] = {  # the place of the argument that names what is writ
     "retrieve, recorded": 4,
     "report": 2,
     "transfer": 4,
+    "ablate": 4,
     "fit": 2,
 }
 NO_OUTPUT: dict[str, str] = {
@@ -215,6 +222,18 @@ VALUES: dict[str, dict[str, list[str]]] = {  # bad values by option
             "/",
         ],
     },
+    "ablate": {
+        "--languages": ["", ",", "xx", "en,xx", "../../x", "en+", "x" * 300, "e\nn"],
+        "--sparsities": ["0.99", "half", "nan"],
+        "--remove": ["", "all", "KEPT"],
+        "--inherited": ["T", "nowhere/x"],
+        "--fill": ["", "one"],
+        "--draws": ["-1", "a", "1.5", "9" * 5000, "100000"],
+        "--examples": ["0", "-1", "a", "9" * 5000, "nan"],
+        "--sample": ["0", "-1", "a", "9" * 5000],
+        "--split": ["train", ""],
+        "--format": ["xml"],
+    },
     "dashboard": {"--seeds": ["a", "1.5", "9" * 5000], "--entity": [""], "--project": [""]},
     "completion": {"shell": ["fish", "", "BASH"]},
     "demo": {"--languages": ["xx", "", "en,xx", "../x"]},
@@ -302,7 +321,7 @@ def _right(name: str, argument: str, what: str) -> bool:
     """Whether a place is no bad one for an argument, or one that an earlier argument serves."""
     # A configuration of nothing changes nothing, and an empty path is the working directory.
     return (
-        (name in {"transfer", "fit"} and argument.endswith("=C") and what in {"an empty file", "a blank"})
+        (name in {"transfer", "fit", "ablate"} and argument.endswith("=C") and what in {"an empty file", "a blank"})
         or (name == "overlap, inherited" and what == "an empty name")
         or (name == "report" and what == "an empty name")
     )
@@ -338,6 +357,7 @@ def _case(name: str, args: list[str]) -> Case:
             "P": there.path / "pairs",
             "R": there.runs,
             "C": there.config,
+            "K": there.run / "checkpoints" / "last.ckpt",
         }
         filled = []
         for arg in args:

@@ -35,9 +35,9 @@ BAD_VALUES: dict[str, str] = {
     "text": '"text"',
     "null": "null",
 }
-NAMED = {"pivot", "pivot_ticket", "trained_on"}
+NAMED = {"pivot", "pivot_ticket", "trained_on", "removed", "drawn_for", "fill", "granularity"}
 ENDS = {"low", "high", "null", "null_low", "null_high"}
-MAY_LACK = {"layer", "source_task", "source_seed", *NAMED, *ENDS}
+MAY_LACK = {"layer", "source_task", "source_seed", "units", "draw", *NAMED, *ENDS}
 RIGHT = {  # which of them a field may have
     "a number": {"sparsity", "value", "wall_s", *ENDS},
     "text": {f for f in GOOD if isinstance(GOOD[f], str) or f in {"source", "score", "ticket", "source_task", *NAMED}},
@@ -64,6 +64,9 @@ BROKEN += [
     line("layer", "9" * 15),
     line("kind", '"retrieval"'),
     line("kind", '"similarity"'),
+    line("kind", '"ablation"'),
+    line("units", "-1"),
+    line("draw", "-1"),
     b"[]\n",
     b'"a record"\n',
     b"null\n",

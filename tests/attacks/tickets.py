@@ -27,6 +27,12 @@ def _transfer(folder: Path, world: World, bad: str) -> list[str]:
     return ["transfer", f"--config={config}", "--tickets", bad, _whole(folder, world), "--languages=en", "--output=out"]
 
 
+def _ablate(folder: Path, world: World, bad: str) -> list[str]:
+    there = the_run(world)
+    named = ["--tickets", bad, _whole(folder, world), "--languages=en", "--output=out", "--draws=1", "--examples=2"]
+    return ["ablate", f"--config={there.config}", f"--checkpoint={there.run / 'checkpoints' / 'last.ckpt'}", *named]
+
+
 COMMANDS: dict[str, Command] = {
     "ticket info": lambda folder, world, bad: ["ticket", "info", _whole(folder, world), bad],
     "ticket verify": lambda folder, world, bad: ["ticket", "verify", bad, _whole(folder, world)],
@@ -44,6 +50,7 @@ COMMANDS: dict[str, Command] = {
         *("--output=out/table", "--k=1"),
     ],
     "transfer": _transfer,
+    "ablate": _ablate,
     "fit": lambda folder, world, bad: fit(
         folder, world, [("model.ticket", bad), ("trainer.callbacks", None), ("trainer.max_epochs", 1)]
     ),

@@ -259,6 +259,37 @@ def write_similarity(root: Path) -> None:
     append(root / "similarity" / "results.jsonl", rows)
 
 
+def ablation_drop(source: str, target: str, sparsity: float, draw: int | None = None) -> float:
+    """The rise of the loss, in nats: most of the own language's, and of random removals some."""
+    if draw is not None:
+        return sparsity * (0.02 + 0.01 * draw)
+    near = LANGUAGES["mlm"].index(source) - LANGUAGES["mlm"].index(target)
+    return sparsity * (0.9 if not near else 0.035 + 0.03 * near)
+
+
+def write_ablation(root: Path, languages: tuple[str, ...] = LANGUAGES["mlm"], draws: int = 3) -> None:
+    """What tickets of MLM keep, taken away: two sparsities, and random removals."""
+    rows = []
+
+    def add(source: str | None, target: str, loss: float, **facts: object) -> None:
+        for metric, value in (("loss", loss), ("perplexity", math.exp(loss))):
+            rows.append(record("ablation", "mlm", source, target, value, metric=metric, **facts))
+
+    for place, target in enumerate(languages):
+        dense = 2.0 + 0.3 * place
+        add(None, target, dense, sparsity=0.0, score=None, removed="none", fill="zero", units=0)
+        for source in languages:
+            for sparsity in CHOSEN:
+                facts = {"sparsity": sparsity, "fill": "zero", "units": 400, "granularity": "weight"}
+                facts |= {"ticket": imp_ticket("mlm", source, SEED, sparsity).checksum}
+                facts |= {"source_task": "mlm", "source_seed": SEED}
+                add(source, target, dense + ablation_drop(source, target, sparsity), removed="kept", **facts)
+                for draw in range(draws):
+                    loss = dense + ablation_drop(source, target, sparsity, draw)
+                    add(source, target, loss, removed="random", drawn_for="kept", draw=draw, **facts)
+    append(root / "ablation" / "results.jsonl", rows)
+
+
 def write_tree(root: Path, inherited: bool = True) -> Path:
     """All of it: three tasks, nine sparsities, two seeds of NER in two languages, a mixture, another task's tickets."""
     for task, languages in LANGUAGES.items():
@@ -271,6 +302,7 @@ def write_tree(root: Path, inherited: bool = True) -> Path:
     write_mixture(root)
     write_across(root)
     write_similarity(root)
+    write_ablation(root)
     for sparsity in LEVELS if inherited else ():
         inherited_ticket(sparsity).save(root / "inherited" / f"s{sparsity}.safetensors")
     return root

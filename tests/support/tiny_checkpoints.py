@@ -80,7 +80,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, "max_position_embeddings": 64},
     "electra": {**_BERT, "embedding_size": 8},
     "ernie": _BERT,
-    "esm": {**_BERT, "position_embedding_type": "rotary", "mask_token_id": 4},
     "eurobert": _LLAMA,
     "funnel": {
         "d_model": 16,

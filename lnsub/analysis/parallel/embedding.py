@@ -12,6 +12,7 @@ from transformers import AutoModel
 from lnsub.common.errors import UserError
 from lnsub.data.batching import LengthGroupedBatches
 from lnsub.models.apply import Fit, apply_ticket, check_fit
+from lnsub.models.languages import LANG_IDS, adapter_of, tokenizer_of
 from lnsub.models.pretrained import load_model, load_tokenizer
 from lnsub.models.subnet import Subnet, Weights
 from lnsub.pruning.masks import Mask
@@ -31,10 +32,12 @@ class Tokens:
     Attributes:
         values: token ids, special tokens included: int64 [sum of lengths].
         lengths: tokens of each sentence: int64 [sentences].
+        adapter: the number of the language's adapters, in a model that has some for each (X-MOD).
     """
 
     values: NDArray[np.int64]
     lengths: NDArray[np.int64]
+    adapter: int | None = None
 
     def batch(self, rows: NDArray[np.int64], pad_id: int) -> tuple[Tensor, Tensor]:
         """Pads sentences on the right to their longest.
@@ -84,9 +87,10 @@ class SentenceEncoder:
         self.fingerprint = self._subnet.fingerprint()
         model.to(self.device)
         self._encoder = model.get_encoder() if model.config.is_encoder_decoder else model
-        self.layers: int = model.config.num_hidden_layers
-        self.hidden: int = model.config.hidden_size
-        positions = getattr(model.config, "max_position_embeddings", None) or MAX_TOKENS
+        config = model.config.get_text_config() if hasattr(model.config, "text_config") else model.config
+        self.layers: int = config.num_hidden_layers
+        self.hidden: int = config.hidden_size
+        positions = getattr(config, "max_position_embeddings", None) or MAX_TOKENS
         self.max_tokens = min(MAX_TOKENS, self._tokenizer.model_max_length, positions)
         self._theta_0: Weights | None = None
 
@@ -114,10 +118,20 @@ class SentenceEncoder:
             apply_ticket(ticket, self._subnet, self.base_model)
         self._subnet.rewind(self._theta_0)
 
-    def tokenise(self, sentences: Sequence[str]) -> Tokens:
-        """Tokenises sentences, special tokens included; what is beyond :attr:`max_tokens` is cut off."""
-        lists = self._tokenizer(list(sentences), truncation=True, max_length=self.max_tokens)["input_ids"]
-        return Tokens(np.concatenate(lists).astype(np.int64), np.fromiter(map(len, lists), np.int64, len(lists)))
+    def tokenise(self, sentences: Sequence[str], language: str | None = None) -> Tokens:
+        """Tokenises sentences, special tokens included; what is beyond :attr:`max_tokens` is cut off.
+
+        Args:
+            sentences: the sentences.
+            language: their language, which mBART, NLLB and X-MOD are told; None: whatever they take by themselves.
+
+        Raises:
+            UserError: such a model does not know the language.
+        """
+        tokenizer = self._tokenizer if language is None else tokenizer_of(self.base_model, language)
+        lists = tokenizer(list(sentences), truncation=True, max_length=self.max_tokens)["input_ids"]
+        values, lengths = np.concatenate(lists).astype(np.int64), np.fromiter(map(len, lists), np.int64, len(lists))
+        return Tokens(values, lengths, None if language is None else adapter_of(self.base_model, language))
 
     @torch.inference_mode()
     def embed(self, tokens: Tokens, layers: Sequence[int], pooling: str = "mean", batch_tokens: int = 8192) -> Tensor:
@@ -131,6 +145,9 @@ class SentenceEncoder:
 
         Returns:
             Embeddings, not normalised: float32 [layers, sentences, hidden], on the CPU.
+
+        Raises:
+            UserError: a layer has states of something else than tokens, as where a model shortens its input.
         """
         found = torch.empty(len(layers), len(tokens.lengths), self.hidden)
         batches = LengthGroupedBatches(
@@ -138,7 +155,17 @@ class SentenceEncoder:
         )
         for batch in batches:
             ids, inside = (t.to(self.device) for t in tokens.batch(batch.rows, self._tokenizer.pad_token_id))
-            states = self._encoder(input_ids=ids, attention_mask=inside, output_hidden_states=True).hidden_states
+            told = (
+                {} if tokens.adapter is None else {LANG_IDS: torch.full((len(ids),), tokens.adapter, device=ids.device)}
+            )
+            states = self._encoder(
+                input_ids=ids, attention_mask=inside, output_hidden_states=True, **told
+            ).hidden_states
+            if any(states[n].shape[:2] != ids.shape for n in layers):
+                raise UserError(
+                    f"'{self.base_model}' has layers without a state for each token, so sentences cannot be embedded by"
+                    " them: choose another base model."
+                )
             weights = (inside / inside.sum(dim=1, keepdim=True))[:, None]
             pooled = [states[n][:, 0] if pooling == "first" else (weights @ states[n])[:, 0] for n in layers]
             found[:, batch.rows] = torch.stack(pooled).cpu()

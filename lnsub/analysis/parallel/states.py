@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lnsub.analysis.parallel.cells import Cell, own_cells, shared_cells
-from lnsub.analysis.parallel.embedding import POOLINGS, SentenceEncoder, Tokens
+from lnsub.analysis.parallel.embedding import POOLINGS, SentenceEncoder
 from lnsub.analysis.parallel.sentence_pairs import Pairs, check_distinct
 from lnsub.common.bounds import Count, check_numbers, hints_of
 from lnsub.common.errors import UserError
@@ -105,8 +105,8 @@ class ParallelStates:
         for layer in self.layers:
             if not 0 <= layer <= last:
                 raise UserError(f"There is no layer {layer}: {base_model} has 0 (the embeddings) to {last}.")
-        texts = {text for one in pairs for text in (one.first, one.second)}
-        self._tokens: dict[tuple[str, ...], Tokens] = {text: self.encoder.tokenise(text) for text in texts}
+        texts = {text for one in pairs for text in ((one.pivot, one.first), (one.language, one.second))}
+        self._tokens = {(language, text): self.encoder.tokenise(text, language) for language, text in texts}
         self._ticket: Ticket | None = None
         # The pivot's sentences are often the same in cells that follow one another.
         self._kept: tuple[object, Tensor] | None = None
@@ -124,15 +124,18 @@ class ParallelStates:
         together = max(1, MEMORY // (2 * len(cell.pairs) * self.encoder.hidden * 4))
         for start in range(0, len(self.layers), together):
             layers = self.layers[start : start + together]
-            key = (id(cell.pivot_ticket), cell.pairs.first, layers)
+            key = (id(cell.pivot_ticket), cell.pairs.pivot, cell.pairs.first, layers)
             if self._kept is None or self._kept[0] != key:
                 self._kept = None
-                self._kept = (key, self._embedded(cell.pivot_ticket, cell.pairs.first, layers))
-            first, second = self._kept[1], self._embedded(cell.ticket, cell.pairs.second, layers)
+                text = (cell.pairs.pivot, cell.pairs.first)
+                self._kept = (key, self._embedded(cell.pivot_ticket, text, layers))
+            text = (cell.pairs.language, cell.pairs.second)
+            first, second = self._kept[1], self._embedded(cell.ticket, text, layers)
             for place, layer in enumerate(layers):
                 yield States(layer, *(self._finite(side[place], cell, layer) for side in (first, second)))
 
-    def _embedded(self, ticket: Ticket | None, text: tuple[str, ...], layers: Sequence[int]) -> Tensor:
+    def _embedded(self, ticket: Ticket | None, text: tuple[str, tuple[str, ...]], layers: Sequence[int]) -> Tensor:
+        """The states of sentences, given with their language."""
         if ticket is not self._ticket:
             self.encoder.apply_ticket(ticket)
             self._ticket = ticket
