@@ -40,6 +40,10 @@ GOOD: dict[str, list[str]] = {
     "retrieve, recorded": ["retrieve", "--base-model=B", "--pairs=P", "--tickets=T", "--record=out/records"],
     "report": ["report", "R", "--output=out/report.html", "--sparsities=0.3"],
     "transfer": ["transfer", "--config=C", "--tickets=T", "--languages=en", "--output=out/t", "--seeds=1"],
+    "prune": [
+        *("prune", "--config=C", "--score=wanda", "--languages=en", "--output=out/p", "--sparsities=0.5"),
+        "--examples=2",
+    ],
     "ablate": [
         *("ablate", "--config=C", "--tickets=T", "--languages=en", "--output=out/a", "--checkpoint=K"),
         *("--draws=1", "--examples=2"),
@@ -60,6 +64,7 @@ NEEDED: dict[str, list[int]] = {  # places of arguments without which the comman
     "retrieve": [1, 2],
     "report": [1],
     "transfer": [1, 2, 3, 4],
+    "prune": [1, 2, 3, 4, 5],
     "ablate": [1, 2, 3, 4, 5],
     "dashboard": [1, 2],
     "completion": [1],
@@ -77,6 +82,7 @@ PLACES: dict[str, tuple[int, ...]] = {  # of arguments that name files or folder
     "retrieve, recorded": (3,),
     "report": (1,),
     "transfer": (1, 2),
+    "prune": (1,),
     "ablate": (1, 2, 5),
     "fit": (1,),
 }
@@ -123,6 +129,7 @@ WRITTEN: dict[str, int] = {  # the place of the argument that names what is writ
     "retrieve, recorded": 4,
     "report": 2,
     "transfer": 4,
+    "prune": 4,
     "ablate": 4,
     "fit": 2,
 }
@@ -221,6 +228,20 @@ VALUES: dict[str, dict[str, list[str]]] = {  # bad values by option
             "1/2x",
             "/",
         ],
+    },
+    "prune": {
+        "--score": ["", "wand", "WANDA", "magnitude_init", "\x1b[2J"],
+        "--languages": ["", ",", "xx", "en,xx", "../../x", ".git", "en+", "x" * 300, "e\nn"],
+        "--seeds": ["a", "-1", "1.5", "9" * 5000, "57,x", "4294967296"],
+        "--sparsities": ["", "0", "1", "1.5", "-0.5", "half", "nan", "inf", "9" * 5000],
+        "--examples": ["0", "-1", "a", "1.5", "9" * 5000, "nan"],
+        "--granularity": ["", "neurons", "WEIGHT"],
+        "--scope": ["", "galaxy", "ROW"],
+        "--labels": ["", "observed"],
+        "--pooled": ["yes"],
+        "--layer-by-layer": ["yes"],
+        "--lape-rate": ["0.1", "0", "nan"],
+        "--lape-quantile": ["0.9", "2", "a"],
     },
     "ablate": {
         "--languages": ["", ",", "xx", "en,xx", "../../x", "en+", "x" * 300, "e\nn"],
@@ -321,7 +342,11 @@ def _right(name: str, argument: str, what: str) -> bool:
     """Whether a place is no bad one for an argument, or one that an earlier argument serves."""
     # A configuration of nothing changes nothing, and an empty path is the working directory.
     return (
-        (name in {"transfer", "fit", "ablate"} and argument.endswith("=C") and what in {"an empty file", "a blank"})
+        (
+            name in {"transfer", "fit", "ablate", "prune"}
+            and argument.endswith("=C")
+            and what in {"an empty file", "a blank"}
+        )
         or (name == "overlap, inherited" and what == "an empty name")
         or (name == "report" and what == "an empty name")
     )
