@@ -16,6 +16,7 @@ from lnsub.common.lookup import lookup
 from lnsub.export.model_card import Card, Training, model_card
 from lnsub.export.shrinking import Shrunk, shrink
 from lnsub.models.heads import is_added
+from lnsub.models.languages import set_default_language
 from lnsub.models.pretrained import load_config, load_tokenizer, quiet
 from lnsub.runs.records import FILE_NAME, read
 from lnsub.tasks import tasks
@@ -112,7 +113,9 @@ def _module(ticket: Ticket, head: type[Task], base_model: str | None) -> SubnetM
         except UserError as error:
             raise UserError(f"{error} The ticket names that base model; say where it is with --base-model.") from error
     place = base_model or p.base_model
-    return SubnetModule(head(place), place, ticket=str(ticket.path), seed=max(p.seed, 0))
+    module = SubnetModule(head(place), place, ticket=str(ticket.path), seed=max(p.seed, 0))
+    set_default_language(module.model, place, p.language)
+    return module
 
 
 def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:

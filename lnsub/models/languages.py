@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any, cast
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lnsub.common.errors import UserError
 from lnsub.models.pretrained import load_config, load_tokenizer
@@ -78,6 +78,22 @@ def adapter_of(name: str, language: str) -> int | None:
         return None
     languages = [str(code) for code in config.languages]
     return languages.index(_code(name, language, languages))
+
+
+def set_default_language(model: PreTrainedModel, name: str, language: str) -> None:
+    """Has a model with adapters for each language use those of one where its caller names none.
+
+    Args:
+        model: the model; one without such adapters is left as it is.
+        name: its folder or name on the Hub.
+        language: a language's code; of one that the model does not know, such as a mixture, it keeps its own default.
+    """
+    try:
+        adapter = adapter_of(name, language)
+    except UserError:
+        return
+    if adapter is not None:
+        model.set_default_language(str(model.config.languages[adapter]))
 
 
 def _code(name: str, language: str, codes: Sequence[str]) -> str:

@@ -17,8 +17,8 @@ from lnsub.common.names import looks_local
 from lnsub.common.plain_data import parse_json, read_text
 
 _FILE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_PIECE = 2**22
-"""Values that are compared together: 16 MB in float32."""
+_PIECE = 2**18
+"""Values that are compared together: 1 MB in float32."""
 
 
 def on_disk(model: nn.Module, base_model: str) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from lnsub.common.bounds import Part, Seed, Share, UpTo10, check_numbers, hints_of
+from lnsub.common.errors import UserError
 from lnsub.common.torch_internals import exclude_from_ddp_broadcasts
 from lnsub.data.batching import IGNORED
 from lnsub.models.apply import apply_ticket
@@ -51,9 +52,8 @@ class SubnetModule(LightningModule):
         adam_epsilon: AdamW's epsilon.
         attention: ``sdpa`` or ``eager`` of transformers, on padded batches; ``packed``: without padding, with the same
             logits, for BERT-like encoders.
-        dtype: the dtype of the weights themselves. ``bfloat16`` halves the memory of a large model, its gradients and
-            the optimizer's state, but loses updates of less than 1/256 of a weight: for models that do not fit in
-            ``float32``, with which ``trainer.precision: bf16-mixed`` is as fast and more exact.
+        dtype: that of the weights themselves. ``bfloat16`` halves the memory of weights, gradients and optimizer state,
+            but loses updates of less than 1/256 of a weight: for models that do not fit otherwise.
         compile: train through ``torch.compile``, compiling once for all rounds: ``default``; ``reduce-overhead`` with
             CUDA graphs on a GPU, where data.init_args.pad_to_multiple_of=16 limits the number of shapes;
             ``max-autotune``. Losses differ from uncompiled ones by rounding, and dropout draws other masks. None: do
@@ -117,8 +117,7 @@ class SubnetModule(LightningModule):
         # DDP would send all buffers from rank 0 to the others in each forward pass: the masks, 85 MB a step for mBERT,
         # and constants such as position ids. All are equal on all ranks by construction. Said here, it holds for every
         # strategy that a user may choose; its own `broadcast_buffers` holds for one object alone.
-        buffers = [name for name, _ in self.named_buffers()]
-        exclude_from_ddp_broadcasts(self, buffers)
+        exclude_from_ddp_broadcasts(self, [name for name, _ in self.named_buffers()])
 
     def _fingerprint(self, dtype: Dtype) -> str:
         """The base model's fingerprint: that of its checkpoint, whatever the dtype it is loaded in."""
@@ -129,8 +128,8 @@ class SubnetModule(LightningModule):
 
     def snapshot_theta_0(self) -> Weights:
         """Snapshots the untrained model; what its checkpoint holds on disk is mapped, not copied."""
-        mapped = self.init == "pretrained" and self.device_mesh is None
-        return self.subnet.snapshot(on_disk(self.model, self.base_model) if mapped else None)
+        on_file = self.init == "pretrained" and self.device_mesh is None
+        return self.subnet.snapshot(on_disk(self.model, self.base_model) if on_file else None)
 
     def _apply_ticket(self, ticket: Ticket) -> None:
         """Applies a ticket's mask to the parameters that both have."""
@@ -206,7 +205,9 @@ class SubnetModule(LightningModule):
         return self.trainer.precision == "16-mixed"
 
     def on_fit_start(self) -> None:
-        """Rejects a configuration that cannot be compiled."""
+        """Rejects a configuration that cannot be compiled, or that scales bfloat16 gradients."""
+        if self._scaled and next(self.model.parameters()).dtype == torch.bfloat16:
+            raise UserError("model.dtype=bfloat16 does not go with trainer.precision=16-mixed: use 32-true.")
         if self.compile_mode is not None:
             check_can_compile(
                 self.compile_mode,
@@ -287,8 +288,7 @@ class SubnetModule(LightningModule):
         budget = self.budget or Budget.of(self.trainer)
         steps = self.fit_steps(budget)
         total, done = steps * budget.parts, steps * budget.part
-        warmup = round(total * self.warmup)
-        factor = LR_SCHEDULES[self.lr_schedule]
+        factor, warmup = LR_SCHEDULES[self.lr_schedule], round(total * self.warmup)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: factor(at + done, total, warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -27,7 +27,7 @@ def _columns(task: str, count: int, word: str) -> dict[str, list]:
         return {"premise": [f"{word} {WORDS[i % 9]}" for i in range(count)], "hypothesis": ["cat"] * count} | {
             "label": [i % 3 for i in range(count)]
         }
-    if task == "mlm":
+    if task in ("mlm", "clm"):
         return {"text": [" ".join([word] * (11 + i % 23)) for i in range(count)]}
     tag = {"wikiann": "ner_tags", "udpos": "upos"}[task]
     names = {"wikiann": "B-PER", "udpos": "NOUN"}[task]
@@ -69,14 +69,14 @@ def test_every_epoch_holds_the_stated_shares_and_each_row_once(task, shares, wor
     for epoch in range(3):
         loader.sampler.set_epoch(epoch)
         # The blocks of masked language modelling hide words behind masks, so their rows are looked up by number.
-        rows = [row for batch in batches(loader) for row in batch["index"].tolist()] if task == "mlm" else None
+        rows = [row for batch in batches(loader) for row in batch["index"].tolist()] if task in ("mlm", "clm") else None
         seen = [row for batch in batches(loader) for row in batch["input_ids"].tolist()] if rows is None else None
         if rows is not None:
             assert sorted(rows) == list(range(len(module.table("train"))))
             seen = [module.table("train")[row]["input_ids"] for row in rows]
         counts = _languages(seen, bert)
         total = sum(counts.values())
-        assert total == 80 or (task == "mlm" and total > 80)
+        assert total == 80 or (task in ("mlm", "clm") and total > 80)
         wanted = shares or [0.25] * 4
         for language, share in zip(SIZES, wanted, strict=True):
             assert abs(counts[language] - share * total) < 1

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812 (torch's own convention)
-from transformers import MBart50Tokenizer, MBartTokenizer, NllbTokenizer
+from transformers import AutoModel, MBart50Tokenizer, MBartTokenizer, NllbTokenizer
 
 from lnsub.analysis.parallel.embedding import SentenceEncoder
 from lnsub.common.errors import UserError
 from lnsub.data.batching import BatchRows
-from lnsub.models.languages import adapter_of, tokenizer_of
+from lnsub.models.languages import adapter_of, set_default_language, tokenizer_of
+from lnsub.models.pretrained import load_model
 from lnsub.tasks.xnli import XNLI, decoder_inputs
 from tests.support.tiny_checkpoints import VOCABULARY, WORDS, save_tiny
 
@@ -124,3 +125,16 @@ def test_sentences_are_embedded_in_their_language(tmp_path):
         layer.output.adapter_modules["fr_XX"].dense2.weight.data.normal_(std=5)
     english, french = (encoder.embed(encoder.tokenise([ENGLISH], code), (2,)) for code in ("en", "fr"))
     assert not torch.allclose(english, french)
+
+
+def test_an_exported_model_with_adapters_uses_those_of_the_tickets_language(tmp_path):
+    base = str(save_tiny(tmp_path / "base", "xmod"))
+    made = {}
+    for language in ("fr", "en+fr"):
+        model, _ = load_model(AutoModel, base, init="pretrained", attention="sdpa")
+        set_default_language(model, base, language)
+        made[language] = model.config.default_language
+    assert made == {"fr": "fr_XX", "en+fr": None}
+    other, _ = load_model(AutoModel, str(save_tiny(tmp_path / "bert", "bert")), init="pretrained", attention="sdpa")
+    set_default_language(other, str(tmp_path / "bert"), "fr")
+    assert not hasattr(other.config, "default_language")
