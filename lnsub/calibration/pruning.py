@@ -146,7 +146,7 @@ def _record(ticket: Ticket, read: Read) -> Record:
         source=p.language,
         target=p.language,
         sparsity=p.sparsity,
-        score=p.score,
+        score=p.ranked_by,
         init="pretrained",
         seed=p.seed,
         round=None,

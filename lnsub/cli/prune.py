@@ -22,7 +22,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Makes tickets without training: weights, or neurons, are ranked by theta_0 and a sample of each language's\n"
         "text (--examples rows of the train split, drawn by the seed). The configuration is one of `lnsub fit`\n"
-        "(without its IMPCallback). One process runs, on a GPU where there is one. Run again, it does what is missing.\n\n"
+        "(without its IMPCallback). One process runs, on a GPU where there is one. Run again, it makes what is\n"
+        "missing.\n\n"
         "scores:\n" + "\n".join(f"  {name:<{width}}  {text}" for name, text in SCORES.items())
     )
     parser.add_argument(

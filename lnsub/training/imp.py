@@ -90,6 +90,8 @@ class IMPCallback(Callback):
         self.levels = (0.0, *scheduled(schedule, levels=levels, rate=rate, rounds=rounds))
         if (rewind == "step") != (rewind_step is not None):
             raise UserError("rewind_step and `rewind: step` require each other: set both or neither.")
+        if scope == "row" and granularity != "weight":
+            raise UserError(f"scope row ranks single weights: choose another for granularity {granularity}.")
         if score_examples is not None and not lookup("score", score, SCORES).reads_data:
             reading = ", ".join(name for name, entry in SCORES.items() if entry.reads_data)
             raise UserError(f"score_examples is for the scores that read examples ({reading}), not for {score}.")

@@ -54,6 +54,23 @@ def test_inherited_masks_among_the_tickets_are_used_as_such(tmp_path: Path, caps
     assert len(rows_of(capsys, ready, ready)) == 1
 
 
+def test_references_take_the_place_of_inherited_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = random_masks(0.5, 9)
+    masks = {name: noisy(base, 0.1, i) for i, name in enumerate(("fr0", "ur0"))}
+    paths = saved(tmp_path, masks)
+    pooled = str(ticket(base, language="fr+ur").save(tmp_path / "pooled.safetensors"))
+    # Among the tickets too, as a pattern may have it.
+    (row,) = rows_of(capsys, *paths, pooled, "--reference", pooled)
+    gone = {name: kept_set(m) ^ kept_set(base) for name, m in masks.items()}
+    assert row["departure_overlap"] == jaccard(gone["fr0"], gone["ur0"])
+    other = str(ticket(random_masks(0.5, 8), language="fr+ur").save(tmp_path / "other.safetensors"))
+    with pytest.raises(UserError, match="which are of one sparsity and scope: name the one"):
+        run("overlap", [*paths, "--reference", pooled, other])
+    sparser = str(ticket(random_masks(0.2, 8), language="fr+ur", sparsity=0.8).save(tmp_path / "sparser.safetensors"))
+    with pytest.raises(UserError, match="is of a sparsity, scope or granularity that no ticket has"):
+        run("overlap", [*paths, "--reference", sparser])
+
+
 def test_a_missing_inherited_mask_is_named(tmp_path: Path) -> None:
     paths = saved(tmp_path, {"fr0": random_masks(0.5, 0), "ur0": random_masks(0.5, 1)})
     ready = str(ticket(random_masks(0.2, 9), task="inherited", sparsity=0.8).save(tmp_path / "base"))

@@ -11,6 +11,7 @@ from lnsub.common.errors import UserError
 from lnsub.models.inherited import Theta0, inherited_masks, save_inherited, served_by
 from lnsub.tickets.parameters import layer_of
 from lnsub.tickets.ticket import Ticket
+from lnsub.tickets.units import Group, Member, Units
 from tests.support.models import bert_config, save_checkpoint
 from tests.support.ticket_factory import ticket
 
@@ -66,6 +67,32 @@ def shapes_of(theta_0: Theta0, *, pooler: bool = False) -> dict[str, tuple[int, 
 def bits(mask: Ticket, name: str) -> np.ndarray:
     shape = mask.shapes[name]
     return np.unpackbits(mask.masks[name], count=int(np.prod(shape)), bitorder="little").reshape(shape).astype(bool)
+
+
+def test_masks_follow_the_scope_row_and_the_units_of_tickets(base: Path) -> None:
+    theta_0, plain = Theta0.load(str(base)), linear_weights(base)
+    (mask,) = inherited_masks(theta_0, [ticket_of(theta_0, shapes_of(theta_0), sparsity=0.25, scope="row")])
+    for name, weights in plain.items():
+        order = np.argsort(np.abs(weights), axis=1, kind="stable")
+        expected = np.ones(weights.shape, bool)
+        np.put_along_axis(expected, order[:, : round(0.25 * weights.shape[1])], False, axis=1)
+        np.testing.assert_array_equal(bits(mask, name), expected)
+    units = Units(
+        "row", tuple(Group(name, len(plain[name]), (Member(name, 0, ((0, len(plain[name]), 1),)),)) for name in plain)
+    )
+    found = ticket(
+        {name: np.ones(w.shape, bool) for name, w in plain.items()},
+        sparsity=0.25,
+        scope="matrix",
+        granularity="row",
+        units=units.to_json(),
+        base_fingerprint=theta_0.fingerprint,
+    )
+    (mask,) = inherited_masks(theta_0, [found])
+    assert (mask.provenance.granularity, mask.provenance.units) == ("row", units.to_json())
+    for name, weights in plain.items():
+        lowest = np.argsort(np.abs(weights).mean(1, dtype=np.float64), kind="stable")[: round(0.25 * len(weights))]
+        assert sorted(lowest) == np.flatnonzero(~bits(mask, name).any(1)).tolist()
 
 
 def test_theta_0_is_what_the_checkpoint_holds(base: Path, pooled: Path) -> None:

@@ -47,6 +47,7 @@ def cases(rank: int, count: int) -> None:
     dist.init_process_group("gloo")
     mesh = init_device_mesh("cpu", (count,))
     every_scope_and_sparsity(mesh)
+    rows_may_lie_across_ranks(mesh)
     ties_go_by_position_over_all_ranks(mesh)
     many_weights_with_ties(mesh)
     what_cannot_be_ranked_is_refused_alike(mesh)
@@ -85,6 +86,14 @@ def every_scope_and_sparsity(mesh: DeviceMesh) -> None:
                 assert many == Mask(shared(one, mesh))
                 assert many != Mask(shared(Mask.dense(SHAPES), mesh))
                 assert many.is_subset_of(Mask(shared(Mask.dense(SHAPES), mesh)))
+
+
+def rows_may_lie_across_ranks(mesh: DeviceMesh) -> None:
+    scores = {"c": torch.randn(9, 5, generator=torch.manual_seed(0)).round()}
+    shapes = {"c": (9, 5)}
+    turned = by_sorting({"c": scores["c"].T}, Mask.dense({"c": (5, 9)}), 0.4, "row")
+    many = select(shared(scores, mesh), Mask(shared(Mask.dense(shapes), mesh)), 0.4, "row", {"c": 0})
+    assert same_bits(many, Mask({"c": turned["c"].T.contiguous()}))
 
 
 def ties_go_by_position_over_all_ranks(mesh: DeviceMesh) -> None:

@@ -290,7 +290,7 @@ def test_rounds_can_be_counted_in_steps(bert, data, tmp_path):
     assert {r.round for r in RunFolder(tmp_path / "run").records("imp")} == {0, 1}
 
 
-@pytest.mark.parametrize("score", ["random", "magnitude_init", "change", "taylor", "fisher"])
+@pytest.mark.parametrize("score", ["random", "magnitude_init", "change", "taylor", "fisher", "wanda"])
 def test_other_scores_prune_exactly_too(score, bert, data, tmp_path):
     watch, module, _ = run(bert, data, tmp_path / "run", IMPCallback(sparsities=[0.3, 0.6], score=score))
     (low, high) = tickets(tmp_path / "run", [0.3, 0.6])
