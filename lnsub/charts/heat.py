@@ -204,12 +204,13 @@ def _dots(drawn: Any, focus: Focus) -> Any:
     return (
         chart()
         .transform_filter("datum.marked")
-        .mark_text(
-            text="●",
-            fontSize=6,
+        .mark_point(
+            filled=True,
+            size=12,
+            opacity=1,
             color={"expr": _INK},
-            dx={"expr": "bandwidth('x') / 2 - 5"},
-            dy={"expr": "5 - bandwidth('y') / 2"},
+            xOffset={"expr": "bandwidth('x') / 2 - 5"},
+            yOffset={"expr": "5 - bandwidth('y') / 2"},
             aria=False,
             tooltip=None,
         )

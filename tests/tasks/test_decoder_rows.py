@@ -6,8 +6,8 @@ import pytest
 
 from lnsub.data.batching import IGNORED
 from lnsub.models.pretrained import load_tokenizer
-from lnsub.tasks.words import needs_spaces
 from lnsub.tasks.wikiann import WikiANN
+from lnsub.tasks.words import needs_spaces
 from lnsub.tasks.xnli import XNLI
 from tests.support.data_makers import pairs, write_rows
 from tests.support.decoders import make_decoder
