@@ -54,10 +54,6 @@ class Member:
             found[start : start + size] = np.arange(size) // width % count
         return found
 
-    def places(self, unit: int, count: int, length: int) -> np.ndarray:
-        """The positions of one unit, in order."""
-        return np.flatnonzero(self.positions(count, length) == unit)
-
 
 @dataclass(frozen=True)
 class Group:
