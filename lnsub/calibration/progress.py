@@ -1,12 +1,10 @@
 """Progress over samples: a live line in a terminal, one line per sample in a log file."""
 
 import time
-from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
-from lnsub.common.progress_file import note_progress
+from lnsub.common.progress_line import ProgressLine, left_words
 
 
 class SampleProgress:
@@ -19,21 +17,10 @@ class SampleProgress:
 
     def __init__(self, samples: int, console: Console | None = None) -> None:
         self._samples = samples
-        self._console = console or Console(stderr=True)
+        self._line = ProgressLine(samples, console)
         self._started = time.monotonic()
         self._done = 0
         self._title = ""
-        self._display: Progress | None = None
-        if self._console.is_terminal:
-            self._display = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=30),
-                TextColumn("{task.fields[left]}"),
-                console=self._console,
-                transient=True,
-            )
-            self._display.add_task("", total=float(max(1, samples)), left="")
-            self._display.start()
 
     def start(self, title: str) -> None:
         """Starts a sample."""
@@ -47,22 +34,17 @@ class SampleProgress:
     def finish(self, outcome: str) -> None:
         """Ends the sample, with a short summary."""
         self._done += 1
-        self.say(f"sample {self._done}/{self._samples} · {self._title} · {outcome}{self._left(0.0)}")
+        left = left_words(self._seconds_left(0.0))
+        self.say(" · ".join([f"sample {self._done}/{self._samples}", self._title, outcome, *filter(None, [left])]))
         self._show("", 0.0)
 
     def say(self, line: str) -> None:
         """Prints a line above the display."""
-        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+        self._line.say(line)
 
     def close(self) -> None:
         """Removes the live line."""
-        if self._display is not None:
-            self._display.stop()
-            self._display = None
-
-    def _left(self, fraction: float) -> str:
-        seconds = self._seconds_left(fraction)
-        return "" if seconds is None else f" · {timedelta(seconds=round(seconds))} left in all"
+        self._line.close()
 
     def _seconds_left(self, fraction: float) -> float | None:
         done = self._done + fraction
@@ -70,11 +52,4 @@ class SampleProgress:
 
     def _show(self, where: str, fraction: float) -> None:
         what = f"sample {min(self._done + 1, self._samples)}/{self._samples} · {self._title}{where}"
-        note_progress(what, (self._done + fraction) / max(1, self._samples), self._seconds_left(fraction))
-        if self._display is not None:
-            self._display.update(
-                self._display.task_ids[0],
-                description=what,
-                completed=self._done + fraction,
-                left=self._left(fraction).removeprefix(" · "),
-            )
+        self._line.show(what, self._done + fraction, self._seconds_left(fraction))

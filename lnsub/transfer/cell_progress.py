@@ -1,14 +1,12 @@
 """Progress over cells: a live line in a terminal, one line per cell in a log file."""
 
 import time
-from datetime import timedelta
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
-from lnsub.common.progress_file import note_progress
+from lnsub.common.progress_line import ProgressLine, left_words
 from lnsub.training.budget import Budget
 from lnsub.training.module import SubnetModule
 
@@ -26,25 +24,13 @@ class CellProgress(Callback):
 
     def __init__(self, cells: int, console: Console | None = None, *, enabled: bool = True) -> None:
         self._cells = cells
-        self._console = console or Console(stderr=True)
-        self._enabled = enabled
+        self._line = ProgressLine(cells, console, enabled=enabled)
         self._started = time.monotonic()
         self._run = 0  # cells finished or failed
         self._skipped = 0
         self._fraction = 0.0
         self._fit_steps = 1
         self._title = ""
-        self._display: Progress | None = None
-        if enabled and self._console.is_terminal:
-            self._display = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=30),
-                TextColumn("{task.fields[left]}"),
-                console=self._console,
-                transient=True,
-            )
-            self._display.add_task("", total=float(max(1, cells)), left="")
-            self._display.start()
 
     def start(self, title: str) -> None:
         """Starts a cell."""
@@ -59,20 +45,14 @@ class CellProgress(Callback):
             run: False if the cell was skipped, so that it does not count for the time estimate.
         """
         self._run, self._skipped, self._fraction = self._run + run, self._skipped + (not run), 0.0
-        if self._enabled:
-            self._console.print(
-                f"cell {self._run + self._skipped}/{self._cells} · {self._title} · {outcome}{self._left()}",
-                highlight=False,
-                soft_wrap=True,
-                markup=False,
-            )
+        left = left_words(self.seconds_left())
+        ended = f"cell {self._run + self._skipped}/{self._cells}"
+        self._line.say(" · ".join([ended, self._title, outcome, *filter(None, [left])]))
         self._show("")
 
     def close(self) -> None:
         """Removes the line."""
-        if self._display is not None:
-            self._display.stop()
-            self._display = None
+        self._line.close()
 
     def seconds_left(self) -> float | None:
         """Estimated seconds until the last cell ends; None before the first step."""
@@ -80,10 +60,6 @@ class CellProgress(Callback):
         if not done:
             return None
         return (time.monotonic() - self._started) / done * (self._cells - self._skipped - done)
-
-    def _left(self) -> str:
-        seconds = self.seconds_left()
-        return "" if seconds is None else f" · {timedelta(seconds=round(seconds))} left in all"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reads the cell's length."""
@@ -98,12 +74,4 @@ class CellProgress(Callback):
     def _show(self, where: str) -> None:
         ended = self._run + self._skipped
         what = f"cell {min(ended + 1, self._cells)}/{self._cells} · {self._title}{where}"
-        if self._enabled:
-            note_progress(what, (ended + self._fraction) / max(1, self._cells), self.seconds_left())
-        if self._display is not None:
-            self._display.update(
-                self._display.task_ids[0],
-                description=what,
-                completed=ended + self._fraction,
-                left=self._left().removeprefix(" · "),
-            )
+        self._line.show(what, ended + self._fraction, self.seconds_left())
