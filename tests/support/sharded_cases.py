@@ -17,6 +17,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 from lnsub.cli.main import main
 from lnsub.common.errors import UserError
 from lnsub.models.subnet import Subnet
+from lnsub.pruning.granularity import select_units
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.scopes import SCOPES
 from lnsub.pruning.scores import ScoreInputs, score
@@ -27,6 +28,7 @@ from lnsub.training.fit import fit
 from lnsub.training.imp import IMPCallback
 from lnsub.training.layer_sums import LayerSums
 from lnsub.training.module import SubnetModule
+from tests.support import units
 from tests.support.models import bert_classifier
 from tests.support.sorting import by_sorting, by_stable_argsort
 
@@ -48,6 +50,7 @@ def cases(rank: int, count: int) -> None:
     mesh = init_device_mesh("cpu", (count,))
     every_scope_and_sparsity(mesh)
     rows_may_lie_across_ranks(mesh)
+    units_are_ranked_over_all_ranks(mesh)
     ties_go_by_position_over_all_ranks(mesh)
     many_weights_with_ties(mesh)
     what_cannot_be_ranked_is_refused_alike(mesh)
@@ -94,6 +97,18 @@ def rows_may_lie_across_ranks(mesh: DeviceMesh) -> None:
     turned = by_sorting({"c": scores["c"].T}, Mask.dense({"c": (5, 9)}), 0.4, "row")
     many = select(shared(scores, mesh), Mask(shared(Mask.dense(shapes), mesh)), 0.4, "row", {"c": 0})
     assert same_bits(many, Mask({"c": turned["c"].T.contiguous()}))
+
+
+def units_are_ranked_over_all_ranks(mesh: DeviceMesh) -> None:
+    scores = drawn(units.SHAPES)
+    for scope in ("global", "layer"):
+        one = Mask.dense(units.SHAPES)
+        many = Mask(shared(one, mesh))
+        for sparsity in (0.25, 0.5, 0.8):
+            one = select_units(scores, one, sparsity, scope, units.neurons())
+            many = select_units(shared(scores, mesh), many, sparsity, scope, units.neurons())
+            assert 0 < many.kept < many.total
+            assert same_bits(many, one), (scope, sparsity)
 
 
 def ties_go_by_position_over_all_ranks(mesh: DeviceMesh) -> None:
