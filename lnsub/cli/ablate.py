@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lnsub.cli.fit_settings import add_config, add_settings, check_settings, parse_config
 from lnsub.cli.options import comma_list, named
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "drop of the main metric (of a perplexity: the rise of its logarithm), and how much more a language loses by\n"
         "its own ticket than the others do. Run again, it measures what is missing."
     )
-    parser.add_argument(
-        "--config", action="append", required=True, metavar="C", help="configuration; later ones override earlier ones"
-    )
+    add_config(parser)
     parser.add_argument(
         "--tickets", nargs="+", required=True, metavar="GLOB", help="ticket files of one base model, also combined ones"
     )
@@ -70,11 +69,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--checkpoint", type=named, metavar="F", help="weights of a fine-tuned model, which tasks with a head need"
     )
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table", help="of what is printed")
-    parser.add_argument("settings", nargs="*", metavar="SETTING", help="after --: settings of `lnsub fit`")
+    add_settings(parser)
     parser.set_defaults(call=_run)
 
 
-_SET_HERE = {"--output", "--model.ticket", "--data.init_args.language", "--data.language"}
+_SET_HERE = {"--output", "--model.ticket"}
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -82,11 +81,8 @@ def _run(options: argparse.Namespace) -> int:
     from lnsub.runs.records import check_records
     from lnsub.tickets.finding import find_tickets
 
-    for setting in options.settings:
-        if not setting.startswith("--") or "=" not in setting:
-            raise UserError(f"After -- only settings such as --model.base_model=M may follow, not '{setting}'.")
-        if (name := setting.split("=")[0]) in _SET_HERE:
-            raise UserError(f"{name} is not for `lnsub ablate`, which has options of its own for it.")
+    why = "is not for `lnsub ablate`, which has options of its own for it"
+    check_settings(options.settings, _SET_HERE, "--model.base_model=M", why)
     if options.inherited and options.remove != "departure":
         raise UserError("--inherited names what a departure is from: add --remove departure, or leave it out.")
     languages = comma_list("--languages", options.languages)
@@ -96,7 +92,6 @@ def _run(options: argparse.Namespace) -> int:
 
     # The following imports torch, which takes seconds.
     from lnsub.analysis.ablation.plan import Ablation, Settings
-    from lnsub.training.config import RunConfig
     from lnsub.training.logging_setup import set_up_logging
 
     set_up_logging()
@@ -108,9 +103,7 @@ def _run(options: argparse.Namespace) -> int:
         sample=options.sample,
         split=options.split,
     )
-    # The configuration need not name a language.
-    given = [*options.settings, *(f"--data.init_args.language={language}" for language in languages[:1])]
-    config = RunConfig.parse([*(f"--config={path}" for path in options.config), *given])
+    config = parse_config(options, languages)
     ablation = Ablation(
         options.output,
         config,

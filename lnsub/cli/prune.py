@@ -4,9 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from lnsub.cli.fit_settings import add_config, add_settings, check_settings, parse_config
 from lnsub.cli.options import comma_list
 
-_SET_BY_RUNS = {"--seed_everything", "--output", "--data.init_args.language", "--data.language"}
+_SET_BY_RUNS = {"--seed_everything", "--output"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "missing.\n\n"
         "scores:\n" + "\n".join(f"  {name:<{width}}  {text}" for name, text in SCORES.items())
     )
-    parser.add_argument(
-        "--config", action="append", required=True, metavar="C", help="configuration; later ones override earlier ones"
-    )
+    add_config(parser)
     parser.add_argument("--score", required=True, metavar="S", help="what weights are ranked by, see above")
     parser.add_argument("--languages", required=True, metavar="a,b,c", help="languages, or mixtures such as en+fr")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="tree of runs")
@@ -68,21 +67,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="Q",
         help="for lape: a neuron is active in a language above this quantile of all probabilities (default: 0.95)",
     )
-    parser.add_argument("settings", nargs="*", metavar="SETTING", help="after --: settings of `lnsub fit`")
+    add_settings(parser)
     parser.set_defaults(call=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
     from lnsub.calibration.settings import Calibration
-    from lnsub.common.errors import UserError
 
-    for setting in options.settings:
-        if not setting.startswith("--") or "=" not in setting:
-            raise UserError(
-                f"After -- only settings such as --data.init_args.max_length=256 may follow, not '{setting}'."
-            )
-        if (name := setting.split("=")[0]) in _SET_BY_RUNS:
-            raise UserError(f"{name} differs between runs, so it cannot be set for all of them.")
+    why = "differs between runs, so it cannot be set for all of them"
+    check_settings(options.settings, _SET_BY_RUNS, "--data.init_args.max_length=256", why)
     seeds = comma_list("--seeds", options.seeds, int)
 
     def calibration(seeds: list[int]) -> Calibration:
@@ -104,13 +97,10 @@ def _run(options: argparse.Namespace) -> int:
     languages = calibration(seeds).languages  # refused before torch is imported, which takes seconds
 
     from lnsub.calibration.pruning import Pruning
-    from lnsub.training.config import RunConfig
     from lnsub.training.logging_setup import set_up_logging
 
     set_up_logging()
-    # The configuration need not name a language.
-    given = [*options.settings, f"--data.init_args.language={languages[0]}"]
-    config = RunConfig.parse([*(f"--config={config}" for config in options.config), *given])
+    config = parse_config(options, languages)
     read = Pruning(options.output, config, calibration(seeds or [config.seed_everything])).run()
     sys.stdout.write(f"{read}\nTickets: {options.output}\n")
     return 0

@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lnsub.cli.fit_settings import add_config, add_settings, check_settings, parse_config
 from lnsub.cli.options import comma_list
 
 if TYPE_CHECKING:
     from lnsub.transfer.runner import Transfer
 
-_SET_BY_CELLS = {"--seed_everything", "--output", "--model.ticket", "--data.init_args.language", "--data.language"}
+_SET_BY_CELLS = {"--seed_everything", "--output", "--model.ticket"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "signal.\n\n"
         "baselines:\n" + "\n".join(f"  {name:<{width}}  {text}" for name, text in BASELINES.items())
     )
-    parser.add_argument(
-        "--config", action="append", required=True, metavar="C", help="configuration; later ones override earlier ones"
-    )
+    add_config(parser)
     parser.add_argument(
         "--tickets", nargs="+", required=True, metavar="GLOB", help="ticket files of one base model, from any task"
     )
@@ -60,36 +59,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--share", metavar="N/M", help="run every M-th cell, from cell N on (for a SLURM array of M tasks, N from 1)"
     )
-    parser.add_argument("settings", nargs="*", metavar="SETTING", help="after --: settings of `lnsub fit`")
+    add_settings(parser)
     parser.set_defaults(call=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lnsub.common.errors import UserError
     from lnsub.tickets.finding import find_tickets
 
-    for setting in options.settings:
-        if not setting.startswith("--") or "=" not in setting:
-            raise UserError(f"After -- only settings such as --trainer.max_epochs=1 may follow, not '{setting}'.")
-        if (name := setting.split("=")[0]) in _SET_BY_CELLS:
-            raise UserError(f"{name} differs between cells, so it cannot be set for all of them.")
+    why = "differs between cells, so it cannot be set for all of them"
+    check_settings(options.settings, _SET_BY_CELLS, "--trainer.max_epochs=1", why)
     share = _share(options.share) if options.share else None
     seeds = comma_list("--seeds", options.seeds, int)
     tickets = find_tickets(options.tickets, comma_list("--sparsities", options.sparsities, float) or None)
 
     # The following imports torch, which takes seconds.
     from lnsub.common.launcher import is_first_process
-    from lnsub.training.config import RunConfig
     from lnsub.training.logging_setup import set_up_logging
     from lnsub.transfer.runner import Transfer
 
     set_up_logging()
     languages = comma_list("--languages", options.languages)
-    # The configuration need not name a language.
-    given = [*options.settings, *(f"--data.init_args.language={language}" for language in languages[:1])]
     transfer = Transfer(
         options.output,
-        RunConfig.parse([*(f"--config={config}" for config in options.config), *given]),
+        parse_config(options, languages),
         tickets,
         languages,
         seeds=seeds,
