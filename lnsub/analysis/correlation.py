@@ -1,47 +1,41 @@
-"""How strongly two measures of pairs of languages go together."""
+"""How strongly two measures of pairs of languages go together, and whether chance would do as much.
 
+Pairs share languages: one language whose tickets overlap with all others', and whose transfers all succeed, makes a
+correlation over pairs that says nothing of pairs. So effects of source and target are taken out first, and what is left
+is compared with what permuted languages give: the double semi-partial quadratic assignment procedure (Dekker,
+Krackhardt & Snijders, 2007, https://doi.org/10.1007/s11336-007-9016-1) with sources and targets as the covariates. An
+interval that takes pairs as independent, such as Fisher's, rejects true nulls in up to nine of ten cases.
+"""
+
+import math
 from collections.abc import Sequence
-from itertools import islice
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 
-from lnsub.analysis.bootstrap import draws, interval
-
-RESAMPLES = 2000
-"""Bootstrap samples of a correlation's interval."""
-
-_Z = 1.959964  # half the width of a 95 % normal interval, in standard deviations
+FEWEST = 5
+"""Languages that a test takes: with L of them the smallest possible p is 1 / L!."""
+PERMUTATIONS = 5040
+"""Permutations of the languages: all of them for up to seven, else drawn."""
 
 
 def correlation(
-    x: Sequence[float],
-    y: Sequence[float],
-    pairs: Sequence[tuple[str, str]],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    x: Sequence[float], y: Sequence[float], pairs: Sequence[tuple[str, str]], *, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """How strongly two measures of pairs of languages go together, with two 95 % intervals.
-
-    Fisher's interval takes the pairs as independent, tanh(atanh(r) +- 1.96 / sqrt(n - 3)), for Spearman with the
-    variance (1 + r^2 / 2) / (n - 3) of Bonett & Wright (2000, https://doi.org/10.1007/BF02294183). But pairs share
-    languages, so it tends to be too narrow; the bootstrap draws the languages with replacement, and a pair counts as
-    often as both of its languages were drawn together (:mod:`lnsub.analysis.bootstrap`). Draws of fewer than three
-    languages are drawn anew.
+    """How strongly two measures of pairs of languages go together, with a permutation test.
 
     Args:
-        x: one value a pair, such as the overlap of both languages' tickets.
+        x: one value a pair, equal for a pair and its reverse, such as the overlap of both languages' tickets.
         y: another, such as the change of the metric when one's ticket is fine-tuned on the other.
-        pairs: the two languages of each pair; they differ.
-        resamples: bootstrap samples; 0 leaves that interval out.
-        seed: seed of the bootstrap.
+        pairs: source and target of each value; they differ.
+        seed: seed of the permutations, where they are drawn.
 
     Returns:
-        A row for ``pearson`` and one for ``spearman``: ``coefficient``, ``value``, ``fisher_low``, ``fisher_high``,
-        ``bootstrap_low``, ``bootstrap_high``, ``pairs`` and ``languages``. The value is None with fewer than three
-        pairs or where a measure does not vary, Fisher's interval with fewer than four pairs, the bootstrap's with
-        fewer than four languages.
+        A row for ``pearson`` and one for ``spearman`` (of ranks): ``coefficient``, ``value`` over the pairs as they
+        are, ``centred`` (with effects of source and target taken out), its two-sided ``p``, ``pairs`` and
+        ``languages``. The values are None with fewer than three pairs or where a measure does not vary; ``p`` also with
+        fewer than :data:`FEWEST` languages, or where a permutation would need the ``x`` of a pair that is not there.
 
     Raises:
         ValueError: the three have different lengths, a pair is of one language, or a value is not finite.
@@ -52,58 +46,66 @@ def correlation(
     if not np.isfinite([a, b]).all() or any(s == t for s, t in pairs):
         raise ValueError("a correlation is of finite values, over pairs of two languages")
     languages = sorted({language for pair in pairs for language in pair})
-    weights = np.empty((0, len(a)))
-    if len(languages) > 3:
-        first, second = np.array([[languages.index(language) for language in pair] for pair in pairs]).T
-        drawn = islice(draws(np.random.default_rng(seed), [len(languages)], at_least=3), resamples)
-        weights = np.array([often[first] * often[second] for (often,) in drawn]).reshape(-1, len(a))
+    at = np.array([[languages.index(language) for language in pair] for pair in pairs], int).reshape(-1, 2)
     rows = []
     for coefficient in ("pearson", "spearman"):
-        ranked = coefficient == "spearman"
-        value = float(_weighted(a, b, np.ones((1, len(a))), ranked)[0]) if len(a) > 2 else np.nan
+        u, v = (_ranks(a), _ranks(b)) if coefficient == "spearman" else (a, b)
+        centred, p = _tested(u, v, at, len(languages), np.random.default_rng(seed))
         rows.append(
-            {"coefficient": coefficient, "value": value if np.isfinite(value) else None}
-            | dict(zip(("fisher_low", "fisher_high"), _fisher(value, len(a), ranked), strict=True))
-            | dict(zip(("bootstrap_low", "bootstrap_high"), interval(_weighted(a, b, weights, ranked)), strict=True))
-            | {"pairs": len(a), "languages": len(languages)}
+            {"coefficient": coefficient, "value": _r(u - u.mean(), v - v.mean()) if len(u) > 2 else None}
+            | {"centred": centred, "p": p, "pairs": len(a), "languages": len(languages)}
         )
     return rows
 
 
-def _fisher(r: float, n: int, ranked: bool) -> tuple[float | None, float | None]:
-    if n < 4 or not np.isfinite(r):
+def _tested(
+    x: np.ndarray, y: np.ndarray, at: np.ndarray, languages: int, rng: np.random.Generator
+) -> tuple[float | None, float | None]:
+    """The correlation without effects of source and target, and its two-sided p."""
+    if len(x) < 3:
         return None, None
-    half = _Z * np.sqrt((1 + r**2 / 2 if ranked else 1) / (n - 3))
-    # A correlation of 1 has no finite transform; just below it the interval is as good as a point.
-    middle = np.arctanh(np.clip(r, -1 + 1e-15, 1 - 1e-15))
-    return float(np.tanh(middle - half)), float(np.tanh(middle + half))
+    effects = np.zeros((len(x), 2 * languages))
+    for side in range(2):
+        effects[np.arange(len(x)), side * languages + at[:, side]] = 1
+    residual = np.eye(len(x)) - effects @ np.linalg.pinv(effects)
+    target = residual @ y
+    found = _r(residual @ x, target)
+    if found is None or languages < FEWEST:
+        return found, None
+    table = np.full((languages, languages), np.nan)
+    table[at[:, 1], at[:, 0]] = x
+    table[at[:, 0], at[:, 1]] = x
+    if np.isnan(table[~np.eye(languages, dtype=bool)]).any():
+        return found, None
+    orders = _orders(languages, rng)
+    moved = table[orders[:, at[:, 0]], orders[:, at[:, 1]]] @ residual  # (permutations, pairs)
+    spread = np.sqrt((moved**2).sum(1) * (target**2).sum())
+    values = np.divide(moved @ target, spread, out=np.zeros(len(moved)), where=spread > _TINY)
+    return found, float((np.abs(values) >= abs(found) - _TINY).mean())
 
 
-def _weighted(x: np.ndarray, y: np.ndarray, weights: np.ndarray, ranked: bool) -> np.ndarray:
-    """The correlation of (n,) x and y under each row of (R, n) weights, whole numbers; NaN where one is constant."""
-    r = np.full(len(weights), np.nan)
-    varies = _varies(x, weights) & _varies(y, weights)
-    weights = weights[varies]
-    if not weights.size:
-        return r
-    a, b = (_ranks(x, weights), _ranks(y, weights)) if ranked else (x, y)
-    total = weights.sum(axis=1, keepdims=True)
-    a = a - (weights * a).sum(axis=1, keepdims=True) / total
-    b = b - (weights * b).sum(axis=1, keepdims=True) / total
-    spread = (weights * a * a).sum(axis=1) * (weights * b * b).sum(axis=1)
-    r[varies] = np.clip((weights * a * b).sum(axis=1) / np.sqrt(spread), -1, 1)
-    return r
+_TINY = 1e-12
 
 
-def _varies(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Whether (n,) values differ among those with a weight, for each row of (R, n) weights."""
-    there = weights > 0
-    lowest = np.where(there, values, np.inf).min(axis=1, initial=np.inf)
-    return np.where(there, values, -np.inf).max(axis=1, initial=-np.inf) > lowest
+def _orders(languages: int, rng: np.random.Generator) -> np.ndarray:
+    """Permutations of the languages, the identity first: (permutations, languages)."""
+    if math.factorial(languages) <= PERMUTATIONS:
+        return np.array(list(permutations(range(languages))))
+    drawn = rng.permuted(np.tile(np.arange(languages), (PERMUTATIONS, 1)), axis=1)
+    drawn[0] = np.arange(languages)
+    return drawn
 
 
-def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean ranks when each of (n,) values stands as often as its weight says: (R, n)."""
-    _, group = np.unique(values, return_inverse=True)
-    often = np.stack([weights[:, group == g].sum(axis=1) for g in range(group.max() + 1)], axis=1)
-    return (np.cumsum(often, axis=1) - often + (often + 1) / 2)[:, group]
+def _r(x: np.ndarray, y: np.ndarray) -> float | None:
+    """The correlation of two vectors of mean 0; None where one is constant."""
+    scale = math.sqrt(float(x @ x)) * math.sqrt(float(y @ y))
+    small = _TINY * max(len(x), 1)
+    if min(float(x @ x), float(y @ y)) < small**2 or not scale:
+        return None
+    return float(np.clip(x @ y / scale, -1, 1))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Mean ranks from 1."""
+    _, group, often = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(often) - (often - 1) / 2)[group]

@@ -59,13 +59,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="also clusters of languages by overlap: N of them, or those of the largest gap; put it after the tickets",
     )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="seed of the index's interval (default: %(default)s)",
-    )
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table")
     parser.add_argument("--output", type=Path, metavar="F", help="write to a file instead of standard output")
     parser.set_defaults(call=_run)
@@ -103,7 +96,6 @@ def _run(options: argparse.Namespace) -> int:
         indices=options.neutrality,
         clusters=options.clusters is not None,
         cluster_count=cluster_count,
-        seed=options.seed,
         by_unit=by_unit,
     )
     if options.format == "table":

@@ -103,15 +103,12 @@ def _layers(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _correlations(rows: pd.DataFrame) -> pd.DataFrame:
-    """The more careful interval of each task's Pearson correlation."""
+    """The permutation test of each task's Pearson correlation, where it takes part in one."""
     found = _half(rows)
     if found.empty:
         return found
     found = found[(found["measure"] == "overlap") & (found["coefficient"] == "pearson")]
-    low, high = (
-        found[f"bootstrap_{end}"].astype(float).fillna(found[f"fisher_{end}"].astype(float)) for end in ("low", "high")
-    )
-    return found.assign(low=low, high=high)[low.notna() & high.notna()]
+    return found[found["p"].notna()]
 
 
 def comparable_retrieval(rows: pd.DataFrame, group: Group) -> pd.DataFrame:

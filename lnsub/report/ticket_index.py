@@ -177,7 +177,7 @@ def compare_set(
         tables["pairs"], tables["layers"] = found.by(found.pairs, ()), found.by(found.pairs, ("layer",))
         tables["alone"] = found.by(found.inheritance, ())
     if min(len({t.provenance.seed for t in tickets}), len({t.provenance.language for t in tickets})) > 1:
-        rows = neutrality(tickets, inherited=inherited, theta_0=theta_0, resamples=RESAMPLES)
+        rows = neutrality(tickets, inherited=inherited, theta_0=theta_0)
         tables["indices"] = [
             {column: value for column, value in row.items() if column not in COMPARABLE}
             for row in rows

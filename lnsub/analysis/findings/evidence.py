@@ -31,7 +31,7 @@ class Evidence:
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     """``task``, ``layer`` (int) and the mean overlap ``value`` of languages, at 50 %."""
     correlations: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """``task`` and the bounds ``low`` and ``high`` of the correlation of overlap with transfer, at 50 %."""
+    """``task`` and the ``p`` of the correlation of overlap with transfer, at 50 %."""
     mixtures: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Of :func:`lnsub.analysis.mixtures.mixture_data`."""
     across: pd.DataFrame = field(default_factory=pd.DataFrame)

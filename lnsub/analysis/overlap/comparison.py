@@ -118,7 +118,6 @@ def compare(
     indices: bool = False,
     clusters: bool = False,
     cluster_count: int | None = None,
-    seed: int = 0,
     by_unit: str | None = None,
 ) -> Comparison:
     """Compares tickets.
@@ -133,7 +132,6 @@ def compare(
         indices: gather the neutrality indices.
         clusters: gather the clusters of languages.
         cluster_count: how many; None for the cut at the largest gap.
-        seed: seed of the indices' bootstrap.
         by_unit: compare the ``neuron``, ``head`` or ``row`` units that tickets of this granularity keep; None compares
             weights.
 
@@ -164,7 +162,7 @@ def compare(
         if means:
             all_means += _means(tickets, pairs, by)
         if indices:
-            found = neutrality(tickets, by, inherited=inherited, theta_0=theta_0, seed=seed)
+            found = neutrality(tickets, by, inherited=inherited, theta_0=theta_0)
             all_indices += [r for r in found if theta_0 is not None or r["measure"] != "departure_corrected"]
         all_pairs += pairs
     overall = [row for row in all_pairs if not {c for by in chosen for c in by} & row.keys()]

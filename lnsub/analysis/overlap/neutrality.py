@@ -6,22 +6,19 @@ Even two runs of one language with different seeds do not find the same ticket. 
 
 It is 1 where another language changes a ticket no more than another seed does. Runs of one seed share the head's
 initial values and the order of the data, so only pairs of different seeds are compared, across languages and within
-one, and so on equal terms. Pairs of one seed are shown beside them.
+one, and only between languages that have a ceiling: the same runs, on equal terms. Pairs of one seed are shown beside
+them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from lnsub.analysis.bootstrap import draws, interval
+from lnsub.analysis.jackknife import FEWEST, interval
 from lnsub.analysis.overlap.inheritance import departures
 from lnsub.analysis.overlap.jaccard import COMPARABLE, comparable, labels, overlap, ratio
 from lnsub.tickets.ticket import Ticket
-
-RESAMPLES = 2000
-"""Bootstrap samples."""
 
 
 def neutrality(
@@ -30,18 +27,13 @@ def neutrality(
     *,
     inherited: Sequence[Ticket] = (),
     theta_0: Mapping[str, np.ndarray] | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """The neutrality index of each task and sparsity, with the ceiling and a bootstrap interval.
+    """The neutrality index of each task and sparsity, with the ceiling and a 95 % interval.
 
     A language's ceiling is the mean over its pairs of different seeds, a pair of languages' overlap the mean over
     their pairs of different seeds; ``ceiling`` and ``cross`` are the means of these, so that a language with many runs
-    weighs no more than one with few. The interval is the 95 % percentile interval of the pigeonhole bootstrap
-    (:mod:`lnsub.analysis.bootstrap`) over languages and seeds, since both are a sample. A draw of fewer than two
-    languages or seeds is drawn anew, so with two seeds only the languages vary. In simulations with 3 to 10 languages
-    and 2 to 5 seeds the interval held the true index in 80 to 100 % of cases, least where few seeds were the main
-    source of noise.
+    weighs no more than one with few. The interval is that of the jackknife over languages and seeds
+    (:mod:`lnsub.analysis.jackknife`), since both are a sample.
 
     Args:
         tickets: tickets of one base model. Inherited masks and combined tickets are ignored.
@@ -49,16 +41,14 @@ def neutrality(
         inherited: inherited masks as :func:`departures` takes them; with them, the index is
             also given for departures, which leaves out what theta_0 makes alike in all tickets.
         theta_0: the base model's weights, for the null of the departures.
-        resamples: bootstrap samples; 0 leaves the interval out.
-        seed: seed of the bootstrap.
 
     Returns:
-        Rows for each set of :func:`comparable` tickets with two languages or more and two seeds of
-        one language or more, each group of ``by`` and each ``measure`` (``overlap``, ``corrected``, and with inherited
-        masks ``departure_overlap``, ``departure_corrected``): ``index``, ``index_low``, ``index_high``, ``ceiling``,
-        ``cross``, ``cross_same_seed`` (None where there is no such pair), ``languages``, ``ceiling_languages`` (those
-        with two seeds or more) and ``runs``. The interval is None where there are neither three languages nor three
-        seeds. No row at all where no set has such tickets.
+        Rows for each set of :func:`comparable` tickets with two languages or more that have two seeds or more, each
+        group of ``by`` and each ``measure`` (``overlap``, ``corrected``, and with inherited masks
+        ``departure_overlap``, ``departure_corrected``): ``index``, ``index_low``, ``index_high``, ``interval`` (what
+        was left out one at a time, or why there is no interval), ``ceiling``, ``cross``, ``cross_same_seed`` (None
+        where there is no such pair), ``languages`` and ``runs`` (those of languages with a ceiling). No row at all
+        where no set has such tickets.
 
     Raises:
         UserError: see :func:`overlap` and :func:`departures`.
@@ -66,10 +56,10 @@ def neutrality(
     by = tuple(by)
     rows = []
     for key, members in comparable(tickets).items():
+        members = _with_a_ceiling(members)
         languages, language_of = np.unique([t.provenance.language for t in members], return_inverse=True)
         seed_of = np.unique([t.provenance.seed for t in members], return_inverse=True)[1]
-        several = [np.unique(seed_of[language_of == k]).size > 1 for k in range(languages.size)]
-        if languages.size < 2 or not any(several):
+        if languages.size < 2:
             continue
         tables = [(overlap(members, by), ("overlap", "corrected"))]
         if inherited:
@@ -82,10 +72,18 @@ def neutrality(
                         dict(zip(COMPARABLE, key, strict=True))
                         | dict(zip(by, group, strict=True))
                         | {"measure": measure}
-                        | runs.row(resamples, np.random.default_rng(seed))
-                        | {"languages": languages.size, "ceiling_languages": sum(several), "runs": len(members)}
+                        | runs.row()
+                        | {"languages": languages.size, "runs": len(members)}
                     )
     return rows
+
+
+def _with_a_ceiling(tickets: Sequence[Ticket]) -> list[Ticket]:
+    """The tickets of languages that have two seeds or more."""
+    seeds: dict[str, set[int]] = {}
+    for ticket in tickets:
+        seeds.setdefault(ticket.provenance.language, set()).add(ticket.provenance.seed)
+    return [ticket for ticket in tickets if len(seeds[ticket.provenance.language]) > 1]
 
 
 def _grouped(rows: list[dict[str, Any]], by: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
@@ -145,29 +143,32 @@ class _Runs:
         np.fill_diagonal(across, 0)
         return ratio((across * mean).sum(), across.sum()), ratio((within * np.diag(mean)).sum(), within.sum())
 
-    def row(self, resamples: int, rng: np.random.Generator) -> dict[str, float | None]:
+    def row(self) -> dict[str, Any]:
         """The index with its interval, and the means behind it."""
-        languages, seeds = np.ones(self.members.shape[1]), np.ones(self.seed_of.max() + 1)
-        cross, ceiling = self.means(~self.same_seed, languages, seeds)
-        low, high = self._interval(resamples, rng)
+        sizes = self.members.shape[1], int(self.seed_of.max()) + 1
+        every = [np.ones(size) for size in sizes]
+        cross, ceiling = self.means(~self.same_seed, *every)
+        low, high = interval(self._index, sizes)
         return {
-            "index": _share(cross, ceiling),
+            "index": self._index(every),
             "index_low": low,
             "index_high": high,
+            "interval": _how(*sizes, found=low is not None),
             "ceiling": ceiling,
             "cross": cross,
-            "cross_same_seed": self.means(self.same_seed, languages, seeds)[0],
+            "cross_same_seed": self.means(self.same_seed, *every)[0],
         }
 
-    def _interval(self, resamples: int, rng: np.random.Generator) -> tuple[float | None, float | None]:
-        sizes = self.members.shape[1], int(self.seed_of.max()) + 1
-        if max(sizes) < 3:
-            return None, None
-        # A language with several seeds may be rare among those drawn; the bound only ends what could not succeed.
-        tried = islice(draws(rng, sizes, at_least=2), 100 * resamples)
-        indices = (_share(*self.means(~self.same_seed, *drawn)) for drawn in tried)
-        return interval(list(islice((index for index in indices if index is not None), resamples)))
+    def _index(self, weights: list[np.ndarray]) -> float | None:
+        cross, ceiling = self.means(~self.same_seed, *weights)
+        return None if cross is None or ceiling is None else ratio(cross, ceiling)
 
 
-def _share(cross: float | None, ceiling: float | None) -> float | None:
-    return None if cross is None or ceiling is None else ratio(cross, ceiling)
+def _how(languages: int, seeds: int, *, found: bool) -> str:
+    """What an interval is over, or why there is none."""
+    if found:
+        return f"jackknife over {languages} languages and {seeds} seeds"
+    few = [f"{n} {what}" for n, what in ((languages, "languages"), (seeds, "seeds")) if n < FEWEST]
+    if few:
+        return f"none: it takes {FEWEST} languages and {FEWEST} seeds, here {' and '.join(few)}"
+    return "none: without one of the seeds or languages, a mean has no pair left"

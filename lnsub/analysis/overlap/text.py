@@ -256,7 +256,7 @@ def _verdicts(comparison: Comparison) -> list[str]:
         if row["measure"] == "overlap":
             low, high = row["index_low"], row["index_high"]
             if low is None:
-                verdict = "without an interval it may well be noise"
+                verdict = f"it may well be noise (interval {row['interval']})"
             elif low <= 1 <= high:
                 verdict = "its interval holds 1, so no difference between languages is shown"
             else:

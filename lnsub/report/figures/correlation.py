@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from lnsub.analysis.correlation import correlation
+from lnsub.analysis.correlation import FEWEST, correlation
 from lnsub.charts.lines import Dot, point_cloud
 from lnsub.charts.text import number
 from lnsub.report.collect import Material
@@ -12,8 +12,12 @@ from lnsub.report.figure import Figure, Missing, Options, Panel, by_study, neare
 from lnsub.report.figures.transfer import cells_of
 from lnsub.report.html_tables import DASH, rows_table
 from lnsub.report.metric_text import named
-from lnsub.report.spread import FISHER, LANGUAGES, seed_words, seeds_of
+from lnsub.report.spread import PERMUTED, seed_words, seeds_of
 
+LEVEL = 0.05
+"""The p up to which a correlation counts as shown."""
+
+_NUMBERS = {"value": 2, "centred": 2, "p": 3}  # decimals of the table's columns
 _MEASURES = {"overlap": "overlap", "departure_overlap": "overlap of departures"}
 
 
@@ -51,8 +55,8 @@ def overlap_against_transfer(material: Material, options: Options) -> Figure | M
         "A point for each source and target: across, the overlap of their tickets; upwards, how far the source's "
         "ticket lies above or below the target's own on the target, relative to it. The table has Pearson's and "
         "Spearman's correlation of the two at each sparsity; where a lower metric is better, a negative one means that "
-        f"more overlap goes with better transfer. {FISHER}, takes pairs as independent; they share languages, so the "
-        f"more careful one is {LANGUAGES}. Neither has a part for seeds."
+        "more overlap goes with better transfer. Pairs share languages, so “centred” is the correlation with effects of "
+        f"source and target taken out, and p {PERMUTED}; it takes {FEWEST} languages, and has no part for seeds."
     )
     main = [row for row in found if row["sparsity"] in shown[row["study"]] and row["coefficient"] == "pearson"]
     return Figure(
@@ -88,43 +92,31 @@ def _dot(row: dict[Any, Any], measure: str) -> Dot:
     return Dot(row["source"], row["target"], x, y, pruned_name(row["sparsity"]))
 
 
-def _bounds(row: dict[str, Any]) -> tuple[float, float] | None:
-    """The more careful of the two intervals that there is."""
-    kind = "bootstrap" if row["bootstrap_low"] is not None else "fisher"
-    return None if row[f"{kind}_low"] is None else (row[f"{kind}_low"], row[f"{kind}_high"])
-
-
 def _lead(rows: list[dict[str, Any]]) -> str:
-    """In how many cases more overlap goes with better or worse transfer, by the interval."""
-    known = [(row, bounds) for row in rows if row["measure"] == "overlap" and (bounds := _bounds(row))]
-    better = sum(low > 0 if row["higher_is_better"] else high < 0 for row, (low, high) in known)
-    worse = sum(high < 0 if row["higher_is_better"] else low > 0 for row, (low, high) in known)
+    """In how many cases more overlap goes with better or worse transfer, by the test."""
+    known = [row for row in rows if row["measure"] == "overlap" and row["p"] is not None]
+    shown = [row for row in known if row["p"] <= LEVEL]
+    better = sum((row["centred"] > 0) == row["higher_is_better"] for row in shown)
     return (
         f"Of {len(known)} correlations of overlap with transfer (a study and sparsity each), {better} show that more "
-        f"overlap goes with better transfer, and {worse} with worse."
+        f"overlap goes with better transfer, and {len(shown) - better} with worse."
         if known
         else ""
     )
 
 
 def _table(found: list[dict[str, Any]]) -> str:
-    head = ("study", "sparsity", "of", "coefficient", "r", "Fisher's interval", "bootstrap", "pairs", "languages")
+    head = ("study", "sparsity", "of", "coefficient", "r", "centred", "p", "pairs", "languages")
     body = [
         (
             row["study"],
             sparsity_name(row["sparsity"]),
             _MEASURES[row["measure"]],
             row["coefficient"].title(),
-            DASH if row["value"] is None else number(row["value"], 2),
-            _interval(row["fisher_low"], row["fisher_high"]),
-            _interval(row["bootstrap_low"], row["bootstrap_high"]),
+            *(DASH if row[column] is None else number(row[column], places) for column, places in _NUMBERS.items()),
             str(row["pairs"]),
             str(row["languages"]),
         )
         for row in found
     ]
     return rows_table(head, body, folded=f"All {len(body)} correlations")
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return DASH if low is None or high is None else f"{number(low, 2)} to {number(high, 2)}"

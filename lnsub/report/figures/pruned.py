@@ -7,7 +7,7 @@ from lnsub.charts.text import number
 from lnsub.report.collect import Material
 from lnsub.report.figure import Figure, Missing, Options, Panel, by_level, by_panel, extremes, percent, sparsity_name
 from lnsub.report.html_tables import DASH, rows_table
-from lnsub.report.spread import NO_INTERVAL, PIGEONHOLE, seed_words
+from lnsub.report.spread import JACKKNIFE, NO_INTERVAL, seed_words
 from lnsub.tickets.parameters import KINDS, layer_key
 
 _HEADS = {
@@ -90,7 +90,7 @@ def neutrality_figure(material: Material, options: Options) -> Figure | Missing:
     reading = (
         "The overlap of tickets of two languages over that of two seeds of one language, all of different seeds: 1 "
         "where another language changes a ticket no more than another seed does. The interval is "
-        f"{PIGEONHOLE}; “corrected” takes off what chance gives. The CSV has all sparsities."
+        f"{JACKKNIFE}; “corrected” takes off what chance gives. The CSV has all sparsities."
     )
     leads = [
         (row["study"], row["sparsity"], f"{_fixed(row['index'])} ({_interval(row)})")
