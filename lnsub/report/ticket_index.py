@@ -18,9 +18,6 @@ from lnsub.tickets.finding import FoundTicket
 from lnsub.tickets.provenance import INHERITED, Provenance, start_sparsity
 from lnsub.tickets.ticket import Ticket
 
-RESAMPLES = 500
-"""Bootstrap samples of a neutrality index."""
-
 TABLES = ("pairs", "layers", "alone", "densities", "indices")
 """What the comparison of a tree's tickets gives, see :class:`lnsub.report.collect.Material`."""
 
@@ -177,10 +174,8 @@ def compare_set(
         tables["pairs"], tables["layers"] = found.by(found.pairs, ()), found.by(found.pairs, ("layer",))
         tables["alone"] = found.by(found.inheritance, ())
     if min(len({t.provenance.seed for t in tickets}), len({t.provenance.language for t in tickets})) > 1:
-        rows = neutrality(tickets, inherited=inherited, theta_0=theta_0)
         tables["indices"] = [
             {column: value for column, value in row.items() if column not in COMPARABLE}
-            for row in rows
-            if theta_0 is not None or row["measure"] != "departure_corrected"
+            for row in neutrality(tickets, inherited=inherited, theta_0=theta_0)
         ]
     return tables

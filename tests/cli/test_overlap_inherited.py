@@ -83,7 +83,7 @@ def test_inherited_makes_the_masks_and_shows_departures_beside_each_overlap(
 ) -> None:
     base = inherited(theta_0)
     shared = noisy(base, 0.03, 7)  # what all runs change alike, so that departures are no chance
-    masks = {name: noisy(shared, 0.01, i) for i, name in enumerate(("fr0", "fr1", "ur0"))}
+    masks = {name: noisy(shared, 0.01, i) for i, name in enumerate(("fr0", "fr1", "ur0", "ur1"))}
     paths = saved(tmp_path, masks, **found_in(theta_0))
     keep = tmp_path / "keep"
     args = ["--by", "kind", "--summary", "--neutrality"]
@@ -102,13 +102,15 @@ def test_inherited_makes_the_masks_and_shows_departures_beside_each_overlap(
     assert Ticket.load(kept).kept == len(kept_set(base))
     assert rows_of(capsys, *paths, str(kept), *args, "--inherited") == rows
     text = overlap(capsys, *paths, *args, "--inherited")
-    (within,) = [r for r in rows[:3] if r["relation"] == "same language, different seeds"]
-    values = f"{within['departure_overlap']:.4f} (null {within['null']:.4f}; 1 of 1 above"
+    within = [r for r in rows[:6] if r["relation"] == "same language, different seeds"]
+    middle = {column: np.mean([r[column] for r in within]) for column in ("departure_overlap", "null")}
+    values = f"{middle['departure_overlap']:.4f} (null {middle['null']:.4f}; 2 of 2 above"
     assert f"same language, different seeds, {values}" in text
     means = [row for row in rows_of(capsys, *paths, *args, "--inherited", table="mean") if "kind" not in row]
-    assert means[0]["departure_overlap"] == pytest.approx(np.mean([r["departure_overlap"] for r in rows[:3]]))
+    assert means[0]["departure_overlap"] == pytest.approx(np.mean([r["departure_overlap"] for r in rows[:6]]))
     indices = rows_of(capsys, *paths, *args, "--inherited", table="index")
-    assert {row["measure"] for row in indices} >= {"departure_overlap", "departure_corrected"}
+    assert indices[0]["measure"] == "departure_corrected"
+    assert f"neutrality index of departures above their null {indices[0]['index']:.4f}; no interval" in text
 
 
 def test_independent_departures_lie_within_their_interval(

@@ -42,12 +42,12 @@ def test_every_figure_says_how_many_seeds_and_what_its_spread_is(made: Made) -> 
     assert len(figures) == len(FIGURES) + 1  # the findings too, without the figure beside the paper
     for name, texts in figures.items():
         assert sum(text.startswith("Seeds: ") for text in texts) == 1, name
-        spread = r"interval|resampled|drawn with(out)? replacement"
+        spread = r"interval|resampled|permutations|drawn without replacement"
         assert re.search(spread, " ".join(texts), flags=re.IGNORECASE), name
     for name, resampled in (
         ("similarity_by_layer", "sentences are drawn without replacement"),
-        ("neutrality", "languages and seeds are drawn with replacement"),
-        ("overlap_against_transfer", "languages are drawn with replacement"),
+        ("neutrality", "languages and seeds are left out one at a time"),
+        ("overlap_against_transfer", "permutations of the languages"),
         ("metric_by_sparsity", "from the lowest to the highest seed"),
     ):
         assert resampled in words(section(made, name))

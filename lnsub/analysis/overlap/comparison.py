@@ -162,8 +162,7 @@ def compare(
         if means:
             all_means += _means(tickets, pairs, by)
         if indices:
-            found = neutrality(tickets, by, inherited=inherited, theta_0=theta_0)
-            all_indices += [r for r in found if theta_0 is not None or r["measure"] != "departure_corrected"]
+            all_indices += neutrality(tickets, by, inherited=inherited, theta_0=theta_0)
         all_pairs += pairs
     overall = [row for row in all_pairs if not {c for by in chosen for c in by} & row.keys()]
     without_inherited = tuple(t for place, t in enumerate(tickets) if inherited and place not in places)

@@ -8,6 +8,9 @@ It is 1 where another language changes a ticket no more than another seed does. 
 initial values and the order of the data, so only pairs of different seeds are compared, across languages and within
 one, and only between languages that have a ceiling: the same runs, on equal terms. Pairs of one seed are shown beside
 them.
+
+Where theta_0 is known the headline is the index of departures above their null, ``departure_corrected``: most of an
+overlap comes from theta_0 in every run, which draws the plain index to 1 whatever the languages do.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,11 +47,11 @@ def neutrality(
 
     Returns:
         Rows for each set of :func:`comparable` tickets with two languages or more that have two seeds or more, each
-        group of ``by`` and each ``measure`` (``overlap``, ``corrected``, and with inherited masks
-        ``departure_overlap``, ``departure_corrected``): ``index``, ``index_low``, ``index_high``, ``interval`` (what
-        was left out one at a time, or why there is no interval), ``ceiling``, ``cross``, ``cross_same_seed`` (None
-        where there is no such pair), ``languages`` and ``runs`` (those of languages with a ceiling). No row at all
-        where no set has such tickets.
+        group of ``by`` and each ``measure``, the headline first: with theta_0 ``departure_corrected``, with inherited
+        masks ``departure_overlap``, and always ``overlap`` and ``corrected``. A row has ``index``, ``index_low``,
+        ``index_high``, ``interval`` (what was left out one at a time, or why there is no interval), ``ceiling``,
+        ``cross``, ``cross_same_seed`` (None where there is no such pair), ``languages`` and ``runs`` (those of
+        languages with a ceiling). No row at all where no set has such tickets.
 
     Raises:
         UserError: see :func:`overlap` and :func:`departures`.
@@ -61,10 +64,10 @@ def neutrality(
         seed_of = np.unique([t.provenance.seed for t in members], return_inverse=True)[1]
         if languages.size < 2:
             continue
-        tables = [(overlap(members, by), ("overlap", "corrected"))]
-        if inherited:
-            tables.append((departures(members, inherited, theta_0, by), ("departure_overlap", "departure_corrected")))
-        for table, measures in tables:
+        # Without theta_0 the null is far too low, and so is what it leaves.
+        departed = (*(("departure_corrected",) if theta_0 is not None else ()), "departure_overlap")
+        tables = [(departures(members, inherited, theta_0, by), departed)] if inherited else []
+        for table, measures in [*tables, (overlap(members, by), ("overlap", "corrected"))]:
             for group, pairs in _grouped(table, by).items():
                 for measure in measures:
                     runs = _Runs(pairs, measure, labels(members), language_of, seed_of)
@@ -123,31 +126,40 @@ class _Runs:
         self.seed_of = seed_of
         self.members = (language_of[:, None] == np.arange(language_of.max() + 1)).astype(float)
 
-    def means(self, pairs: np.ndarray, languages: np.ndarray, seeds: np.ndarray) -> tuple[float | None, float | None]:
-        """The mean across languages and the mean within one, over some pairs.
+    def table(self, pairs: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The mean over the pairs of each two languages.
 
         Args:
             pairs: (T, T) bool, the pairs that count.
-            languages: (L,) how often each language counts.
             seeds: (S,) how often each seed counts.
 
         Returns:
-            The two means; None where no pair counts.
+            (L, L) the means, and (L, L) bool, where there is a pair.
         """
         often = seeds[self.seed_of]
         weight = np.outer(often, often) * (pairs & self.defined)
         count = self.members.T @ weight @ self.members
-        mean = (self.members.T @ (weight * self.values) @ self.members) / np.where(count > 0, count, 1)
-        within = languages * (np.diag(count) > 0)
-        across = np.outer(languages, languages) * (count > 0)
-        np.fill_diagonal(across, 0)
-        return ratio((across * mean).sum(), across.sum()), ratio((within * np.diag(mean)).sum(), within.sum())
+        return (self.members.T @ (weight * self.values) @ self.members) / np.where(count > 0, count, 1), count > 0
+
+    def means(self, weights: list[np.ndarray]) -> tuple[float | None, float | None]:
+        """The mean across languages and the mean within one, over pairs of different seeds.
+
+        Args:
+            weights: (L,) and (S,) how often each language and each seed counts.
+
+        Returns:
+            The two means; None where no pair counts. A language that has no ceiling counts for neither.
+        """
+        languages, seeds = weights
+        mean, there = self.table(~self.same_seed, seeds)
+        within = languages * np.diag(there)
+        return _across(mean, there, within), ratio((within * np.diag(mean)).sum(), within.sum())
 
     def row(self) -> dict[str, Any]:
         """The index with its interval, and the means behind it."""
         sizes = self.members.shape[1], int(self.seed_of.max()) + 1
-        every = [np.ones(size) for size in sizes]
-        cross, ceiling = self.means(~self.same_seed, *every)
+        languages, seeds = every = [np.ones(size) for size in sizes]
+        cross, ceiling = self.means(every)
         low, high = interval(self._index, sizes)
         return {
             "index": self._index(every),
@@ -156,12 +168,19 @@ class _Runs:
             "interval": _how(*sizes, found=low is not None),
             "ceiling": ceiling,
             "cross": cross,
-            "cross_same_seed": self.means(self.same_seed, *every)[0],
+            "cross_same_seed": _across(*self.table(self.same_seed, seeds), languages),
         }
 
     def _index(self, weights: list[np.ndarray]) -> float | None:
-        cross, ceiling = self.means(~self.same_seed, *weights)
+        cross, ceiling = self.means(weights)
         return None if cross is None or ceiling is None else ratio(cross, ceiling)
+
+
+def _across(mean: np.ndarray, there: np.ndarray, languages: np.ndarray) -> float | None:
+    """The mean of (L, L) means over the pairs of two languages that are there."""
+    weight = np.outer(languages, languages) * there
+    np.fill_diagonal(weight, 0)
+    return ratio((weight * mean).sum(), weight.sum())
 
 
 def _how(languages: int, seeds: int, *, found: bool) -> str:
@@ -170,5 +189,5 @@ def _how(languages: int, seeds: int, *, found: bool) -> str:
         return f"jackknife over {languages} languages and {seeds} seeds"
     few = [f"{n} {what}" for n, what in ((languages, "languages"), (seeds, "seeds")) if n < FEWEST]
     if few:
-        return f"none: it takes {FEWEST} languages and {FEWEST} seeds, here {' and '.join(few)}"
-    return "none: without one of the seeds or languages, a mean has no pair left"
+        return f"it takes {FEWEST} languages and {FEWEST} seeds, here {' and '.join(few)}"
+    return "without one of the seeds or languages, a mean has no pair left"

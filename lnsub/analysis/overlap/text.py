@@ -26,9 +26,15 @@ _NULL_LEGEND = "null 95 %: where the departures' overlap would lie if they were 
 _NO_NULL = "--inherited adds the null, what two departures share by chance given theta_0, from the base model."
 _INDEX_LEGEND = (
     "index: cross, the overlap across languages, over ceiling, that of two seeds of one language, all of different "
-    "seeds, as runs of one seed share the head's initial values and the order of the data. The 95 % interval takes "
-    "three languages or three seeds; with two of either it varies the other alone and is too narrow."
+    "seeds, as runs of one seed share the head's initial values and the order of the data. 95 %: a t interval by the "
+    "jackknife, for which languages and seeds are left out one at a time."
 )
+_HEADLINE_LEGEND = (
+    "departure corrected, the share of departures above their null, is the one to go by: theta_0 makes most of any "
+    "overlap, which draws the other indices to 1."
+)
+_HEADLINE = "departure_corrected"
+_MEASURES = {_HEADLINE: "departures above their null", "departure_overlap": "departures"}
 
 _CLUSTER_LEGEND = (
     "clusters: average linkage of 1 - overlap, cut where two successive merges lie furthest apart (gap), or into as "
@@ -39,8 +45,8 @@ NO_CLUSTERS = "No clusters: they take tickets of three languages or more of one 
 """Shown where no tickets have clusters."""
 
 NO_INDEX = (
-    "No neutrality index: it takes tickets of one task, score, scope and sparsity, of two languages or more, and of "
-    "two seeds of at least one language."
+    "No neutrality index: it takes tickets of one task, score, scope and sparsity, of two seeds of each of two "
+    "languages or more."
 )
 """Shown where no tickets have a neutrality index."""
 
@@ -106,7 +112,8 @@ class _Page:
         rows = self.comparison.indices
         if rows is not None:
             self._tables("neutrality index = cross / ceiling", rows, self._index_cells, _INDEX_OPTIONAL)
-            self._say(*([_INDEX_LEGEND, *_verdicts(self.comparison)] if rows else [NO_INDEX]))
+            legends = [_INDEX_LEGEND, *([_HEADLINE_LEGEND] if rows and rows[0]["measure"] == _HEADLINE else [])]
+            self._say(*([*legends, *_verdicts(self.comparison)] if rows else [NO_INDEX]))
 
     def clusters(self) -> None:
         rows = self.comparison.clusters
@@ -250,20 +257,24 @@ def _departures(comparison: Comparison) -> list[str]:
 
 
 def _verdicts(comparison: Comparison) -> list[str]:
-    """What the neutrality index of each set of comparable tickets shows."""
-    found = []
+    """What the headline among the neutrality indices of each set of comparable tickets shows."""
+    found: dict[tuple[Any, ...], str] = {}
     for row in comparison.by(comparison.indices, ()):
-        if row["measure"] == "overlap":
-            low, high = row["index_low"], row["index_high"]
-            if low is None:
-                verdict = f"it may well be noise (interval {row['interval']})"
-            elif low <= 1 <= high:
-                verdict = "its interval holds 1, so no difference between languages is shown"
-            else:
-                verdict = f"languages differ {'more' if high < 1 else 'less'} than seeds of one language"
-            name = _set_name(tuple(row[column] for column in COMPARABLE))
-            found.append(f"{name}: neutrality index {row['index']:.4f}; {verdict}.")
-    return found
+        key = tuple(row[column] for column in COMPARABLE)
+        if key not in found:
+            of = "" if row["measure"] == "overlap" else f" of {_MEASURES[row['measure']]}"
+            index = "not defined" if row["index"] is None else f"{row['index']:.4f}"
+            found[key] = f"{_set_name(key)}: neutrality index{of} {index}; {_verdict(row)}."
+    return list(found.values())
+
+
+def _verdict(row: Row) -> str:
+    low, high = row["index_low"], row["index_high"]
+    if low is None:
+        return f"no interval, so it may well be noise ({row['interval']})"
+    if low <= 1 <= high:
+        return "its interval holds 1, so no difference between languages is shown"
+    return f"languages differ {'more' if high < 1 else 'less'} than seeds of one language"
 
 
 def _clusters_named(rows: Rows) -> list[str]:

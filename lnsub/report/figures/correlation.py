@@ -55,8 +55,9 @@ def overlap_against_transfer(material: Material, options: Options) -> Figure | M
         "A point for each source and target: across, the overlap of their tickets; upwards, how far the source's "
         "ticket lies above or below the target's own on the target, relative to it. The table has Pearson's and "
         "Spearman's correlation of the two at each sparsity; where a lower metric is better, a negative one means that "
-        "more overlap goes with better transfer. Pairs share languages, so “centred” is the correlation with effects of "
-        f"source and target taken out, and p {PERMUTED}; it takes {FEWEST} languages, and has no part for seeds."
+        "more overlap goes with better transfer. Pairs share languages, so “centred” is the correlation with effects "
+        f"of source and target taken out, and p is {PERMUTED}; it takes {FEWEST} languages, and does not speak of "
+        "other seeds."
     )
     main = [row for row in found if row["sparsity"] in shown[row["study"]] and row["coefficient"] == "pearson"]
     return Figure(

@@ -14,6 +14,8 @@ _HEADS = {
     "attention output": "attn.\noutput",
     "intermediate": "inter-\nmediate",
 }
+# What the headline among the neutrality indices is of.
+_OF = {"departure_corrected": "departures above their null", "departure_overlap": "departures", "overlap": "overlap"}
 
 
 def pruned_where(material: Material, options: Options) -> Figure | Missing:
@@ -72,7 +74,7 @@ def neutrality_figure(material: Material, options: Options) -> Figure | Missing:
     title = "Neutrality index"
     data = material.indices
     if data.empty:
-        return Missing(title, "it takes tickets of two languages or more and of two seeds of one of them")
+        return Missing(title, "it takes tickets of two languages or more, and of two seeds of each")
     rows = [row for _, _, part in by_panel(data, material.studies, options) for row in part.to_dict("records")]
     head = ("study", "sparsity", "of", "index", "95 % interval", "across languages", "between seeds")
     body = [
@@ -89,23 +91,25 @@ def neutrality_figure(material: Material, options: Options) -> Figure | Missing:
     ]
     reading = (
         "The overlap of tickets of two languages over that of two seeds of one language, all of different seeds: 1 "
-        "where another language changes a ticket no more than another seed does. The interval is "
-        f"{JACKKNIFE}; “corrected” takes off what chance gives. The CSV has all sparsities."
+        "where another language changes a ticket no more than another seed does. Only languages with two seeds count. "
+        f"The interval is {JACKKNIFE}; “corrected” takes off what chance gives, for departures their null. Where there "
+        "is “departure corrected” it is the one to go by: theta_0 makes most of any overlap, which draws the others "
+        "to 1. The CSV has all sparsities."
     )
+    headline = {(row["study"], row["sparsity"]): row for row in reversed(rows)}  # the first row of each
     leads = [
-        (row["study"], row["sparsity"], f"{_fixed(row['index'])} ({_interval(row)})")
-        for row in rows
-        if row["measure"] == "overlap"
+        (*key, f"{_fixed(row['index'])} of {_OF[row['measure']]} ({_interval(row)})")
+        for key, row in reversed(headline.items())
     ]
     pairs = material.pairs[material.pairs["study"].isin(data["study"])]
     seeds = seed_words(pairs, ("seed_a", "seed_b"))
-    lead = f"Neutrality index, overlap across languages over overlap across seeds (95 %): {by_level(leads)}."
+    lead = f"Neutrality index, across languages over across seeds of one (95 %): {by_level(leads)}."
     return Figure("neutrality", title, reading, seeds, (), data, lead, table=rows_table(head, body))
 
 
 def _interval(row: dict[Any, Any]) -> str:
     low, high = _fixed(row["index_low"]), _fixed(row["index_high"])
-    return "no interval" if DASH in (low, high) else f"{low} to {high}"
+    return f"no interval: {row['interval']}" if DASH in (low, high) else f"{low} to {high}"
 
 
 def _fixed(value: float | None) -> str:

@@ -11,7 +11,7 @@ from lnsub.common.errors import UserError
 from tests.support.overlap_command import jaccard, overlap, rows_of, saved
 from tests.support.units import SHAPES, masks_of, neurons, random_kept, weights_of
 
-KEPT = {"fr0": random_kept(0, 0.7), "fr1": random_kept(1, 0.7), "ur0": random_kept(2, 0.4)}
+KEPT = {"fr0": random_kept(0, 0.7), "fr1": random_kept(1, 0.7), "ur0": random_kept(2, 0.4), "ur1": random_kept(3, 0.4)}
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def test_the_overlap_of_neurons_is_that_of_plain_sets(files, capsys):
 def test_neutrality_is_taken_over_neurons_too(files, capsys):
     rows = rows_of(capsys, *files, "--by", "neuron", "--neutrality", table="index")
     (index,) = [row for row in rows if row["measure"] == "overlap"]
-    fr0, fr1, ur0 = (as_set(kept) for kept in KEPT.values())
-    assert index["ceiling"] == pytest.approx(jaccard(fr0, fr1))
-    assert index["cross"] == pytest.approx(jaccard(fr1, ur0))  # of different seeds
+    fr0, fr1, ur0, ur1 = (as_set(kept) for kept in KEPT.values())
+    assert index["ceiling"] == pytest.approx((jaccard(fr0, fr1) + jaccard(ur0, ur1)) / 2)
+    assert index["cross"] == pytest.approx((jaccard(fr1, ur0) + jaccard(fr0, ur1)) / 2)  # of different seeds
 
 
 def test_tickets_of_single_weights_have_no_neurons_to_compare(files, tmp_path):

@@ -1,7 +1,9 @@
+from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy.stats import t as t_distribution
 
 from lnsub.analysis.overlap.neutrality import neutrality
 from lnsub.tickets.ticket import Ticket
@@ -40,7 +42,8 @@ def test_ceiling_cross_and_index_follow_their_definition() -> None:
     for kind, values in found.items():
         assert row[kind] == pytest.approx(np.mean(values))
     assert row["index"] == pytest.approx(np.mean(found["cross"]) / np.mean(found["ceiling"]))
-    assert (row["languages"], row["ceiling_languages"], row["runs"]) == (4, 4, 12)
+    assert (row["languages"], row["runs"]) == (4, 12)
+    assert row["interval"] == "jackknife over 4 languages and 3 seeds"
     assert row["index_low"] < row["index"] < row["index_high"] < 1
 
 
@@ -73,21 +76,27 @@ def test_more_of_a_languages_own_lowers_the_index() -> None:
     assert indices[0] - indices[-1] > 0.1
 
 
-def test_one_language_with_several_seeds_is_enough_for_a_ceiling() -> None:
-    _, made = runs(4, 3)
-    some = [t for t in made if t.provenance.seed == 0 or t.provenance.language == "l0"]
-    row = next(r for r in neutrality(some) if r["measure"] == "overlap")
-    assert (row["languages"], row["ceiling_languages"]) == (4, 1)
-    assert 0 < row["index"] < 1
-    assert row["index_low"] <= row["index"] <= row["index_high"]
+def test_only_languages_with_a_ceiling_count() -> None:
+    _, made = runs(5, 3)
+    alone = ("l3", "l4")
+    some = [t for t in made if t.provenance.seed == 0 or t.provenance.language not in alone]
+    without = [t for t in made if t.provenance.language not in alone]
+    assert neutrality(some) == neutrality(without)
+    assert (neutrality(some)[0]["languages"], neutrality(some)[0]["runs"]) == (3, 9)
 
 
-def test_the_bootstrap_is_repeatable_and_its_seed_matters() -> None:
-    _, made = runs(4, 3)
-    first, again, other = (neutrality(made, seed=seed)[0] for seed in (3, 3, 4))
-    assert first == again
-    assert (first["index_low"], first["index_high"]) != (other["index_low"], other["index_high"])
-    assert first["index"] == other["index"]
+def test_the_interval_is_the_jackknifes_over_languages_and_seeds() -> None:
+    _, made = runs(5, 3)
+
+    def index(kept: Callable[[Ticket], bool]) -> float:
+        return neutrality([t for t in made if kept(t)])[0]["index"]
+
+    without_languages = [index(lambda t, i=i: t.provenance.language != f"l{i}") for i in range(5)]
+    without_seeds = [index(lambda t, i=i: t.provenance.seed != i) for i in range(3)]
+    a, b = 4 * np.var(without_languages), 2 * np.var(without_seeds)
+    half = t_distribution.ppf(0.975, (a + b) ** 2 / (a**2 / 4 + b**2 / 2)) * np.sqrt(a + b)
+    row = neutrality(made)[0]
+    assert (row["index_low"], row["index_high"]) == pytest.approx((row["index"] - half, row["index"] + half))
 
 
 @pytest.mark.parametrize(("languages", "seeds"), [(1, 3), (3, 1)])
@@ -95,15 +104,24 @@ def test_there_is_no_index_without_two_languages_and_a_ceiling(languages: int, s
     assert neutrality(runs(languages, seeds)[1]) == []
 
 
-def test_too_few_runs_for_an_interval_have_none() -> None:
-    row = neutrality(runs(2, 2)[1])[0]
+@pytest.mark.parametrize(
+    ("languages", "seeds", "why"), [(2, 2, "2 languages and 2 seeds"), (5, 2, "here 2 seeds"), (2, 3, "2 languages")]
+)
+def test_too_few_runs_for_an_interval_have_none_and_say_why(languages: int, seeds: int, why: str) -> None:
+    row = neutrality(runs(languages, seeds)[1])[0]
     assert row["index"] is not None
     assert (row["index_low"], row["index_high"]) == (None, None)
+    assert row["interval"].startswith("it takes 3 languages and 3 seeds, here ")
+    assert why in row["interval"]
 
 
-def test_the_interval_can_be_left_out() -> None:
-    row = neutrality(runs(3, 3)[1], resamples=0)[0]
-    assert (row["index_low"], row["index_high"]) == (None, None)
+def test_departures_above_their_null_come_first_where_theta_0_is_known() -> None:
+    _, made = runs(3, 2)
+    theta_0 = {name: np.random.default_rng(9).normal(size=shape) for name, shape in SHAPES.items()}
+    middle = np.median(np.abs(np.concatenate([w.ravel() for w in theta_0.values()])))
+    base = ticket({name: np.abs(w) > middle for name, w in theta_0.items()}, task="inherited")
+    measures = [r["measure"] for r in neutrality(made, inherited=[base], theta_0=theta_0)]
+    assert measures == ["departure_corrected", "departure_overlap", "overlap", "corrected"]
 
 
 def test_the_index_of_departures_and_by_layer_is_given_too() -> None:
@@ -111,16 +129,14 @@ def test_the_index_of_departures_and_by_layer_is_given_too() -> None:
     core = {name: np.random.default_rng([0]) for name in SHAPES}
     rng = core[next(iter(SHAPES))]
     base = ticket({name: rng.random(shape) < 0.5 for name, shape in SHAPES.items()}, task="inherited")
-    rows = neutrality(made, ["layer"], inherited=[base], resamples=50)
+    rows = neutrality(made, ["layer"], inherited=[base])
     assert [(r["layer"], r["measure"]) for r in rows] == [
+        ("0", "departure_overlap"),  # corrected by a null only where theta_0 is known
+        ("1", "departure_overlap"),
         ("0", "overlap"),
         ("0", "corrected"),
         ("1", "overlap"),
         ("1", "corrected"),
-        ("0", "departure_overlap"),
-        ("0", "departure_corrected"),
-        ("1", "departure_overlap"),
-        ("1", "departure_corrected"),
     ]
     found = {(r["layer"], r["measure"]): r["index"] for r in rows}
     # Departures hold what languages have of their own: the shared mask no longer hides that they differ.
