@@ -39,6 +39,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--summary", action="store_true", help="also the means over pairs, by task and sparsity")
     add_inherited(parser)
+    parser.add_argument(
+        "--null",
+        choices=["magnitude", "raked"],
+        help="what flips depend on by themselves in the null of departures: |theta_0| (default), or the scales of "
+        "rows and columns too, which takes minutes for a large model; requires --inherited",
+    )
     parser.add_argument("--inherited-output", type=Path, metavar="DIR", help="save the masks that --inherited makes")
     parser.add_argument(
         "--reference",
@@ -97,6 +103,7 @@ def _run(options: argparse.Namespace) -> int:
         clusters=options.clusters is not None,
         cluster_count=cluster_count,
         by_unit=by_unit,
+        null=options.null or "magnitude",
     )
     if options.format == "table":
         text = comparison_text(comparison, None if options.output else _screen_width())
@@ -143,6 +150,8 @@ def _check_inherited(options: argparse.Namespace) -> None:
         )
     if options.reference and options.inherited is not None:
         raise UserError("--reference and --inherited both say what tickets depart from: use one at a time")
+    if options.null and options.inherited is None:
+        raise UserError("--null says what departures share by chance given theta_0: add --inherited")
     if options.inherited_output and options.inherited is None:
         raise UserError("--inherited-output saves the masks that --inherited makes: add --inherited")
 

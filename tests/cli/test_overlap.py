@@ -116,6 +116,7 @@ def test_mistakes_are_said_in_one_sentence(tmp_path: Path) -> None:
         ([path, other, "--inherited-output", "x"], "^--inherited-output .* --inherited"),
         ([path, other, "--inherited", "./nowhere"], r"'\./nowhere'"),
         ([path, other, "--format", "xml"], "'xml'"),
+        ([path, other, "--null", "raked"], "^--null .* add --inherited"),
     ):
         with pytest.raises(UserError, match=sentence):
             run("overlap", args)

@@ -13,6 +13,7 @@ import numpy as np
 from lnsub.analysis.overlap.by_unit import UnitMagnitudes, over_units, units_of_ticket
 from lnsub.analysis.overlap.clusters import cluster_rows
 from lnsub.analysis.overlap.counts import count
+from lnsub.analysis.overlap.departure import Null
 from lnsub.analysis.overlap.inheritance import departures, inheritance
 from lnsub.analysis.overlap.jaccard import COMPARABLE, comparable, labels, mean, overlap, relation_of, summary
 from lnsub.analysis.overlap.neutrality import neutrality
@@ -26,7 +27,7 @@ Groupings = Sequence[tuple[str, ...]]
 DEPARTED = ("inherited_a", "inherited_b", "departure_a", "departure_b", "departed_both", "departure_overlap")
 """What inherited masks add to the row of a pair."""
 
-NULL = ("null", "null_low", "null_high", "departure_corrected", "z", "expected_both")
+NULL = ("null", "departure_corrected", "expected_both")
 """What theta_0 adds to it: the departure overlap that departures independent given theta_0 would have."""
 
 
@@ -119,6 +120,7 @@ def compare(
     clusters: bool = False,
     cluster_count: int | None = None,
     by_unit: str | None = None,
+    null: Null = "magnitude",
 ) -> Comparison:
     """Compares tickets.
 
@@ -134,6 +136,7 @@ def compare(
         cluster_count: how many; None for the cut at the largest gap.
         by_unit: compare the ``neuron``, ``head`` or ``row`` units that tickets of this granularity keep; None compares
             weights.
+        null: what flips depend on by themselves; see :func:`lnsub.analysis.overlap.departure.count_departures`.
 
     Returns:
         The rows.
@@ -157,12 +160,12 @@ def compare(
         for row in pairs:
             row["relation"] = relation_of(row)
         if places:
-            _add_departures(pairs, tickets, places, inherited, theta_0, by)
+            _add_departures(pairs, tickets, places, inherited, theta_0, by, null)
             all_alone += _inheritance(tickets, places, inherited, by)
         if means:
             all_means += _means(tickets, pairs, by)
         if indices:
-            all_indices += neutrality(tickets, by, inherited=inherited, theta_0=theta_0)
+            all_indices += neutrality(tickets, by, inherited=inherited, theta_0=theta_0, null=null)
         all_pairs += pairs
     overall = [row for row in all_pairs if not {c for by in chosen for c in by} & row.keys()]
     without_inherited = tuple(t for place, t in enumerate(tickets) if inherited and place not in places)
@@ -192,11 +195,12 @@ def _add_departures(
     inherited: Sequence[Ticket],
     theta_0: Mapping[str, np.ndarray] | None,
     by: tuple[str, ...],
+    null: Null,
 ) -> None:
     names = _renamed(tickets, places)
     found = {
         (names[r["a"]], names[r["b"]], *(r[b] for b in by)): r
-        for r in departures([tickets[p] for p in places], inherited, theta_0, by)
+        for r in departures([tickets[p] for p in places], inherited, theta_0, by, null=null)
     }
     columns = DEPARTED + (NULL if theta_0 is not None else ())
     for row in pairs:

@@ -8,24 +8,35 @@ were large. The overlap of two departures is what two runs did alike.
 Its null is that the departures are independent given theta_0. Weights near the threshold flip easily, in any run, so
 the null holds apart the cells in which weights are about equally likely to flip: the matrix, the direction of the
 departure, and, where theta_0 is given, how near |theta_0| is to the threshold. Of the n weights of a cell two
-independent departures of d_a and d_b weights share d_a d_b / n on average, with the variance of the hypergeometric
-distribution, d_a d_b (n - d_a) (n - d_b) / (n^2 (n - 1)); both are summed over cells.
+independent departures of d_a and d_b weights share d_a d_b / n on average, summed over cells. With the null ``raked``
+rows and columns have scales of their own besides (:mod:`lnsub.analysis.overlap.raking`).
+
+The null is a centre. How far independent departures lie from it by the chance of millions of weights says nothing of
+how much runs differ, and is not given: an interval is over runs (:mod:`lnsub.analysis.overlap.neutrality`).
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Literal, get_args
 
 import numpy as np
 
 from lnsub.analysis.overlap.counts import count_rows
+from lnsub.analysis.overlap.raking import expected_raked
 from lnsub.tickets.combining import common_shapes
 from lnsub.tickets.packed import count_bits
 from lnsub.tickets.ticket import Ticket
 
 BINS = 64
 """Bins of |theta_0| in each matrix and direction."""
+
+Null = Literal["magnitude", "raked"]
+"""What flips depend on by themselves: |theta_0|, or |theta_0| and the scales of rows and columns."""
+
+NULLS: tuple[Null, ...] = get_args(Null)
+"""The nulls, the default first."""
 
 _MIN_CELL = 16
 """Weights in the smallest bin: smaller ones would explain any overlap by themselves."""
@@ -57,12 +68,14 @@ class Departures:
     """(P, 2, M) int64: weights in both departures of a pair."""
     expected: np.ndarray
     """(P, 2, M) float64: what ``both`` is on average under the null."""
-    variance: np.ndarray
-    """(P, 2, M) float64: its variance under the null."""
 
 
 def count_departures(
-    tickets: Sequence[Ticket], inherited: Ticket, theta_0: Mapping[str, np.ndarray] | None = None, bins: int = BINS
+    tickets: Sequence[Ticket],
+    inherited: Ticket,
+    theta_0: Mapping[str, np.ndarray] | None = None,
+    bins: int = BINS,
+    null: Null = "magnitude",
 ) -> Departures:
     """Counts the departures of tickets from one inherited mask, and what two share by chance given theta_0.
 
@@ -72,6 +85,8 @@ def count_departures(
         theta_0: the base model's weights by parameter name, float arrays of the parameters' shapes; each is asked for
             once. Without it, and for a parameter that it lacks, the null takes a matrix's weights as alike.
         bins: bins of |theta_0| in each matrix and direction; small matrices get fewer.
+        null: ``raked`` fits each ticket's flips to rows and columns too, which takes about a second a ticket for every
+            ten million weights; units, and parameters that theta_0 lacks, have the null ``magnitude``.
 
     Returns:
         The counts.
@@ -87,7 +102,7 @@ def count_departures(
     has = np.array([[name in t.masks for name in names] for t in tickets])
     sizes = np.zeros((len(tickets), 2, len(names)), np.int64)
     both = np.zeros((len(pairs), 2, len(names)), np.int64)
-    expected, variance = np.zeros(both.shape), np.zeros(both.shape)
+    expected = np.zeros(both.shape)
     for m, name in enumerate(names):
         holders = np.flatnonzero(has[:, m]).tolist()
         if not holders:
@@ -103,10 +118,12 @@ def count_departures(
             if magnitude is None:
                 kept = count_bits(base)
                 cells = np.array([kept if direction else math.prod(shapes[name]) - kept])
-                departed = counted.kept[:, None]
+                found = _expected(cells, counted.kept[:, None])
+            elif null == "raked" and len(shapes[name]) > 1:
+                found = _raked(rows, base, magnitude, direction, bins, shapes[name][-1])
             else:
-                cells, departed = _cells(rows, base, magnitude, direction, bins)
-            expected[of_pairs, direction, m], variance[of_pairs, direction, m] = _null(cells, departed)
+                found = _expected(*_cells(rows, base, magnitude, direction, bins))
+            expected[of_pairs, direction, m] = found
     return Departures(
         tickets=tuple(tickets),
         inherited=inherited,
@@ -117,7 +134,6 @@ def count_departures(
         sizes=sizes,
         both=both,
         expected=expected,
-        variance=variance,
     )
 
 
@@ -134,25 +150,46 @@ def _magnitude(theta: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarr
     return magnitude
 
 
+def _edges(ordered: np.ndarray, bins: int) -> np.ndarray:
+    """The lower ends of all bins but the first, from the sorted distances of the weights that can depart."""
+    # The chance to flip falls steeply with the distance, so bins are narrow near the threshold. Bins of equal size made
+    # the null of independent flips too low by up to a half in simulations; these, cubic in rank, by less than 2 %.
+    steps = np.arange(1, bins)
+    ranks = np.maximum(ordered.size * (steps / bins) ** 3, _MIN_CELL * steps).astype(np.int64)
+    return np.unique(ordered[ranks[ranks < ordered.size]])
+
+
+def _inside(base: np.ndarray, size: int, direction: int) -> np.ndarray:
+    """Which of a matrix's weights can depart in one direction: (size,) bool."""
+    kept = np.unpackbits(base, count=size, bitorder="little").view(np.bool_)
+    return kept if direction else ~kept
+
+
 def _cells(
     rows: Sequence[np.ndarray], base: np.ndarray, magnitude: np.ndarray, direction: int, bins: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Counts, by bin of |theta_0|, the weights that can depart in one direction, (C,), and those that do, (T, C)."""
     # Distance from the threshold grows with the key: upwards among inherited weights, downwards among the others.
     key = magnitude if direction else -magnitude
-    kept = np.unpackbits(base, count=magnitude.size, bitorder="little").view(np.bool_)
-    ordered = np.sort(key[kept if direction else ~kept])
-    # The chance to flip falls steeply with the distance, so bins are narrow near the threshold. Bins of equal size made
-    # the null of independent flips too low by up to a half in simulations; these, cubic in rank, by less than 2 %.
-    steps = np.arange(1, bins)
-    ranks = np.maximum(ordered.size * (steps / bins) ** 3, _MIN_CELL * steps).astype(np.int64)
-    edges = np.unique(ordered[ranks[ranks < ordered.size]])
+    ordered = np.sort(key[_inside(base, magnitude.size, direction)])
+    edges = _edges(ordered, bins)
     borders = np.searchsorted(ordered, edges, side="left")
     departed = np.empty((len(rows), edges.size + 1), np.int64)
     for row, target in zip(rows, departed, strict=True):
         positions = _positions(row)
         target[:] = np.bincount(np.searchsorted(edges, key[positions], side="right"), minlength=edges.size + 1)
     return np.diff(borders, prepend=0, append=ordered.size), departed
+
+
+def _raked(
+    rows: Sequence[np.ndarray], base: np.ndarray, magnitude: np.ndarray, direction: int, bins: int, columns: int
+) -> np.ndarray:
+    """What each pair of T departures in one direction shares on average under the raked null: (P,)."""
+    at = np.flatnonzero(_inside(base, magnitude.size, direction))
+    key = magnitude[at] if direction else -magnitude[at]
+    bin_of = np.searchsorted(_edges(np.sort(key), bins), key, side="right")
+    departed = [np.unpackbits(row, count=magnitude.size, bitorder="little").view(np.bool_)[at] for row in rows]
+    return expected_raked(departed, bin_of, at, columns)
 
 
 def _positions(packed: np.ndarray) -> np.ndarray:
@@ -162,13 +199,7 @@ def _positions(packed: np.ndarray) -> np.ndarray:
     return octets[found >> 3] * 8 + (found & 7)
 
 
-def _null(cells: np.ndarray, departed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of what each pair of T independent departures shares: (P,) each, from (C,) and (T, C)."""
-    n = np.maximum(cells, 1).astype(np.float64)
+def _expected(cells: np.ndarray, departed: np.ndarray) -> np.ndarray:
+    """What each pair of T independent departures shares on average: (P,), from (C,) and (T, C)."""
     d = departed.astype(np.float64)
-    rest = d * (n - d)
-    upper = np.triu_indices(len(d), 1)
-    expected = (d / n) @ d.T
-    # A cell of one weight leaves nothing to chance; its `rest` is 0.
-    variance = (rest / (n**2 * np.maximum(n - 1, 1))) @ rest.T
-    return expected[upper], variance[upper]
+    return np.asarray(((d / np.maximum(cells, 1)) @ d.T)[np.triu_indices(len(d), 1)])

@@ -3,22 +3,18 @@
 :mod:`lnsub.analysis.overlap.departure` defines departures and their null, and counts them.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from lnsub.analysis.overlap.departure import Departures, count_departures
+from lnsub.analysis.overlap.departure import Departures, Null, count_departures
 from lnsub.analysis.overlap.jaccard import chance_level, corrected_share, labels, pair_facts, ratio, sum_groups
 from lnsub.common.errors import UserError
 from lnsub.tickets.inherited import served_by
 from lnsub.tickets.parameters import group_columns
 from lnsub.tickets.ticket import Ticket
-
-_TWO_SIDED_95 = 1.959964
-"""Half the width of a 95 % normal interval, in standard deviations."""
 
 
 def inheritance(tickets: Sequence[Ticket], inherited: Sequence[Ticket], by: Iterable[str] = ()) -> list[dict[str, Any]]:
@@ -70,6 +66,8 @@ def departures(
     inherited: Sequence[Ticket],
     theta_0: Mapping[str, np.ndarray] | None = None,
     by: Iterable[str] = (),
+    *,
+    null: Null = "magnitude",
 ) -> list[dict[str, Any]]:
     """The departure overlap of each pair of tickets of one sparsity and scope, beside what they inherit and the null.
 
@@ -83,14 +81,14 @@ def departures(
             will do. Without it the null only knows matrix and direction, and is far too low: flips gather near the
             threshold, in any run.
         by: some of :data:`lnsub.tickets.parameters.GROUPS`.
+        null: what flips depend on by themselves; see :func:`lnsub.analysis.overlap.departure.count_departures`.
 
     Returns:
         One row for each pair and group: ``a``, ``b`` (labels), the columns of ``by``, ``overlap``, ``inherited_a`` and
         ``inherited_b`` (each ticket's overlap with the inherited mask), ``departure_a`` and ``departure_b`` (weights),
-        ``departure_overlap``, its ``null`` (the overlap of departures independent given theta_0), ``null_low`` and
-        ``null_high`` (95 % of the null), ``departure_corrected`` = (departure_overlap - null) / (1 - null), ``z`` (by
-        how many standard deviations the shared departure exceeds the null), ``departed_both`` and
-        ``expected_both`` (weights), ``weights``, ``left_out``, and the facts of :func:`pair_facts`.
+        ``departure_overlap``, its ``null`` (the overlap of departures independent given theta_0),
+        ``departure_corrected`` = (departure_overlap - null) / (1 - null), ``departed_both`` and ``expected_both``
+        (weights), ``weights``, ``left_out``, and the facts of :func:`pair_facts`.
 
     Raises:
         UserError: a ticket has no inherited mask of its sparsity and scope, or the base models or shapes differ.
@@ -98,7 +96,7 @@ def departures(
     """
     by = tuple(by)
     rows = []
-    for places, counted, named in _by_inherited(tickets, inherited, theta_0, 2):
+    for places, counted, named in _by_inherited(tickets, inherited, theta_0, 2, null):
         groups = group_columns(counted.names, by)
         pairs = list(combinations(range(len(places)), 2))
         first, second = np.array(pairs).T
@@ -111,7 +109,6 @@ def departures(
             "b": sum_groups(counted.sizes[second] * masked, groups),
             "both": sum_groups(counted.both, groups),
             "expected": sum_groups(counted.expected, groups),
-            "variance": sum_groups(counted.variance, groups),
         }
         for p, (i, j) in enumerate(pairs):
             for g, group in enumerate(groups):
@@ -128,7 +125,7 @@ def _pair_row(n: dict[str, np.ndarray]) -> dict[str, Any]:
     """The shares of one pair and group, from counts by direction: kept though small, then pruned though large."""
     kept, weights = int(n["kept"][0]), int(n["weights"][0])
     a, b, both = int(n["a"].sum()), int(n["b"].sum()), int(n["both"].sum())
-    expected, deviation = float(n["expected"].sum()), math.sqrt(float(n["variance"].sum()))
+    expected = float(n["expected"].sum())
     # Kept in both: inherited and pruned by neither, or small and kept by both. Kept in either: likewise.
     kept_both = kept - int(n["a"][1] + n["b"][1] - n["both"][1]) + int(n["both"][0])
     kept_either = kept - int(n["both"][1]) + int(n["a"][0] + n["b"][0] - n["both"][0])
@@ -145,10 +142,7 @@ def _pair_row(n: dict[str, np.ndarray]) -> dict[str, Any]:
         "departure_b": b,
         "departure_overlap": jaccard(both),
         "null": null,
-        "null_low": jaccard(max(expected - _TWO_SIDED_95 * deviation, 0)),
-        "null_high": jaccard(min(expected + _TWO_SIDED_95 * deviation, a, b)),
         "departure_corrected": corrected_share(jaccard(both), null),
-        "z": ratio(both - expected, deviation),
         "departed_both": both,
         "expected_both": expected,
         "weights": weights,
@@ -162,7 +156,11 @@ def _left_out(counted: Departures, *members: int) -> str:
 
 
 def _by_inherited(
-    tickets: Sequence[Ticket], inherited: Sequence[Ticket], theta_0: Mapping[str, np.ndarray] | None, at_least: int
+    tickets: Sequence[Ticket],
+    inherited: Sequence[Ticket],
+    theta_0: Mapping[str, np.ndarray] | None,
+    at_least: int,
+    null: Null = "magnitude",
 ) -> Iterator[tuple[list[int], Departures, list[str]]]:
     """Counts departures for each inherited mask in turn: the tickets' positions, the counts, and their labels."""
     named = labels(tickets)
@@ -171,7 +169,7 @@ def _by_inherited(
         members.setdefault(_inherited_of(ticket, inherited), []).append(place)
     for choice, places in members.items():
         if len(places) >= at_least:
-            counted = count_departures([tickets[p] for p in places], inherited[choice], theta_0)
+            counted = count_departures([tickets[p] for p in places], inherited[choice], theta_0, null=null)
             yield places, counted, [named[p] for p in places]
 
 

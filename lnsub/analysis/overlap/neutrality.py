@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from lnsub.analysis.jackknife import FEWEST, interval
+from lnsub.analysis.overlap.departure import Null
 from lnsub.analysis.overlap.inheritance import departures
 from lnsub.analysis.overlap.jaccard import COMPARABLE, comparable, labels, overlap, ratio
 from lnsub.tickets.ticket import Ticket
@@ -30,6 +31,7 @@ def neutrality(
     *,
     inherited: Sequence[Ticket] = (),
     theta_0: Mapping[str, np.ndarray] | None = None,
+    null: Null = "magnitude",
 ) -> list[dict[str, Any]]:
     """The neutrality index of each task and sparsity, with the ceiling and a 95 % interval.
 
@@ -44,6 +46,7 @@ def neutrality(
         inherited: inherited masks as :func:`departures` takes them; with them, the index is
             also given for departures, which leaves out what theta_0 makes alike in all tickets.
         theta_0: the base model's weights, for the null of the departures.
+        null: which null that is; see :func:`lnsub.analysis.overlap.departure.count_departures`.
 
     Returns:
         Rows for each set of :func:`comparable` tickets with two languages or more that have two seeds or more, each
@@ -66,7 +69,7 @@ def neutrality(
             continue
         # Without theta_0 the null is far too low, and so is what it leaves.
         departed = (*(("departure_corrected",) if theta_0 is not None else ()), "departure_overlap")
-        tables = [(departures(members, inherited, theta_0, by), departed)] if inherited else []
+        tables = [(departures(members, inherited, theta_0, by, null=null), departed)] if inherited else []
         for table, measures in [*tables, (overlap(members, by), ("overlap", "corrected"))]:
             for group, pairs in _grouped(table, by).items():
                 for measure in measures:

@@ -22,7 +22,9 @@ _DEPARTURE_LEGEND = (
     "inherited: overlap with the magnitude mask of theta_0, which a ticket would be without any training, or with "
     "the --reference. departures: overlap of the {unit}s in which two tickets differ from it."
 )
-_NULL_LEGEND = "null 95 %: where the departures' overlap would lie if they were independent given theta_0."
+_NULL_LEGEND = (
+    "null: the departures' overlap if they were independent given theta_0, a centre without a spread over runs."
+)
 _NO_NULL = "--inherited adds the null, what two departures share by chance given theta_0, from the base model."
 _INDEX_LEGEND = (
     "index: cross, the overlap across languages, over ceiling, that of two seeds of one language, all of different "
@@ -126,7 +128,7 @@ class _Page:
         cells |= {share: row[share] for share in ("overlap", "chance", "corrected")}
         if "departure_overlap" in row:
             cells |= {"departures": row["departure_overlap"]}
-            cells |= {"null 95 %": _interval(row["null_low"], row["null_high"])} if "null" in row else {}
+            cells |= {"null": row["null"]} if "null" in row else {}
             cells |= {"inherited a": row["inherited_a"], "inherited b": row["inherited_b"]}
         return cells | {"density a": row["density_a"], "density b": row["density_b"]}
 
@@ -194,7 +196,7 @@ class _Page:
 
 
 # What a narrow terminal does without, in this order.
-_PAIR_OPTIONAL = (("density a", "density b"), ("inherited a", "inherited b"), ("corrected",), ("null 95 %",))
+_PAIR_OPTIONAL = (("density a", "density b"), ("inherited a", "inherited b"), ("corrected",), ("null",))
 _TICKET_OPTIONAL = (("kept though small", "pruned though large"), ("corrected",), ("departure",))
 _MEAN_OPTIONAL = (("lowest", "highest"), ("all-way chance",), ("pairs",), ("corrected",), ("all-way",))
 _INDEX_OPTIONAL = (("languages", "runs"), ("cross, same seed",), ("ceiling", "cross"))
@@ -249,8 +251,7 @@ def _departures(comparison: Comparison) -> list[str]:
             if pairs:
                 text = f"{relation}, {mean(row['departure_overlap'] for row in pairs):.4f}"
                 if "null" in pairs[0]:
-                    above = sum(row["departure_overlap"] > row["null_high"] for row in pairs)
-                    text += f" (null {mean(row['null'] for row in pairs):.4f}; {above} of {len(pairs)} above its 95 %)"
+                    text += f" (null {mean(row['null'] for row in pairs):.4f})"
                 parts.append(text)
         found += [f"{_set_name(key)}: mean overlap of departures: {'; '.join(parts)}."] if parts else []
     return found

@@ -1,4 +1,5 @@
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +40,11 @@ def jaccard(a: set, b: set) -> float:
     return len(a & b) / len(a | b)
 
 
+def deviations(row: dict[str, Any]) -> float:
+    """By how many standard deviations of independent rare flips what two departures share exceeds the null."""
+    return float((row["departed_both"] - row["expected_both"]) / np.sqrt(row["expected_both"]))
+
+
 @pytest.mark.parametrize("by", [(), ("layer",)])
 def test_every_count_is_what_plain_sets_give(by: tuple[str, ...]) -> None:
     masks, base = [random_masks(0.5, i) for i in range(3)], random_masks(0.5, 9)
@@ -72,7 +78,7 @@ def test_every_count_is_what_plain_sets_give(by: tuple[str, ...]) -> None:
             assert row["departure_share"] == len(gone[i]) / n
 
 
-def test_the_null_of_one_matrix_is_the_hypergeometric_distribution() -> None:
+def test_the_null_of_one_matrix_is_the_mean_of_random_draws() -> None:
     masks, base = [random_masks(0.5, i) for i in range(2)], random_masks(0.5, 9)
     counted = count_departures([ticket(m) for m in masks], inherited_ticket(base))
     rng = np.random.default_rng(0)
@@ -83,7 +89,6 @@ def test_the_null_of_one_matrix_is_the_hypergeometric_distribution() -> None:
             drawn = [np.isin(rng.permutation(n)[:a], np.arange(b)).sum() for _ in range(4000)]
             deviation = max(np.std(drawn), 0.05)
             assert counted.expected[0, direction, m] == pytest.approx(np.mean(drawn), abs=4 * deviation / 4000**0.5)
-            assert counted.variance[0, direction, m] == pytest.approx(np.var(drawn), rel=0.15, abs=0.01)
 
 
 def test_bins_of_theta_are_counted_like_a_plain_loop() -> None:
@@ -98,29 +103,23 @@ def test_bins_of_theta_are_counted_like_a_plain_loop() -> None:
             inside = np.flatnonzero(kept == bool(direction))
             by_distance = inside[np.argsort(magnitude[inside] if direction else -magnitude[inside])]
             cuts = [max(int(inside.size * (k / 8) ** 3), 16 * k) for k in range(1, 8)]
-            mean = variance = 0.0
+            mean = 0.0
             for cell in np.split(by_distance, [c for c in cuts if c < inside.size]):
                 a, b = (int((mask[name] ^ base[name]).ravel()[cell].sum()) for mask in masks)
-                n = cell.size
-                mean += a * b / n
-                variance += a * b * (n - a) * (n - b) / (n**2 * (n - 1))
+                mean += a * b / cell.size
             assert counted.expected[0, direction, m] == pytest.approx(mean)
-            assert counted.variance[0, direction, m] == pytest.approx(variance)
 
 
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.9])
-def test_independent_departures_lie_within_the_null(sparsity: float) -> None:
+def test_independent_departures_lie_around_the_null(sparsity: float) -> None:
     weights = theta(0)
     base = inherited_ticket(magnitude_masks(weights, sparsity), sparsity=sparsity)
     made = [ticket(magnitude_masks(tuned(weights, i), sparsity), sparsity=sparsity, language=str(i)) for i in range(40)]
     # Pairs that share no ticket are independent draws of the null.
     pairs = [departures(made[i : i + 2], [base], weights)[0] for i in range(0, 40, 2)]
-    inside = [row["null_low"] <= row["departure_overlap"] <= row["null_high"] for row in pairs]
-    assert sum(inside) >= 16
-    z = np.array([row["z"] for row in pairs])
+    z = np.array([deviations(row) for row in pairs])
     assert abs(z.mean()) < 1
     assert 0.5 < z.std() < 1.6
-    assert all(row["null_low"] < row["null"] < row["null_high"] for row in pairs)
 
 
 def test_without_theta_the_null_of_independent_departures_is_too_low() -> None:
@@ -130,11 +129,11 @@ def test_without_theta_the_null_of_independent_departures_is_too_low() -> None:
     made = [ticket(magnitude_masks(tuned(weights, i), 0.5)) for i in range(2)]
     (blind,), (seeing,) = departures(made, [base]), departures(made, [base], weights)
     assert blind["departure_overlap"] == seeing["departure_overlap"]
-    assert blind["z"] > 20
-    assert abs(seeing["z"]) < 4
+    assert deviations(blind) > 20
+    assert abs(deviations(seeing)) < 4
 
 
-def test_independent_flips_anywhere_lie_within_the_null_without_theta() -> None:
+def test_independent_flips_anywhere_lie_around_the_null_without_theta() -> None:
     rng = np.random.default_rng(5)
     base = {name: rng.random(shape) < 0.5 for name, shape in BIG.items()}
     flipped = [
@@ -142,7 +141,7 @@ def test_independent_flips_anywhere_lie_within_the_null_without_theta() -> None:
         for i in range(2)
     ]
     (row,) = departures(flipped, [inherited_ticket(base)])
-    assert row["null_low"] <= row["departure_overlap"] <= row["null_high"]
+    assert abs(deviations(row)) < 3
     assert row["departure_corrected"] == pytest.approx(0, abs=0.02)
 
 
@@ -152,8 +151,7 @@ def test_departures_made_alike_lie_above_the_null() -> None:
     alike = tuned(weights, 99)
     made = [ticket(magnitude_masks(tuned(alike, i, scale=0.001), 0.5), language=str(i)) for i in range(2)]
     (row,) = departures(made, [base], weights)
-    assert row["departure_overlap"] > row["null_high"]
-    assert row["z"] > 10
+    assert deviations(row) > 10
     (same,) = departures([made[0], made[0]], [base], weights)
     assert (same["departure_overlap"], same["departure_corrected"]) == (1, 1)
 
@@ -162,7 +160,7 @@ def test_tickets_that_did_not_depart_have_no_departure_overlap() -> None:
     base = random_masks(0.5, 1)
     (row,) = departures([ticket(base), ticket(base, language="de")], [inherited_ticket(base)])
     assert (row["overlap"], row["inherited_a"], row["departure_a"]) == (1, 1, 0)
-    assert (row["departure_overlap"], row["null"], row["z"]) == (None, None, None)
+    assert (row["departure_overlap"], row["null"]) == (None, None)
 
 
 def test_a_parameter_that_theta_lacks_is_one_cell() -> None:
@@ -182,7 +180,7 @@ def test_ties_at_the_borders_of_bins_are_counted_once() -> None:
     base = inherited_ticket(magnitude_masks(weights, 0.5))
     made = [ticket(random_masks(0.5, i, BIG)) for i in range(2)]
     (row,) = departures(made, [base], weights)
-    assert row["null_low"] <= row["departure_overlap"] <= row["null_high"]
+    assert abs(deviations(row)) < 3
 
 
 def test_only_tickets_of_one_sparsity_are_compared() -> None:
