@@ -33,6 +33,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "theta_0": Benchmark("benchmarks.theta_0", "the memory of theta_0: copied, or mapped from its checkpoint"),
     "masking": Benchmark("benchmarks.masking", "one training step under a mask, against dense and torch's own pruning"),
     "recipe": Benchmark("benchmarks.recipe", "fine-tuning: the authors' recipe, transformers' Trainer and lnsub"),
+    "statistics": Benchmark(
+        "benchmarks.statistics", "how often intervals hold the truth and tests reject it, in simulated studies"
+    ),
     "quality": Benchmark("benchmarks.quality", "the metric that those ways reach on as many examples"),
 }
 """By name, as in ``python -m benchmarks NAME`` and in the markers in ``docs/performance.md``."""

@@ -73,7 +73,7 @@ def neutrality(
         for table, measures in [*tables, (overlap(members, by), ("overlap", "corrected"))]:
             for group, pairs in _grouped(table, by).items():
                 for measure in measures:
-                    runs = _Runs(pairs, measure, labels(members), language_of, seed_of)
+                    runs = Runs(pairs, measure, labels(members), language_of, seed_of)
                     rows.append(
                         dict(zip(COMPARABLE, key, strict=True))
                         | dict(zip(by, group, strict=True))
@@ -99,7 +99,7 @@ def _grouped(rows: list[dict[str, Any]], by: tuple[str, ...]) -> dict[tuple[str,
     return groups
 
 
-class _Runs:
+class Runs:
     """The pairs of T runs of L languages and S seeds, each with one value, and the means that make the index.
 
     Args:
@@ -163,9 +163,9 @@ class _Runs:
         sizes = self.members.shape[1], int(self.seed_of.max()) + 1
         languages, seeds = every = [np.ones(size) for size in sizes]
         cross, ceiling = self.means(every)
-        low, high = interval(self._index, sizes)
+        low, high = interval(self.index, sizes)
         return {
-            "index": self._index(every),
+            "index": self.index(every),
             "index_low": low,
             "index_high": high,
             "interval": _how(*sizes, found=low is not None),
@@ -174,7 +174,8 @@ class _Runs:
             "cross_same_seed": _across(*self.table(self.same_seed, seeds), languages),
         }
 
-    def _index(self, weights: list[np.ndarray]) -> float | None:
+    def index(self, weights: list[np.ndarray]) -> float | None:
+        """The index, from how often each language and each seed counts: (L,) and (S,); None where it is not defined."""
         cross, ceiling = self.means(weights)
         return None if cross is None or ceiling is None else ratio(cross, ceiling)
 
