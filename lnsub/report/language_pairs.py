@@ -7,8 +7,8 @@ from lnsub.report.figure import joined
 
 CROSS_SAME, CROSS_OTHER, _, CEILING = RELATIONS
 
-SHARES = ("overlap", "chance", "corrected", "departure_overlap", "null", "departure_corrected")
-"""The columns of pairs that are averaged; the last three where there are inherited masks, or theta_0."""
+SHARES = ("overlap", "chance", "corrected", "departure_overlap", "null", "departure_corrected", "inherited_share")
+"""The columns of pairs that are averaged; the last four where there are inherited masks, or theta_0."""
 
 
 def equal_terms(pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -82,15 +82,16 @@ def language_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_pairs(pairs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Averages the pairs that are shown over pairs of languages.
+    """Averages the pairs that are shown over pairs of languages, of which each counts once however many runs it has.
 
     Args:
         pairs: rows of pairs, over all weights or by layer.
         by: further columns that tell rows apart, such as ``layer``.
 
     Returns:
-        A row a study, sparsity and ``by``: ``relation`` (of the pairs that count), ``pairs``, the means of
-        :data:`SHARES`, and the ``lowest`` and ``highest`` overlap. No rows and no columns where there are no pairs.
+        A row a study, sparsity and ``by``: ``relation`` (of the pairs that count), ``pairs`` (of languages), the means
+        of :data:`SHARES`, and the ``lowest`` and ``highest`` overlap of two tickets. No rows and no columns where there
+        are no pairs.
     """
     if pairs.empty:
         return pd.DataFrame()
@@ -99,15 +100,14 @@ def mean_pairs(pairs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         return pd.DataFrame()
     shares = shares_of(fair)
     fair[shares] = fair[shares].astype(float)
+    both = [" ".join(sorted(pair)) for pair in zip(fair["language_a"], fair["language_b"], strict=True)]
     groups = fair.groupby(["study", "sparsity", *by], sort=False)
-    means = (
-        groups[shares]
-        .mean()
-        .assign(
-            pairs=groups.size(),
-            lowest=groups["overlap"].min(),
-            highest=groups["overlap"].max(),
-            relation=groups["relation"].agg(lambda found: " and ".join(sorted(set(found)))),
-        )
+    of_pairs = fair.assign(both=both).groupby(["study", "sparsity", *by, "both"], sort=False)[shares].mean()
+    by_pair = of_pairs.groupby(level=["study", "sparsity", *by], sort=False)
+    means = by_pair.mean().assign(
+        pairs=by_pair.size(),
+        lowest=groups["overlap"].min(),
+        highest=groups["overlap"].max(),
+        relation=groups["relation"].agg(lambda found: " and ".join(sorted(set(found)))),
     )
     return means.reset_index()[["study", "sparsity", *by, "relation", "pairs", *shares, "lowest", "highest"]]

@@ -152,3 +152,21 @@ def test_a_foreign_or_missing_base_model_is_refused(theta_0: Theta0, tmp_path: P
     lost = saved(tmp_path, {"fr0": inherited(theta_0)}, **(found_in(theta_0) | {"base_model": "./lost"}))
     with pytest.raises(UserError, match=r"'\./lost' .* --inherited BASE_MODEL\.$"):
         run("overlap", [*lost, "--inherited"])
+
+
+def test_overlap_inherited_and_departures_are_over_the_same_weights(
+    theta_0: Theta0, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = {"pooler.dense.weight": np.random.default_rng(1).random((9, 5)) < 0.5}  # of which nothing is inherited
+    assert not extra.keys() & theta_0.keys()
+    base = inherited(theta_0)
+    masks = {name: noisy(base, 0.05, i) for i, name in enumerate(("fr0", "ur0"))}
+    (tmp_path / "with").mkdir()
+    more = saved(tmp_path / "with", {name: m | extra for name, m in masks.items()}, **found_in(theta_0))
+    (row,) = rows_of(capsys, *more, "--inherited", "--summary")
+    assert row["overlap"] == jaccard(*(kept_set(m) for m in masks.values()))
+    assert row["weights"] == sum(w.size for w in theta_0.values())
+    (alone, _) = rows_of(capsys, *more, "--inherited", table="ticket")
+    assert (alone["overlap"], alone["weights"]) == (row["inherited_a"], row["weights"])
+    assert row["left_out"] == "pooler.dense.weight"
+    assert "theta_0 alone makes" in overlap(capsys, *more, "--inherited")

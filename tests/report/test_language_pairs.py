@@ -1,6 +1,7 @@
 import pandas as pd
+import pytest
 
-from lnsub.report.language_pairs import equal_terms, shown_pairs
+from lnsub.report.language_pairs import equal_terms, mean_pairs, shown_pairs
 
 
 def pairs_of(runs: list[tuple[str, int]]) -> pd.DataFrame:
@@ -27,3 +28,13 @@ def test_all_pairs_of_languages_are_shown_on_one_footing() -> None:
     assert (len(cross), len(ceiling)) == (3, 0)
     cross, ceiling = shown_pairs(pairs_of([("fr", 1), ("fr", 2), ("ru", 1), ("ru", 2)]))
     assert (len(cross), len(ceiling)) == (2, 2)
+
+
+def test_a_pair_of_languages_counts_once_however_many_runs_it_has() -> None:
+    pairs = pairs_of([("fr", 1), ("fr", 2), ("ru", 1), ("ru", 2), ("zh", 1), ("zh", 2)]).assign(study="s", sparsity=0.5)
+    fr_ru = pairs[["language_a", "language_b"]].isin(["fr", "ru"]).all(axis=1)
+    pairs.loc[fr_ru & (pairs["relation"] == "cross-language, different seeds"), "overlap"] = [0.8, 0.9]
+    dropped = pairs.drop(pairs[(pairs["language_b"] == "zh") & (pairs.index % 2 == 0)].index)
+    (row,) = mean_pairs(dropped, []).to_dict("records")
+    assert row["pairs"] == 3
+    assert row["overlap"] == pytest.approx((0.85 + 0.5 + 0.5) / 3)

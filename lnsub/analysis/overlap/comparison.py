@@ -15,7 +15,16 @@ from lnsub.analysis.overlap.clusters import cluster_rows
 from lnsub.analysis.overlap.counts import count
 from lnsub.analysis.overlap.departure import Null
 from lnsub.analysis.overlap.inheritance import departures, inheritance
-from lnsub.analysis.overlap.jaccard import COMPARABLE, comparable, labels, mean, overlap, relation_of, summary
+from lnsub.analysis.overlap.jaccard import (
+    COMPARABLE,
+    comparable,
+    labels,
+    mean,
+    overlap,
+    relation_of,
+    same_parameters,
+    summary,
+)
 from lnsub.analysis.overlap.neutrality import neutrality
 from lnsub.common.errors import UserError
 from lnsub.tickets.provenance import INHERITED
@@ -27,7 +36,7 @@ Groupings = Sequence[tuple[str, ...]]
 DEPARTED = ("inherited_a", "inherited_b", "departure_a", "departure_b", "departed_both", "departure_overlap")
 """What inherited masks add to the row of a pair."""
 
-NULL = ("null", "departure_corrected", "expected_both")
+NULL = ("null", "departure_corrected", "expected_both", "overlap_null", "inherited_share", "zeros_kept")
 """What theta_0 adds to it: the departure overlap that departures independent given theta_0 would have."""
 
 
@@ -49,7 +58,7 @@ class Comparison:
     """:func:`lnsub.analysis.overlap.inheritance.inheritance`; empty without inherited masks."""
     means: Rows | None
     """:func:`summary`; with inherited masks also the means of ``departure_overlap`` and, with
-    theta_0, ``null`` and ``departure_corrected``. None where not asked for."""
+    theta_0, ``null``, ``departure_corrected`` and ``inherited_share``. None where not asked for."""
     indices: Rows | None
     """:func:`lnsub.analysis.overlap.neutrality.neutrality`; None where not asked for."""
     clusters: Rows | None
@@ -154,18 +163,23 @@ def compare(
     chosen = ((), *dict.fromkeys(g for g in groupings if g))
     places = departing(tickets) if inherited else []
     all_pairs, all_alone, all_means, all_indices = (Rows() for _ in range(4))
-    counts = count(tickets) if len(tickets) > 1 else None
+    over = same_parameters(tickets, inherited)
+    if not over:
+        raise UserError(
+            "these tickets have no parameter in common: compare those of one model, or of one kind of unit, at a time"
+        )
+    counts = count(tickets, over) if len(tickets) > 1 else None
     for by in chosen:
         pairs = [] if counts is None else overlap(counts, by)
         for row in pairs:
             row["relation"] = relation_of(row)
         if places:
-            _add_departures(pairs, tickets, places, inherited, theta_0, by, null)
-            all_alone += _inheritance(tickets, places, inherited, by)
+            _add_departures(pairs, tickets, places, inherited, theta_0, by, null, over)
+            all_alone += _inheritance(tickets, places, inherited, by, over)
         if means:
-            all_means += _means(tickets, pairs, by)
+            all_means += _means(tickets, pairs, by, over)
         if indices:
-            all_indices += neutrality(tickets, by, inherited=inherited, theta_0=theta_0, null=null)
+            all_indices += neutrality(tickets, by, inherited=inherited, theta_0=theta_0, null=null, over=over)
         all_pairs += pairs
     overall = [row for row in all_pairs if not {c for by in chosen for c in by} & row.keys()]
     without_inherited = tuple(t for place, t in enumerate(tickets) if inherited and place not in places)
@@ -196,11 +210,12 @@ def _add_departures(
     theta_0: Mapping[str, np.ndarray] | None,
     by: tuple[str, ...],
     null: Null,
+    over: frozenset[str],
 ) -> None:
     names = _renamed(tickets, places)
     found = {
         (names[r["a"]], names[r["b"]], *(r[b] for b in by)): r
-        for r in departures([tickets[p] for p in places], inherited, theta_0, by, null=null)
+        for r in departures([tickets[p] for p in places], inherited, theta_0, by, null=null, over=over)
     }
     columns = DEPARTED + (NULL if theta_0 is not None else ())
     for row in pairs:
@@ -209,21 +224,27 @@ def _add_departures(
 
 
 def _inheritance(
-    tickets: Sequence[Ticket], places: Sequence[int], inherited: Sequence[Ticket], by: tuple[str, ...]
+    tickets: Sequence[Ticket],
+    places: Sequence[int],
+    inherited: Sequence[Ticket],
+    by: tuple[str, ...],
+    over: frozenset[str],
 ) -> Rows:
     names = _renamed(tickets, places)
-    return [r | {"ticket": names[r["ticket"]]} for r in inheritance([tickets[p] for p in places], inherited, by)]
+    found = inheritance([tickets[p] for p in places], inherited, by, over=over)
+    return [r | {"ticket": names[r["ticket"]]} for r in found]
 
 
-def _means(tickets: Sequence[Ticket], pairs: Rows, by: tuple[str, ...]) -> Rows:
+def _means(tickets: Sequence[Ticket], pairs: Rows, by: tuple[str, ...], over: frozenset[str]) -> Rows:
     """The means over pairs, with those of the departures where the pairs have them."""
     named = labels(tickets)
     place = {id(ticket): named[t] for t, ticket in enumerate(tickets)}
     of_set = {
         key: set(combinations([place[id(t)] for t in members], 2)) for key, members in comparable(tickets).items()
     }
-    rows = summary(tickets, by)
-    columns = [c for c in ("departure_overlap", "null", "departure_corrected") if pairs and c in pairs[0]]
+    rows = summary(tickets, by, over=over)
+    departed = ("departure_overlap", "null", "departure_corrected", "inherited_share")
+    columns = [column for column in departed if pairs and column in pairs[0]]
     for row in rows if columns else ():
         among = of_set[tuple(row[c] for c in COMPARABLE)]
         inside = [

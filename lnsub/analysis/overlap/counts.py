@@ -4,7 +4,7 @@ All measures of overlap are sums over the matrices of these counts.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -64,12 +64,13 @@ class Counts:
         return self.has[first] & self.has[second]
 
 
-def count(tickets: Sequence[Ticket]) -> Counts:
+def count(tickets: Sequence[Ticket], over: Collection[str] | None = None) -> Counts:
     """Counts what tickets keep, alone and in pairs.
 
     Args:
         tickets: two or more tickets of one base model. Their parameters may differ: a token classifier, for example,
             has no pooler. A pair is counted over the parameters that both have.
+        over: the parameters that count; None: all.
 
     Returns:
         The counts by matrix.
@@ -80,7 +81,7 @@ def count(tickets: Sequence[Ticket]) -> Counts:
     """
     if len(tickets) < 2:
         raise UserError(f"overlap compares tickets, so it takes at least two; there is {len(tickets) or 'none'} here")
-    shapes = common_shapes(tickets)
+    shapes = {name: shape for name, shape in common_shapes(tickets).items() if over is None or name in over}
     pairs = list(combinations(range(len(tickets)), 2))
     pair_at = {pair: p for p, pair in enumerate(pairs)}
     size = len(tickets), len(shapes)

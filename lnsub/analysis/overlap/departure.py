@@ -16,7 +16,7 @@ how much runs differ, and is not given: an interval is over runs (:mod:`lnsub.an
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, get_args
@@ -66,6 +66,9 @@ class Departures:
     """(T, 2, M) int64: weights of each ticket's departure."""
     both: np.ndarray
     """(P, 2, M) int64: weights in both departures of a pair."""
+    zeros_kept: np.ndarray
+    """(M,) int64: zeros of theta_0 that the inherited mask keeps. Where there are any, ties among zeros decided what it
+    keeps, and what departs from it."""
     expected: np.ndarray
     """(P, 2, M) float64: what ``both`` is on average under the null."""
 
@@ -76,6 +79,7 @@ def count_departures(
     theta_0: Mapping[str, np.ndarray] | None = None,
     bins: int = BINS,
     null: Null = "magnitude",
+    over: Collection[str] | None = None,
 ) -> Departures:
     """Counts the departures of tickets from one inherited mask, and what two share by chance given theta_0.
 
@@ -87,6 +91,7 @@ def count_departures(
         bins: bins of |theta_0| in each matrix and direction; small matrices get fewer.
         null: ``raked`` fits each ticket's flips to rows and columns too, which takes about a second a ticket for every
             ten million weights; units, and parameters that theta_0 lacks, have the null ``magnitude``.
+        over: the parameters that count; None: all that the inherited mask has.
 
     Returns:
         The counts.
@@ -96,13 +101,13 @@ def count_departures(
         ValueError: a theta_0 of another shape, or with NaN.
     """
     shapes = common_shapes([inherited, *tickets])
-    names = tuple(inherited.masks)
+    names = tuple(name for name in inherited.masks if over is None or name in over)
     pairs = list(combinations(range(len(tickets)), 2))
     pair_at = {pair: p for p, pair in enumerate(pairs)}
     has = np.array([[name in t.masks for name in names] for t in tickets])
     sizes = np.zeros((len(tickets), 2, len(names)), np.int64)
     both = np.zeros((len(pairs), 2, len(names)), np.int64)
-    expected = np.zeros(both.shape)
+    expected, zeros_kept = np.zeros(both.shape), np.zeros(len(names), np.int64)
     for m, name in enumerate(names):
         holders = np.flatnonzero(has[:, m]).tolist()
         if not holders:
@@ -110,6 +115,8 @@ def count_departures(
         of_pairs = [pair_at[pair] for pair in combinations(holders, 2)]
         base = inherited.masks[name]
         magnitude = None if theta_0 is None or name not in theta_0 else _magnitude(theta_0[name], name, shapes[name])
+        if magnitude is not None:
+            zeros_kept[m] = np.count_nonzero(_inside(base, magnitude.size, 1) & (magnitude == 0))
         for direction in (0, 1):
             rows = [_departed(tickets[t].masks[name], base, direction) for t in holders]
             counted = count_rows(rows)
@@ -129,10 +136,11 @@ def count_departures(
         inherited=inherited,
         names=names,
         weights=np.array([math.prod(shapes[name]) for name in names], np.int64),
-        kept=np.array(list(inherited.kept_by_name.values()), np.int64),
+        kept=np.array([inherited.kept_by_name[name] for name in names], np.int64),
         has=has,
         sizes=sizes,
         both=both,
+        zeros_kept=zeros_kept,
         expected=expected,
     )
 

@@ -3,7 +3,7 @@
 :mod:`lnsub.analysis.overlap.departure` defines departures and their null, and counts them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -17,19 +17,26 @@ from lnsub.tickets.parameters import group_columns
 from lnsub.tickets.ticket import Ticket
 
 
-def inheritance(tickets: Sequence[Ticket], inherited: Sequence[Ticket], by: Iterable[str] = ()) -> list[dict[str, Any]]:
+def inheritance(
+    tickets: Sequence[Ticket],
+    inherited: Sequence[Ticket],
+    by: Iterable[str] = (),
+    *,
+    over: Collection[str] | None = None,
+) -> list[dict[str, Any]]:
     """How much of each ticket is inherited, and how large its departure is.
 
     Args:
         tickets: tickets of one base model, of any sparsities.
         inherited: inherited masks, one for each sparsity and scope of the tickets; see :func:`departures`.
         by: some of :data:`lnsub.tickets.parameters.GROUPS`.
+        over: the parameters that count; None: all that a ticket and its inherited mask have.
 
     Returns:
         One row for each ticket and group, in the tickets' order: ``ticket`` (label), the columns of ``by``,
         ``overlap`` with the inherited mask, its ``chance`` and ``corrected`` share, ``departure`` (weights),
         ``departure_share`` (of all compared weights), ``kept_though_small``, ``pruned_though_large`` (weights, which
-        add up to the departure), ``weights``, ``left_out`` (parameters that the inherited mask lacks, by ``;``), and
+        add up to the departure), ``weights``, ``left_out`` (parameters of it that are not compared, by ``;``), and
         ``task``, ``language``, ``seed`` and ``sparsity``.
 
     Raises:
@@ -37,7 +44,7 @@ def inheritance(tickets: Sequence[Ticket], inherited: Sequence[Ticket], by: Iter
     """
     by = tuple(by)
     rows: list[tuple[int, dict[str, Any]]] = []
-    for places, counted, named in _by_inherited(tickets, inherited, None, 1):
+    for places, counted, named in _by_inherited(tickets, inherited, None, 1, over=over):
         groups = group_columns(counted.names, by)
         sizes = sum_groups(counted.sizes, groups)
         kept = sum_groups(counted.kept * counted.has, groups)
@@ -68,6 +75,7 @@ def departures(
     by: Iterable[str] = (),
     *,
     null: Null = "magnitude",
+    over: Collection[str] | None = None,
 ) -> list[dict[str, Any]]:
     """The departure overlap of each pair of tickets of one sparsity and scope, beside what they inherit and the null.
 
@@ -82,13 +90,17 @@ def departures(
             threshold, in any run.
         by: some of :data:`lnsub.tickets.parameters.GROUPS`.
         null: what flips depend on by themselves; see :func:`lnsub.analysis.overlap.departure.count_departures`.
+        over: the parameters that count; None: all that each two and their inherited mask have.
 
     Returns:
         One row for each pair and group: ``a``, ``b`` (labels), the columns of ``by``, ``overlap``, ``inherited_a`` and
         ``inherited_b`` (each ticket's overlap with the inherited mask), ``departure_a`` and ``departure_b`` (weights),
         ``departure_overlap``, its ``null`` (the overlap of departures independent given theta_0),
-        ``departure_corrected`` = (departure_overlap - null) / (1 - null), ``departed_both`` and ``expected_both``
-        (weights), ``weights``, ``left_out``, and the facts of :func:`pair_facts`.
+        ``departure_corrected`` = (departure_overlap - null) / (1 - null), ``overlap_null`` (the overlap of the tickets
+        themselves if that were so), ``inherited_share`` = (overlap_null - chance) / (overlap - chance), the share of
+        the overlap above chance that comes from theta_0, ``departed_both`` and ``expected_both`` (weights),
+        ``weights``, ``zeros_kept`` (zeros of theta_0 that the inherited mask keeps), ``left_out``, and the facts of
+        :func:`pair_facts`.
 
     Raises:
         UserError: a ticket has no inherited mask of its sparsity and scope, or the base models or shapes differ.
@@ -96,7 +108,7 @@ def departures(
     """
     by = tuple(by)
     rows = []
-    for places, counted, named in _by_inherited(tickets, inherited, theta_0, 2, null):
+    for places, counted, named in _by_inherited(tickets, inherited, theta_0, 2, null, over):
         groups = group_columns(counted.names, by)
         pairs = list(combinations(range(len(places)), 2))
         first, second = np.array(pairs).T
@@ -109,6 +121,7 @@ def departures(
             "b": sum_groups(counted.sizes[second] * masked, groups),
             "both": sum_groups(counted.both, groups),
             "expected": sum_groups(counted.expected, groups),
+            "zeros_kept": sum_groups(counted.zeros_kept * shared, groups)[:, None],
         }
         for p, (i, j) in enumerate(pairs):
             for g, group in enumerate(groups):
@@ -126,16 +139,21 @@ def _pair_row(n: dict[str, np.ndarray]) -> dict[str, Any]:
     kept, weights = int(n["kept"][0]), int(n["weights"][0])
     a, b, both = int(n["a"].sum()), int(n["b"].sum()), int(n["both"].sum())
     expected = float(n["expected"].sum())
+
     # Kept in both: inherited and pruned by neither, or small and kept by both. Kept in either: likewise.
-    kept_both = kept - int(n["a"][1] + n["b"][1] - n["both"][1]) + int(n["both"][0])
-    kept_either = kept - int(n["both"][1]) + int(n["a"][0] + n["b"][0] - n["both"][0])
+    def overlap_with(both: np.ndarray) -> float | None:
+        kept_both = kept - float(n["a"][1] + n["b"][1] - both[1]) + float(both[0])
+        return ratio(kept_both, kept - float(both[1]) + float(n["a"][0] + n["b"][0] - both[0]))
+
+    densities = [(kept - int(n[side][1]) + int(n[side][0])) / weights for side in "ab"]
+    found, implied, chance = overlap_with(n["both"]), overlap_with(n["expected"]), chance_level(*densities)
 
     def jaccard(shared: float) -> float | None:
         return ratio(shared, a + b - shared)
 
     null = jaccard(expected)
     return {
-        "overlap": ratio(kept_both, kept_either),
+        "overlap": found,
         "inherited_a": ratio(kept - int(n["a"][1]), kept + int(n["a"][0])),
         "inherited_b": ratio(kept - int(n["b"][1]), kept + int(n["b"][0])),
         "departure_a": a,
@@ -143,9 +161,14 @@ def _pair_row(n: dict[str, np.ndarray]) -> dict[str, Any]:
         "departure_overlap": jaccard(both),
         "null": null,
         "departure_corrected": corrected_share(jaccard(both), null),
+        "overlap_null": implied,
+        "inherited_share": None
+        if found is None or implied is None or chance is None
+        else ratio(implied - chance, found - chance),
         "departed_both": both,
         "expected_both": expected,
         "weights": weights,
+        "zeros_kept": int(n["zeros_kept"][0]),
     }
 
 
@@ -161,6 +184,7 @@ def _by_inherited(
     theta_0: Mapping[str, np.ndarray] | None,
     at_least: int,
     null: Null = "magnitude",
+    over: Collection[str] | None = None,
 ) -> Iterator[tuple[list[int], Departures, list[str]]]:
     """Counts departures for each inherited mask in turn: the tickets' positions, the counts, and their labels."""
     named = labels(tickets)
@@ -169,7 +193,7 @@ def _by_inherited(
         members.setdefault(_inherited_of(ticket, inherited), []).append(place)
     for choice, places in members.items():
         if len(places) >= at_least:
-            counted = count_departures([tickets[p] for p in places], inherited[choice], theta_0, null=null)
+            counted = count_departures([tickets[p] for p in places], inherited[choice], theta_0, null=null, over=over)
             yield places, counted, [named[p] for p in places]
 
 

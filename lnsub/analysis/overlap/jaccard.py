@@ -5,7 +5,7 @@ densities a and b: a b / (a + b - a b), and the chance-corrected share (overlap 
 compared over the parameters that both tickets have.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,25 +27,38 @@ RELATIONS: tuple[str, ...] = (
 """How the two tickets of a pair are related. Runs of one seed share the head's initial values and the data's order."""
 
 
-def overlap(tickets: Sequence[Ticket] | Counts, by: Iterable[str] = ()) -> list[dict[str, Any]]:
+def same_parameters(tickets: Sequence[Ticket], inherited: Sequence[Ticket] = ()) -> frozenset[str]:
+    """The parameters that all of these have, so that everything that stands side by side is over the same weights.
+
+    A pooler that one task's model lacks, or of which the checkpoint has nothing to inherit, is left out of all.
+    """
+    return frozenset.intersection(*(frozenset(ticket.masks) for ticket in (*tickets, *inherited)))
+
+
+def overlap(
+    tickets: Sequence[Ticket] | Counts, by: Iterable[str] = (), *, over: Collection[str] | None = None
+) -> list[dict[str, Any]]:
     """The overlap of each pair of tickets.
 
     Args:
         tickets: two or more tickets of one base model, or their counts.
         by: some of :data:`lnsub.tickets.parameters.GROUPS`, for a row for each pair and group; none gives one row a
             pair, over all weights.
+        over: the parameters that count, such as :func:`same_parameters`; None: those that each two tickets have. Counts
+            are over what they were counted over.
 
     Returns:
-        Rows of ``a`` and ``b`` (labels), the columns of ``by``, ``overlap``, ``chance``, ``corrected``, ``density_a``,
+        Rows of ``a`` and ``b`` (labels), the columns of ``by``, ``overlap``, ``chance``, ``corrected``,
+        ``chance_by_matrix`` (of masks that are random within each matrix, at its densities), ``density_a``,
         ``density_b``, ``kept_a``, ``kept_b``, ``kept_both``, ``weights`` and ``matrices`` (how many are compared),
-        ``left_out`` (parameters that only one of the two has, by ``;``), and both tickets' provenance as
+        ``left_out`` (parameters of either that are not compared, by ``;``), and both tickets' provenance as
         :func:`pair_facts` gives it. A share that is not defined, because both masks are empty, is None. A group of
         which the two have nothing in common has no row.
 
     Raises:
         UserError: see :func:`lnsub.analysis.overlap.counts.count` and :func:`group_columns`.
     """
-    counts = tickets if isinstance(tickets, Counts) else count(tickets)
+    counts = tickets if isinstance(tickets, Counts) else count(tickets, over)
     by = tuple(by)
     groups = group_columns(counts.names, by)
     shared = counts.shared
@@ -57,11 +70,15 @@ def overlap(tickets: Sequence[Ticket] | Counts, by: Iterable[str] = ()) -> list[
         "weights": sum_groups(counts.weights * shared, groups),
         "matrices": sum_groups(shared, groups),
     }
-    one_sided = counts.has[first] ^ counts.has[second]
+    by_matrix = sum_groups(counts.kept[first] * shared * (counts.kept[second] / counts.weights), groups)
     named = labels(counts.tickets)
     rows = []
     for p, (i, j) in enumerate(counts.pairs):
-        for g, (group, columns) in enumerate(groups.items()):
+        compared = {counts.names[m] for m in np.flatnonzero(shared[p])}
+        both = counts.tickets[i].masks.keys() | counts.tickets[j].masks.keys()
+        missing = group_columns(sorted(both - compared), by)
+        for g, group in enumerate(groups):
+            left_out = ";".join(sorted(both - compared)[m] for m in missing.get(group, ()))
             n = {key: int(values[p, g]) for key, values in sums.items()}
             if not n["matrices"]:
                 continue
@@ -72,20 +89,24 @@ def overlap(tickets: Sequence[Ticket] | Counts, by: Iterable[str] = ()) -> list[
                 {"a": named[i], "b": named[j]}
                 | dict(zip(by, group, strict=True))
                 | {"overlap": jaccard, "chance": chance, "corrected": corrected_share(jaccard, chance)}
+                | {"chance_by_matrix": ratio(by_matrix[p, g], n["kept_a"] + n["kept_b"] - by_matrix[p, g])}
                 | {"density_a": density_a, "density_b": density_b}
                 | n
-                | {"left_out": ";".join(counts.names[m] for m in columns if one_sided[p, m])}
+                | {"left_out": left_out}
                 | pair_facts(counts.tickets[i], counts.tickets[j])
             )
     return rows
 
 
-def summary(tickets: Sequence[Ticket], by: Iterable[str] = ()) -> list[dict[str, Any]]:
+def summary(
+    tickets: Sequence[Ticket], by: Iterable[str] = (), *, over: Collection[str] | None = None
+) -> list[dict[str, Any]]:
     """The mean overlap of the pairs of each task and sparsity, and the overlap of all their tickets at once.
 
     Args:
         tickets: tickets of one base model. Inherited masks and combined tickets are ignored.
         by: some of :data:`lnsub.tickets.parameters.GROUPS`.
+        over: the parameters that count; None: those that each two tickets have. See :func:`same_parameters`.
 
     Returns:
         Rows for each set of :func:`comparable` tickets, group of ``by`` and ``relation`` (``all`` pairs, then each of
@@ -100,7 +121,7 @@ def summary(tickets: Sequence[Ticket], by: Iterable[str] = ()) -> list[dict[str,
     by = tuple(by)
     rows = []
     for key, members in comparable(tickets).items():
-        counts = count(members)
+        counts = count(members, over)
         groups = group_columns(counts.names, by)
         pairs = overlap(counts, by)
         for group, columns in groups.items():

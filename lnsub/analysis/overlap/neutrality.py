@@ -13,7 +13,7 @@ Where theta_0 is known the headline is the index of departures above their null,
 overlap comes from theta_0 in every run, which draws the plain index to 1 whatever the languages do.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ import numpy as np
 from lnsub.analysis.jackknife import FEWEST, interval
 from lnsub.analysis.overlap.departure import Null
 from lnsub.analysis.overlap.inheritance import departures
-from lnsub.analysis.overlap.jaccard import COMPARABLE, comparable, labels, overlap, ratio
+from lnsub.analysis.overlap.jaccard import COMPARABLE, comparable, labels, overlap, ratio, same_parameters
 from lnsub.tickets.ticket import Ticket
 
 
@@ -32,6 +32,7 @@ def neutrality(
     inherited: Sequence[Ticket] = (),
     theta_0: Mapping[str, np.ndarray] | None = None,
     null: Null = "magnitude",
+    over: Collection[str] | None = None,
 ) -> list[dict[str, Any]]:
     """The neutrality index of each task and sparsity, with the ceiling and a 95 % interval.
 
@@ -47,6 +48,7 @@ def neutrality(
             also given for departures, which leaves out what theta_0 makes alike in all tickets.
         theta_0: the base model's weights, for the null of the departures.
         null: which null that is; see :func:`lnsub.analysis.overlap.departure.count_departures`.
+        over: the parameters that count; None: those that all tickets of a set and the inherited masks have.
 
     Returns:
         Rows for each set of :func:`comparable` tickets with two languages or more that have two seeds or more, each
@@ -67,10 +69,11 @@ def neutrality(
         seed_of = np.unique([t.provenance.seed for t in members], return_inverse=True)[1]
         if languages.size < 2:
             continue
+        same = same_parameters(members, inherited) if over is None else over
         # Without theta_0 the null is far too low, and so is what it leaves.
         departed = (*(("departure_corrected",) if theta_0 is not None else ()), "departure_overlap")
-        tables = [(departures(members, inherited, theta_0, by, null=null), departed)] if inherited else []
-        for table, measures in [*tables, (overlap(members, by), ("overlap", "corrected"))]:
+        tables = [(departures(members, inherited, theta_0, by, null=null, over=same), departed)] if inherited else []
+        for table, measures in [*tables, (overlap(members, by, over=same), ("overlap", "corrected"))]:
             for group, pairs in _grouped(table, by).items():
                 for measure in measures:
                     runs = Runs(pairs, measure, labels(members), language_of, seed_of)

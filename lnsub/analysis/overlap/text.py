@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lnsub.analysis.overlap.clusters import stability_words
 from lnsub.analysis.overlap.comparison import Comparison, Rows
-from lnsub.analysis.overlap.jaccard import COMPARABLE, RELATIONS, comparable, labels, mean
+from lnsub.analysis.overlap.jaccard import COMPARABLE, labels
+from lnsub.analysis.overlap.sentences import HEADLINE, clusters_named, coverage, departures_named, verdicts
 from lnsub.common.tables import to_table
 from lnsub.runs.folder import ticket_filename
 from lnsub.tickets.ticket import Ticket
@@ -35,9 +35,6 @@ _HEADLINE_LEGEND = (
     "departure corrected, the share of departures above their null, is the one to go by: theta_0 makes most of any "
     "overlap, which draws the other indices to 1."
 )
-_HEADLINE = "departure_corrected"
-_MEASURES = {_HEADLINE: "departures above their null", "departure_overlap": "departures"}
-
 _CLUSTER_LEGEND = (
     "clusters: average linkage of 1 - overlap, cut where two successive merges lie furthest apart (gap), or into as "
     "many as asked for. place: order of the leaves. held: share of seeds in which a language is with its cluster."
@@ -86,7 +83,7 @@ class _Page:
         self._tables("overlap of pairs", self.comparison.pairs, self._pair_cells, _PAIR_OPTIONAL)
         overall = self.comparison.by(self.comparison.pairs, ())
         if overall:
-            self._say(_coverage(overall, self.comparison.unit))
+            self._say(coverage(overall, self.comparison.unit))
             legends = [_LEGEND]
             if "departure_overlap" in overall[0]:
                 legends += [
@@ -98,7 +95,7 @@ class _Page:
     def inheritance(self) -> None:
         rows = self.comparison.inheritance
         self._tables("each ticket and the mask that it inherits", rows, self._ticket_cells, _TICKET_OPTIONAL)
-        self._say(*_departures(self.comparison))
+        self._say(*departures_named(self.comparison))
         if self.comparison.without_inherited:
             aside = ", ".join(ticket.label for ticket in self.comparison.without_inherited)
             self._say(f"No inherited mask for tickets of several scopes, or that keep nothing: {aside}.")
@@ -114,14 +111,14 @@ class _Page:
         rows = self.comparison.indices
         if rows is not None:
             self._tables("neutrality index = cross / ceiling", rows, self._index_cells, _INDEX_OPTIONAL)
-            legends = [_INDEX_LEGEND, *([_HEADLINE_LEGEND] if rows and rows[0]["measure"] == _HEADLINE else [])]
-            self._say(*([*legends, *_verdicts(self.comparison)] if rows else [NO_INDEX]))
+            legends = [_INDEX_LEGEND, *([_HEADLINE_LEGEND] if rows and rows[0]["measure"] == HEADLINE else [])]
+            self._say(*([*legends, *verdicts(self.comparison)] if rows else [NO_INDEX]))
 
     def clusters(self) -> None:
         rows = self.comparison.clusters
         if rows is not None:
             self._tables("clusters of languages by overlap", rows, self._cluster_cells, _CLUSTER_OPTIONAL)
-            self._say(*([_CLUSTER_LEGEND, *_clusters_named(rows)] if rows else [NO_CLUSTERS]))
+            self._say(*([_CLUSTER_LEGEND, *clusters_named(rows)] if rows else [NO_CLUSTERS]))
 
     def _pair_cells(self, row: Row) -> Row:
         cells: Row = {"a": self.short[row["a"]], "b": self.short[row["b"]]} | _group_cells(row)
@@ -223,76 +220,3 @@ def _short_labels(tickets: Sequence[Ticket]) -> tuple[dict[str, str], str]:
         told = "/".join(text for text, told in zip(part, differs, strict=True) if told)
         short[label] = f"{told or part[1]}{at}{checksum}"
     return short, ", ".join(text for text, told in zip(parts[0], differs, strict=True) if not told)
-
-
-def _coverage(rows: Rows, unit: str) -> str:
-    """Over how many weights pairs were compared, and which parameters only one of two tickets has."""
-
-    def span(column: str) -> str:
-        ends = sorted({min(row[column] for row in rows), max(row[column] for row in rows)})
-        return " to ".join(f"{end:,}" for end in ends)
-
-    left_out = sorted({name for row in rows for name in row["left_out"].split(";") if name})
-    where = "matrices" if unit == "weight" else "places"
-    text = f"Compared over {span('weights')} {unit}s in {span('matrices')} {where}"
-    return f"{text}; left out where only one of two tickets has it: {', '.join(left_out)}." if left_out else f"{text}."
-
-
-def _departures(comparison: Comparison) -> list[str]:
-    """How far departures overlap in each set of comparable tickets, by the relation of the pairs."""
-    named = dict(zip(map(id, comparison.tickets), labels(comparison.tickets), strict=True))
-    known = [row for row in comparison.by(comparison.pairs, ()) if row.get("departure_overlap") is not None]
-    found = []
-    for key, members in comparable(comparison.tickets).items():
-        inside = {named[id(ticket)] for ticket in members}
-        parts = []
-        for relation in RELATIONS:
-            pairs = [row for row in known if row["relation"] == relation and {row["a"], row["b"]} <= inside]
-            if pairs:
-                text = f"{relation}, {mean(row['departure_overlap'] for row in pairs):.4f}"
-                if "null" in pairs[0]:
-                    text += f" (null {mean(row['null'] for row in pairs):.4f})"
-                parts.append(text)
-        found += [f"{_set_name(key)}: mean overlap of departures: {'; '.join(parts)}."] if parts else []
-    return found
-
-
-def _verdicts(comparison: Comparison) -> list[str]:
-    """What the headline among the neutrality indices of each set of comparable tickets shows."""
-    found: dict[tuple[Any, ...], str] = {}
-    for row in comparison.by(comparison.indices, ()):
-        key = tuple(row[column] for column in COMPARABLE)
-        if key not in found:
-            of = "" if row["measure"] == "overlap" else f" of {_MEASURES[row['measure']]}"
-            index = "not defined" if row["index"] is None else f"{row['index']:.4f}"
-            found[key] = f"{_set_name(key)}: neutrality index{of} {index}; {_verdict(row)}."
-    return list(found.values())
-
-
-def _verdict(row: Row) -> str:
-    low, high = row["index_low"], row["index_high"]
-    if low is None:
-        return f"no interval, so it may well be noise ({row['interval']})"
-    if low <= 1 <= high:
-        return "its interval holds 1, so no difference between languages is shown"
-    return f"languages differ {'more' if high < 1 else 'less'} than seeds of one language"
-
-
-def _clusters_named(rows: Rows) -> list[str]:
-    """The clusters of each set of comparable tickets in a sentence, with how stable they are."""
-    sets: dict[tuple[Any, ...], Rows] = {}
-    for row in rows:
-        sets.setdefault(tuple(row[column] for column in COMPARABLE), []).append(row)
-    found = []
-    for key, members in sets.items():
-        groups: dict[int, list[str]] = {}
-        for row in members:
-            groups.setdefault(row["cluster"], []).append(row["language"])
-        shown = ", ".join(f"{{{' '.join(names)}}}" for names in groups.values())
-        found.append(f"{_set_name(key)}: {shown}; {stability_words(members[0]['seeds'], members[0]['stability'])}.")
-    return found
-
-
-def _set_name(key: tuple[Any, ...]) -> str:
-    task, score, scope, sparsity = key
-    return f"{task} at sparsity {sparsity:.2f} ({score}, {scope})"

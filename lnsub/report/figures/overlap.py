@@ -27,6 +27,9 @@ from lnsub.report.language_pairs import equal_terms, shown_pairs
 from lnsub.report.languages import labels
 from lnsub.report.spread import NO_INTERVAL, seed_words
 
+ZEROS = "zeros kept"
+"""The column of the table that marks sparsities at which ties among theta_0's zeros decide."""
+
 NO_TICKETS = "there are no two comparable tickets (tickets/*.safetensors) of different languages"
 
 
@@ -53,18 +56,24 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
     reading = (
         "Overlap is the Jaccard similarity of two masks: kept in both / kept in either. A departure is where a ticket "
         "differs from the inherited mask, the magnitude mask of the untrained base model at the same sparsity. The "
-        "table has means, with the share of weights departed in and the overlap of independent departures."
+        "table has means, with the share of weights departed in, the overlap of independent departures, and how much "
+        "of the overlap above chance theta_0 alone makes: what the overlap would be if departures were independent."
     )
     if (drawn["source"] == drawn["target"]).any():
         reading += " Pairs are of different seeds; on the diagonal two seeds of one language, the ceiling."
     else:
         reading += " The diagonal, a ticket with itself, is left empty."
+    shared = [_shared(material, study, sparsity) for study, sparsity, _ in parts]
+    if any(row[ZEROS] for row in shared):
+        reading += (
+            f" Where “{ZEROS}” has a number, theta_0 has more zeros than are pruned, so that their order alone decides "
+            "which are kept: what departs from that means nothing."
+        )
     if not departs:
         reading += (
             " Departures are not drawn, as there are no inherited masks; `lnsub report --inherited` makes them from "
             "the base model."
         )
-    shared = [_shared(material, study, sparsity) for study, sparsity, _ in parts]
     leads = [
         (row["study"], row["sparsity"], f"{percent(row['overlap'])} (by chance {percent(row['by chance'])})")
         for row in shared
@@ -149,6 +158,8 @@ def _shared(material: Material, study: str, sparsity: float) -> dict[str, Any]:
         "weights departed": _mean(alone, "departure_share"),
         "overlap of departures": _mean(cross, "departure_overlap"),
         "if independent": _mean(cross, "null"),
+        "from theta_0, of what exceeds chance": _mean(cross, "inherited_share"),
+        ZEROS: _zeros(cross),
         "languages, other seeds": _mean(across, "overlap") if two_seeds else None,
         "one language, two seeds": _mean(ceiling, "overlap"),
     }
@@ -159,10 +170,18 @@ def _table(rows: list[dict[str, Any]]) -> str:
     columns = [column for column in rows[0] if any(row[column] is not None for row in rows)]
     body = [
         [row["study"], sparsity_name(row["sparsity"])]
-        + [DASH if row[column] is None else percent(row[column]) for column in columns[2:]]
+        + [
+            DASH if row[column] is None else f"{row[column]:,}" if column == ZEROS else percent(row[column])
+            for column in columns[2:]
+        ]
         for row in rows
     ]
     return rows_table(columns, body)
+
+
+def _zeros(pairs: pd.DataFrame) -> int | None:
+    """The zeros of theta_0 that inherited masks keep; None where there are none, as nothing needs saying."""
+    return int(pairs["zeros_kept"].max()) or None if "zeros_kept" in pairs and len(pairs) else None
 
 
 def _facts_first(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -226,3 +226,41 @@ def test_a_theta_that_does_not_fit_is_refused() -> None:
         departures(made, [base], {POOLER: np.ones((2, 2))})
     with pytest.raises(ValueError, match=r"theta_0 of pooler\.dense\.weight holds NaN"):
         departures(made, [base], {POOLER: np.full((6, 6), np.nan)})
+
+
+def test_the_inherited_share_is_what_independent_departures_would_leave_of_the_overlap() -> None:
+    weights = theta(0)
+    kept = magnitude_masks(weights, 0.5)
+    base = inherited_ticket(kept)
+    alike = tuned(weights, 99)
+    shares = []
+    for start in (weights, alike):
+        masks = [magnitude_masks(tuned(start, i), 0.5) for i in range(2)]
+        (row,) = departures([ticket(m) for m in masks], [base], weights)
+        a, b, inside = (kept_set(m) for m in (*masks, kept))
+        n = row["weights"]
+        chance = 1 / (n / len(a) + n / len(b) - 1)
+        counted = count_departures([ticket(m) for m in masks], base, weights)
+        small, large = counted.expected[0].sum(axis=1)  # shared if independent
+        both = len(inside) - (len(inside - a) + len(inside - b) - large) + small
+        either = len(inside) - large + len(a - inside) + len(b - inside) - small
+        assert row["overlap_null"] == pytest.approx(both / either)
+        assert row["inherited_share"] == pytest.approx((both / either - chance) / (jaccard(a, b) - chance))
+        shares.append(row["inherited_share"])
+    independent, shared = shares
+    assert independent == pytest.approx(1, abs=0.005)
+    assert shared < independent - 0.005
+
+
+def test_zeros_of_theta_that_ties_keep_are_counted() -> None:
+    weights = {name: np.where(np.abs(w) < 0.02, 0, w) for name, w in theta(0).items()}  # more than a third
+    for sparsity, kept in ((0.1, True), (0.6, False)):
+        order = np.argsort(np.concatenate([np.abs(w).ravel() for w in weights.values()]), kind="stable")
+        flat = np.zeros(order.size, bool)
+        flat[order[round(sparsity * order.size) :]] = True
+        masks = dict(zip(weights, np.split(flat, len(weights)), strict=True))
+        masks = {name: mask.reshape(weights[name].shape) for name, mask in masks.items()}
+        made = [ticket(random_masks(1 - sparsity, i, BIG), sparsity=sparsity) for i in range(2)]
+        (row,) = departures(made, [inherited_ticket(masks, sparsity=sparsity)], weights)
+        assert row["zeros_kept"] == sum(int((mask & (weights[name] == 0)).sum()) for name, mask in masks.items())
+        assert (row["zeros_kept"] > 0) == kept

@@ -223,3 +223,17 @@ def test_relations_tell_languages_and_seeds_apart() -> None:
     assert relation_of(row | {"seed_b": 1}) == "same language, different seeds"
     assert relation_of(row | {"language_b": "de"}) == "cross-language, same seed"
     assert relation_of(row | {"language_b": "de", "seed_b": 1}) == "cross-language, different seeds"
+
+
+def test_chance_by_matrix_is_that_of_masks_random_within_each() -> None:
+    densities = dict(zip(SHAPES, (0.9, 0.1, 0.7, 0.3, 0.5, 0.2), strict=True))
+    rng = np.random.default_rng(0)
+    masks = [{name: rng.random(shape) < densities[name] for name, shape in SHAPES.items()} for _ in range(2)]
+    (row,) = overlap([ticket(m) for m in masks])
+    shared = []
+    for _ in range(300):
+        shuffled = {name: rng.permutation(mask.ravel()) for name, mask in masks[0].items()}
+        shared.append(sum(int((shuffled[name] & masks[1][name].ravel()).sum()) for name in SHAPES))
+    mean = float(np.mean(shared))
+    assert row["chance_by_matrix"] == pytest.approx(mean / (row["kept_a"] + row["kept_b"] - mean), rel=0.02)
+    assert row["chance_by_matrix"] > row["chance"] + 0.05
