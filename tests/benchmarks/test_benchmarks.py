@@ -119,8 +119,9 @@ def test_a_table_has_no_empty_columns_and_tells_how_often_slow_cases_were_timed(
     assert "\n\n1 to 3 turns. C, 2 cores" in table
 
 
-def test_every_benchmark_has_its_place_on_the_performance_page():
-    text = (Path(__file__).parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
+def test_every_benchmark_has_its_place_on_a_page():
+    docs = Path(__file__).parents[2] / "docs"
+    text = "".join((docs / name).read_text(encoding="utf-8") for name in ("performance.md", "statistics.md"))
     assert set(re.findall(r"<!-- table (\w+) -->\n.*?<!-- end \1 -->", text, re.DOTALL)) == set(BENCHMARKS)
 
 
