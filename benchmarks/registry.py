@@ -38,7 +38,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     ),
     "quality": Benchmark("benchmarks.quality", "the metric that those ways reach on as many examples"),
 }
-"""By name, as in ``python -m benchmarks NAME`` and in the markers in ``docs/performance.md`` or ``docs/statistics.md``."""
+"""By name, as in ``python -m benchmarks NAME`` and in the markers in docs/performance.md or docs/statistics.md."""
 
 
 def run_one(name: str, quick: bool, repeats: int) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def indices(draws: int, resamples: int) -> list[Row]:
             for _ in range(draws):
                 for name, (low, high) in bounds(rng, design, uneven, resamples).items():
                     held.setdefault(name, []).append(low <= truth <= high)
-            shares = {name: float(np.mean(found)) for name, found in held.items()}
+            shares = {name: round(float(np.mean(found)), 3) for name, found in held.items()}
             seeds = str(design[0]) if len(set(design)) == 1 else ", ".join(map(str, design))
             far = "equally" if not uneven else "unequally"
             values: dict[str, float | str] = {f"covered by {name}": share for name, share in shares.items()}
@@ -163,7 +163,7 @@ def correlations(draws: int) -> list[Row]:
             rows.append(
                 Row(
                     f"correlation, {languages} languages: {what}, {also}",
-                    values=dict(zip(names, map(float, shares), strict=True)),
+                    values={name: round(float(share), 3) for name, share in zip(names, shares, strict=True)},
                     claims=claims,
                 )
             )
@@ -212,12 +212,15 @@ def nulls(draws: int, side: int) -> list[Row]:
                     counted = count_departures(pair, base, theta_0, null=null)
                     expected[null] += float(counted.expected.sum())
                 shared += int(counted.both.sum())
-            off = {null: 100 * (value / shared - 1) for null, value in expected.items()}
+            off = {null: round(100 * (value / shared - 1), 1) for null, value in expected.items()}
             spread = f"rows and columns scale {what}, sd of logarithm {scales:g}" if scales else "no scales"
             rows.append(
                 Row(
                     f"null: {spread}",
-                    values={"% off by |theta_0| alone": off["magnitude"], "% off raked": off["raked"]},
+                    values={
+                        "% off by |theta_0| alone": off["magnitude"],
+                        "% off raked": off["raked"],
+                    },
                     claims=[at_most(abs(off["raked"]), 5, "% off")],
                 )
             )
