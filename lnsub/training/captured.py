@@ -24,6 +24,7 @@ from lnsub.common.errors import UserError
 from lnsub.common.torch_internals import copy_all
 from lnsub.models.compiling import uses_cuda_graphs
 from lnsub.models.packing import SLOTS
+from lnsub.training.lightning_internals import loss_is_read
 from lnsub.training.sharded import ShardedStrategy
 
 log = logging.getLogger(__name__)
@@ -182,6 +183,7 @@ class CapturedTraining(LightningModule):
 
     def on_train_start(self) -> None:
         """Decides whether this fit's steps are captured; says why if they cannot be."""
+        super().on_train_start()
         self._captured = None
         if self.step_name == "captured":
             if why := self.why_not_captured():
@@ -191,6 +193,7 @@ class CapturedTraining(LightningModule):
 
     def on_train_end(self) -> None:
         """Drops the graphs, which are this fit's."""
+        super().on_train_end()
         self._captured = None
 
     def make_recorder(self) -> Recorder:
@@ -228,7 +231,9 @@ class CapturedTraining(LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Returns one batch's loss; where steps are captured, makes the whole step."""
         loss = self.batch_loss(batch) if self._captured is None else self._captured(batch)
-        self.log("train_loss", loss, batch_size=1)
+        # Lightning takes longer to note a loss than a replay takes. Where none is written or looked at, it is spared.
+        if self._captured is None or loss_is_read(self.trainer):
+            self.log("train_loss", loss, batch_size=1)
         return loss
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:

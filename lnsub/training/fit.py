@@ -49,7 +49,7 @@ def fit(
         raise UserError("A fit records its validation metrics: trainer.limit_val_batches must not be 0.")
     Checkpoints(RunFolder(Path(trainer.default_root_dir)), checkpoint_every_n_steps).attach(trainer, module)
     imp = IMPCallback.of(trainer)
-    with deferred_signals(), notifying_run_end(trainer):
+    with deferred_signals(), notifying_run_end(trainer), module.staying():
         if imp is not None:
             run_rounds(imp, trainer, module, datamodule, budget)
         else:

@@ -26,12 +26,13 @@ from lnsub.training.captured import CapturedTraining, StepName
 from lnsub.training.optimizers import LR_SCHEDULES, OptimizerName, ScheduleName, make_optimizer
 from lnsub.training.ranks import relative_count
 from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
+from lnsub.training.staying import StayingOnDevice
 from lnsub.training.validation import Validation
 
 log = logging.getLogger(__name__)
 
 
-class SubnetModule(CapturedTraining):
+class SubnetModule(CapturedTraining, StayingOnDevice):
     """A Hugging Face model with a task head and a mask on its prunable weights.
 
     Pruned weights are zeroed once, and their gradients before clipping and the optimizer step. This is equivalent to

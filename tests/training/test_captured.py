@@ -89,7 +89,9 @@ def run(
     **trainer: Any,
 ) -> SubnetModule:
     """An IMP run of three rounds, or one fit, of two epochs each, with validations within them."""
-    data = XNLI(language="en", tokenizer=world[0], dataset=world[1], batch_size=BATCH, pad_to_multiple_of=4, max_length=32)
+    data = XNLI(
+        language="en", tokenizer=world[0], dataset=world[1], batch_size=BATCH, pad_to_multiple_of=4, max_length=32
+    )
     module = kind(data.task, world[0], learning_rate=RATE, step=step, **model or {})
     imp = [IMPCallback(sparsities=[0.5, 0.75], keep_checkpoint=True)] if rounds else []
     settings = {"gradient_clip_val": 0.5, "max_epochs": 2, "val_check_interval": 4, **trainer}
@@ -128,7 +130,8 @@ def test_a_captured_run_equals_an_eager_one(precision, world, tmp_path):
     module = run(world, tmp_path / "captured", "captured", precision=precision)
     assert same(module.state_dict(), eager.state_dict())
     metrics = [(tmp_path / name / "metrics.csv").read_text() for name in ("eager", "captured")]
-    assert metrics[0] == metrics[1] and metrics[0].count("\n") > 3 * 16
+    assert metrics[0] == metrics[1]
+    assert metrics[0].count("\n") > 3 * 16
     assert isinstance(module, Captured)
     assert len(module.recorders) == 3  # each round has graphs of its own
     for recorder in module.recorders:
