@@ -109,12 +109,10 @@ def soak(runs: int, seed: int, path: Path, variants: list[str]) -> list[str]:
             wrong.append(f"run {number} ({variant}): {differing(found, expected[variant][0])}; in {folder}")
         else:
             shutil.rmtree(output)
+        often = " or ".join(f"{amount} {unit.replace('every', 'steps')}" for unit, amount in every.items())
         said = wrong[-1] if wrong and wrong[-1].startswith(f"run {number} ") else "identical"
-        often = ", ".join(f"{amount} {unit.replace('every', 'steps')}" for unit, amount in every.items())
-        _say(
-            begun,
-            f"run {number}/{runs}, {variant}, saved every {often}: killed {', '.join(moments) or 'never'}: {said}",
-        )
+        killed = ", ".join(moments) or "never"
+        _say(begun, f"run {number}/{runs}, {variant}, saved every {often}: killed {killed}: {said}")
     _say(begun, f"{runs} runs, {kills} kills ({amid_write} while a file was written), {len(wrong)} different")
     return wrong
 
