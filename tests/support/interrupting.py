@@ -53,7 +53,7 @@ class StickAt(Callback):
 
     Args:
         step: the global step at which that is prepared.
-        mark: a file that is created once the write sticks and training has gone on for three more steps.
+        mark: a file that is created once the write sticks and training has gone on for two more steps.
     """
 
     def __init__(self, step: int, mark: str) -> None:
@@ -68,7 +68,7 @@ class StickAt(Callback):
                 time.sleep(0.01)
             part.parent.mkdir(exist_ok=True)
             os.mkfifo(part)
-        if trainer.global_step == self.step + 4:
+        if trainer.global_step == self.step + 3:
             self.mark.touch()
 
 
