@@ -39,15 +39,19 @@ class CheckpointWriter:
         """Whether a checkpoint is being written."""
         return self._write is not None and not self._write.done()
 
-    def start(self, checkpoint: dict[str, Any]) -> None:
+    def start(self, checkpoint: dict[str, Any], *, copied: bool = False) -> None:
         """Copies a checkpoint and starts to write it, after the one before.
+
+        Args:
+            checkpoint: what is to be written.
+            copied: nothing of it changes until it is written, so that it need not be copied.
 
         Raises:
             UserError: the one before could not be written.
         """
         self.wait()  # before the copy, so that there is one at a time in memory
         pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._write = pool.submit(self._write_and_rotate, host_copy(checkpoint))
+        self._write = pool.submit(self._write_and_rotate, checkpoint if copied else host_copy(checkpoint))
         pool.shutdown(wait=False)  # the thread ends once it has written
 
     def check(self) -> None:
@@ -79,16 +83,20 @@ class DurableIO(TorchCheckpointIO):
 
     Args:
         writer: of the run.
+        wait: let training wait until a checkpoint is written, for lack of memory for a copy.
     """
 
-    def __init__(self, writer: CheckpointWriter) -> None:
+    def __init__(self, writer: CheckpointWriter, *, wait: bool = False) -> None:
         super().__init__()
         self._writer = writer
+        self._wait = wait
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Saves a checkpoint; raises UserError where it, or the one before it, cannot be written."""
         if Path(path) == partial_of(self._writer.folder):
-            self._writer.start(checkpoint)
+            self._writer.start(checkpoint, copied=self._wait)
+            if self._wait:
+                self._writer.wait()
         else:
             write_checkpoint(checkpoint, Path(path))
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from lnsub.common.errors import UserError
 from lnsub.common.signals import Preempted
@@ -101,7 +102,9 @@ class Checkpoints(RunCallback):
         check_callbacks(trainer, module.logged)
         trainer.callbacks[:] = [c for c in trainer.callbacks if not isinstance(c, Checkpoints)] + [self]
         if type(trainer.strategy.checkpoint_io) in {TorchCheckpointIO, DurableIO}:
-            trainer.strategy.checkpoint_io = DurableIO(self._writer)
+            # What is gathered from all processes may barely fit into the memory of one host, let alone twice.
+            sharded = isinstance(trainer.strategy, ModelParallelStrategy)
+            trainer.strategy.checkpoint_io = DurableIO(self._writer, wait=sharded)
         return self
 
     @property

@@ -174,3 +174,13 @@ def test_ranks_whose_clocks_differ_save_at_the_same_steps(place, tmp_path):
     assert first == second
     assert len(first[0]) > 3
     assert first[1] == []
+
+
+@pytest.mark.gpu
+def test_a_copy_from_a_gpu_is_in_the_host_s_memory_and_of_its_moment():
+    weight = torch.arange(6.0, device="cuda").view(2, 3)
+    copied = host_copy({"embedding": weight, "head": weight[1], "step": torch.tensor(3.0)})
+    weight.zero_()
+    assert {tensor.device.type for tensor in copied.values()} == {"cpu"}
+    assert copied["embedding"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert copied["head"].data_ptr() == copied["embedding"][1].data_ptr()
