@@ -52,7 +52,7 @@ def fit(
     folder = RunFolder(Path(trainer.default_root_dir))
     Checkpoints(folder, checkpoint_every_minutes, checkpoint_every_n_steps).attach(trainer, module)
     imp = IMPCallback.of(trainer)
-    with deferred_signals(), notifying_run_end(trainer):
+    with deferred_signals(), notifying_run_end(trainer), module.staying():
         if imp is not None:
             run_rounds(imp, trainer, module, datamodule, budget)
         else:
