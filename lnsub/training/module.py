@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from lnsub.common.bounds import Part, Seed, Share, UpTo10, check_numbers, hints_of
@@ -25,13 +24,14 @@ from lnsub.tickets.ticket import Ticket
 from lnsub.training.budget import Budget
 from lnsub.training.optimizers import LR_SCHEDULES, OptimizerName, ScheduleName, make_optimizer
 from lnsub.training.ranks import relative_count
+from lnsub.training.rows_in_use import RowsInUse
 from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
 from lnsub.training.validation import Validation
 
 log = logging.getLogger(__name__)
 
 
-class SubnetModule(LightningModule):
+class SubnetModule(RowsInUse):
     """A Hugging Face model with a task head and a mask on its prunable weights.
 
     Pruned weights are zeroed once, and their gradients before clipping and the optimizer step. This is equivalent to
@@ -138,10 +138,7 @@ class SubnetModule(LightningModule):
         fit = apply_ticket(ticket, self.subnet, self.base_model)
         log.info(
             f"Ticket of {ticket.provenance.task}/{ticket.provenance.language} at sparsity "
-            f"{ticket.provenance.sparsity}: applied to {len(fit.shared)} matrices"
-            + (f"; {len(fit.only_ticket)} of the ticket left out" if fit.only_ticket else "")
-            + (f"; {len(fit.only_model)} of the model left dense" if fit.only_model else "")
-            + "."
+            f"{ticket.provenance.sparsity}: {fit}."
         )
 
     @property
