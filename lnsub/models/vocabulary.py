@@ -198,7 +198,7 @@ def rows_in(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) 
         weight = f"{stem}.weight"
         if last == _ROWS and name not in shapes and weight in shapes and weight in state:
             size = shapes[weight][0]
-            sound = rows.dtype == torch.int64 and rows.dim() == 1 and len(rows) > 0
+            sound = rows.dtype == torch.int64 and rows.dim() == 1 and 0 < len(rows) == state[weight].shape[:1].numel()
             if sound and rows[0] >= 0 and rows[-1] < size and bool((rows.diff() > 0).all()):
                 found[weight] = rows
     return found
@@ -221,10 +221,9 @@ def unnarrowed(state: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> dict
 def whole_shapes(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """The shapes that a checkpoint's weights have once they are :func:`unnarrowed`; see :func:`rows_in`."""
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    for name, rows in rows_in(state, shapes).items():
-        if found[name][:1] == (len(rows),):
-            found[name] = (shapes[name][0], *found[name][1:])
-            del found[f"{name.removesuffix('weight')}{_ROWS}"]
+    for name in rows_in(state, shapes):
+        found[name] = (shapes[name][0], *found[name][1:])
+        del found[f"{name.removesuffix('weight')}{_ROWS}"]
     return found
 
 
