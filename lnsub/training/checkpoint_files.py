@@ -19,6 +19,7 @@ from torch.nn import Module
 from lnsub.common.errors import UserError
 from lnsub.common.files import sync_folder, write_errors, writing
 from lnsub.common.launcher import is_first_process
+from lnsub.models.vocabulary import unnarrowed, whole_shapes
 from lnsub.runs.folder import RunFolder
 from lnsub.training.lightning_internals import is_launched_rank
 
@@ -199,7 +200,7 @@ def explaining(path: Path, applies: Callable[[], bool] = lambda: True) -> Iterat
 def misfit(weights: Mapping[str, Tensor], module: Module) -> str | None:
     """What keeps a checkpoint's weights from being a model's; None where they have its names and shapes."""
     here = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    there = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    there = whole_shapes(weights, here)
     if missing := sorted(here.keys() - there.keys()):
         return f"it lacks {len(missing)} of the model's {len(here)} tensors, for example {missing[0]}"
     if more := sorted(there.keys() - here.keys()):
@@ -237,4 +238,4 @@ def load_weights(path: str, module: Module, option: str = "--ckpt_path") -> None
         raise UserError(f"{option}: {path} is no whole checkpoint of lnsub: {error}.") from error
     if why := misfit(weights, module):
         raise UserError(f"{option}: {path} is not of this model: {why}. Give the --config of its run.")
-    module.load_state_dict(weights)
+    module.load_state_dict(unnarrowed(weights, module.state_dict()))

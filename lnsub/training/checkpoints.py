@@ -175,7 +175,7 @@ class Checkpoints(RunCallback):
         return newest_of(self.folder)
 
     @contextlib.contextmanager
-    def resuming(self, path: Path, module: LightningModule) -> Iterator[None]:
+    def resuming(self, path: Path, module: SubnetModule) -> Iterator[None]:
         """Explains what keeps a checkpoint that is whole from being used by the fit inside.
 
         Args:
@@ -185,10 +185,12 @@ class Checkpoints(RunCallback):
         Raises:
             UserError: it is another model's, or its state is not that of such a fit.
         """
-        if why := misfit(read_checkpoint(path, thoroughly=False)["state_dict"], module):
+        weights = read_checkpoint(path, thoroughly=False)["state_dict"]
+        if why := misfit(weights, module):
             raise UserError(
                 f"{path} is of a run with another model: {why}. Use the same base model again, or another --output."
             )
+        module.subnet.vocabulary.want_those_of(weights, "model.")
         self._restoring = True
         try:
             with explaining(path, lambda: self._restoring):

@@ -84,7 +84,7 @@ def make_place(folder: Path) -> Place:
             words = [WORDS[(i * k + k) % len(WORDS)] for k in range(1, 4 + i % 5)]
             lines.append(json.dumps({"premise": " ".join(words), "hypothesis": words[-1], "label": i % 3}) + "\n")
         path.write_text("".join(lines))
-    base = save_checkpoint(folder / "base", WORDS, dropout=0.2)
+    base = save_checkpoint(folder / "base", WORDS, dropout=0.2, spare=20)
     return Place(str(base), str(folder / "xnli"))
 
 

@@ -58,7 +58,7 @@ class World:
         from tests.support.data_makers import WORDS
         from tests.support.models import save_checkpoint
 
-        save_checkpoint(self.path / "base", WORDS, dropout=0.2)
+        save_checkpoint(self.path / "base", WORDS, dropout=0.2, spare=20)
         for split, rows in (("train", 64), ("validation", 24)):
             path = self.path / "xnli" / "en" / f"{split}.jsonl"
             path.parent.mkdir(parents=True, exist_ok=True)
