@@ -8,14 +8,15 @@ import datasets
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
 
 from lnsub.common.bounds import Count, Fraction, Length, Multiple, Seed, Workers, check_numbers, hints_of
 from lnsub.common.errors import UserError
 from lnsub.common.names import plain_name
 from lnsub.common.signals import shield_data_worker
-from lnsub.data.batching import WINDOW, BatchedRows, LengthGroupedBatches, ResumableLoader, ShieldedLoader
+from lnsub.data.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches, ResumableLoader, ShieldedLoader
 from lnsub.data.mixture import apportion, balanced, drawn, parts_of, shares_of
-from lnsub.data.tokenised import TokenisedRows
+from lnsub.data.tokenised import TokenisedRows, mark_tokens
 from lnsub.models.pretrained import load_tokenizer
 
 
@@ -193,6 +194,28 @@ class LanguageRows(TokenisedRows, LightningDataModule):
             for table, count, part in zip(tables, counts, self.parts, strict=True)
         ]
         return datasets.concatenate_datasets(chosen)
+
+    def tokens_in_use(self, size: int) -> NDArray[np.int64] | None:
+        """Returns every token that a batch of training or validation may hold; None where that may be any.
+
+        Args:
+            size: that of the vocabulary.
+
+        Returns:
+            The tokens of the rows and the tokenizer's special ones, ascending.
+        """
+        own = LanguageRows.train_dataloader, LanguageRows.val_dataloader
+        if (type(self).train_dataloader, type(self).val_dataloader) != own:
+            return None
+        tokenizer = load_tokenizer(self.tokenizer)
+        collators = [self.collator(tokenizer, training=training) for training in (True, False)]
+        if not all(type(each) is Collator or getattr(each, "keeps_tokens", False) for each in collators):
+            return None
+        seen = np.zeros(size, dtype=np.bool_)
+        seen[[token for token in tokenizer.all_special_ids if token < size]] = True
+        for split in ("train", "validation"):
+            mark_tokens(self.table(split), seen)
+        return np.flatnonzero(seen)
 
     # Lightning's hooks
 

@@ -1,12 +1,9 @@
-"""Weights outside a live model: a snapshot on a GPU, and a sharded model's in one piece."""
+"""A snapshot of a model's weights on a GPU."""
 
 import torch
-import torch.distributed as dist
-from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from lnsub.models.subnet import Weights
-from lnsub.pruning.sharding import whole
 
 _SHARE = 4
 """A snapshot takes less than one part in so many of a GPU's free memory, or stays on the host."""
@@ -31,17 +28,3 @@ def on_gpu(weights: Weights, device: torch.device) -> Weights:
         return weights
     copies = {key: tensor.to(device) for key, tensor in distinct.items()}
     return {name: copies[id(tensor)] for name, tensor in weights.items()}
-
-
-def gathered(weights: Weights) -> Weights:
-    """Gathers a sharded model's snapshot, for a file; all ranks call it together.
-
-    Returns:
-        The whole weights, on the CPU; on ranks other than 0, which write no files, without those that are sharded.
-    """
-    found: dict[str, Tensor] = {}
-    for name, tensor in weights.items():
-        rows = whole(tensor)
-        if rows is tensor or dist.get_rank() == 0:
-            found[name] = rows
-    return found

@@ -17,6 +17,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from lnsub.models.gradient_masks import GradientMasks
 from lnsub.models.prunable import Prunable, base_of, blocks_of, prunable
+from lnsub.models.vocabulary import Vocabulary
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.sharding import local, sharded_like, whole
 
@@ -40,6 +41,9 @@ class Subnet:
     Args:
         model: a Hugging Face model with its task head.
 
+    Attributes:
+        vocabulary: the model's input embeddings, which a fit may narrow.
+
     Raises:
         UserError: the model has nothing to prune.
         ValueError: the model carries masks already.
@@ -47,6 +51,7 @@ class Subnet:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
+        self.vocabulary = Vocabulary(model)
         self._base = base_of(model)
         self._base_prefix = _prefix(model, self._base)
         self._prunable = prunable(model)
@@ -132,11 +137,7 @@ class Subnet:
         """
         if self._all_kept:
             return
-        gradients = {
-            name: local(entry.parameter.grad)
-            for name, entry in self._prunable.items()
-            if entry.parameter.grad is not None
-        }
+        gradients = {n: local(e.parameter.grad) for n, e in self._prunable.items() if e.parameter.grad is not None}
         self._gradient_masks.apply(gradients, lambda name: local(self._buffer(self._prunable[name])))
 
     def snapshot(self, held: Mapping[str, Tensor] | None = None) -> Weights:
@@ -154,8 +155,11 @@ class Subnet:
         }
 
     def state(self, *, keep_vars: bool = False) -> dict[str, Tensor]:
-        """The model's ``state_dict``, as tensors of the live model, without the masks."""
-        state = self._model.state_dict(keep_vars=keep_vars)
+        """The model's ``state_dict``, as tensors of the live model, without the masks.
+
+        Of a narrowed vocabulary, the whole matrix, as a copy.
+        """
+        state = self.vocabulary.whole(self._model.state_dict(keep_vars=keep_vars))
         return {name: tensor for name, tensor in state.items() if name not in self._buffers}
 
     def prunable_of(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -178,8 +182,10 @@ class Subnet:
             head: restore the task head; likewise.
 
         Raises:
-            ValueError: the names differ from the model's, or the mask does not fit.
+            ValueError: the names differ from the model's, the mask does not fit, or the vocabulary is narrow.
         """
+        if self.vocabulary.is_narrow:
+            raise ValueError("A model is rewound between fits, while its vocabulary is whole.")
         here = self.state(keep_vars=True)
         if here.keys() != weights.keys():
             raise ValueError(f"These weights are another model's: {sorted(here.keys() ^ weights.keys())[:2]} differ.")

@@ -11,13 +11,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lnsub.common.bounds import Count, Fraction, check_numbers, hints_of
 from lnsub.common.errors import UserError
 from lnsub.common.lookup import lookup
-from lnsub.models.snapshots import gathered, on_gpu
+from lnsub.models.snapshots import on_gpu
 from lnsub.models.subnet import Weights
 from lnsub.models.unit_maps import units_of
 from lnsub.pruning.granularity import prune
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.schedules import sparsities as scheduled
 from lnsub.pruning.scores import SCORES, score
+from lnsub.pruning.sharding import gathered
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.tickets.provenance import Provenance
 from lnsub.tickets.ticket import Ticket

@@ -25,6 +25,7 @@ from lnsub.training.budget import Budget
 from lnsub.training.captured import CapturedTraining, StepName
 from lnsub.training.optimizers import LR_SCHEDULES, OptimizerName, ScheduleName, make_optimizer
 from lnsub.training.ranks import relative_count
+from lnsub.training.rows_in_use import RowsInUse
 from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
 from lnsub.training.staying import StayingOnDevice
 from lnsub.training.validation import Validation
@@ -32,7 +33,7 @@ from lnsub.training.validation import Validation
 log = logging.getLogger(__name__)
 
 
-class SubnetModule(CapturedTraining, StayingOnDevice):
+class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice):
     """A Hugging Face model with a task head and a mask on its prunable weights.
 
     Pruned weights are zeroed once, and their gradients before clipping and the optimizer step. This is equivalent to
@@ -143,10 +144,7 @@ class SubnetModule(CapturedTraining, StayingOnDevice):
         fit = apply_ticket(ticket, self.subnet, self.base_model)
         log.info(
             f"Ticket of {ticket.provenance.task}/{ticket.provenance.language} at sparsity "
-            f"{ticket.provenance.sparsity}: applied to {len(fit.shared)} matrices"
-            + (f"; {len(fit.only_ticket)} of the ticket left out" if fit.only_ticket else "")
-            + (f"; {len(fit.only_model)} of the model left dense" if fit.only_model else "")
-            + "."
+            f"{ticket.provenance.sparsity}: {fit}."
         )
 
     @property

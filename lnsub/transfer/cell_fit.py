@@ -115,9 +115,8 @@ class CellFit:
         data, unusable = self._targets(run, cell, wanted)
         trainer = run.trainer
         trainer.callbacks.extend(callbacks)
-        checkpoints = Checkpoints(CellFolder(run.folder.path), self.config.checkpoint_every_n_steps).attach(
-            trainer, run.module
-        )
+        every = (self.config.checkpoint_every_minutes, self.config.checkpoint_every_n_steps)
+        checkpoints = Checkpoints(CellFolder(run.folder.path), *every).attach(trainer, run.module)
         found: list[Record] = []
         with notifying_run_end(trainer), run.module.staying():
             seconds = fit_once(trainer, run.module, run.data, Budget.of(trainer), checkpoints.newest())
