@@ -166,9 +166,11 @@ def test_a_step_that_reads_its_loss_is_noticed(bert, tmp_path, cache):
 
 
 @pytest.mark.gpu
-def test_no_step_waits_for_a_gpu(fine_tuning, tmp_path):
+@pytest.mark.parametrize("step", ["eager", "captured"])
+def test_no_step_waits_for_a_gpu(step, fine_tuning, tmp_path):
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+    fine_tuning[0].step_name = step
     watch = Watch(lambda: torch.cuda.set_sync_debug_mode("error"), lambda: torch.cuda.set_sync_debug_mode("default"))
     try:
         trainer = trainer_of(tmp_path, watch, accelerator="gpu", devices=1, precision="bf16-mixed")
