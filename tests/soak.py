@@ -5,9 +5,9 @@
     python -m tests.soak --runs 40 --seed 1
 
 Each run is `lnsub fit` on a tiny model with dropout: three rounds, or one fine-tuning run, on one to three processes
-(gloo), which saves in the background, every few steps or every few milliseconds. Its process group is killed at a random moment; then the same command is restarted, and killed again with some
-probability, until it ends. Then tickets, results, final weights and metrics.csv must equal those of an uninterrupted
-run, bit for bit.
+(gloo), which saves in the background, every few steps or every few milliseconds. Its process group is killed at a random
+moment; then the same command is restarted, and killed again with some probability, until it ends. Then tickets, results,
+final weights and metrics.csv must equal those of an uninterrupted run, bit for bit.
 """
 
 import argparse
