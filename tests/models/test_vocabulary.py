@@ -151,7 +151,7 @@ def test_the_parameters_are_the_same_objects_in_every_round():
     embedding, vocabulary = model.get_input_embeddings(), Vocabulary(model)
     whole = embedding.weight
     vocabulary.narrow(USED)
-    rows, place = embedding.weight, embedding.weight.data_ptr()
+    rows, place, row_of = embedding.weight, embedding.weight.data_ptr(), embedding.row_of
     assert [name for name, _ in model.named_parameters()] == [n for n, _ in bert_classifier().named_parameters()]
     vocabulary.widen()
     assert embedding.weight is whole
@@ -159,6 +159,7 @@ def test_the_parameters_are_the_same_objects_in_every_round():
     vocabulary.narrow(USED)
     assert embedding.weight is rows
     assert embedding.weight.data_ptr() == place
+    assert embedding.row_of is row_of
 
 
 def test_rows_of_an_earlier_fit_of_the_model_stay_in_use():
