@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 from benchmarks.gpu.steps import CLIP, VARIANTS, Found, make_module
 from benchmarks.gpu.workload import Settings, make_table
 from benchmarks.harness import MB, Row, Timing
-from lnsub.data.batching import BatchedRows, Collator, LengthGroupedBatches, ResumableLoader
+from lnsub.data.batching import BatchedRows, Collator, LengthGroupedBatches
+from lnsub.data.loaders import ResumableLoader
 
 
 class Loader(LightningDataModule):

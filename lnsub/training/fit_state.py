@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.nn.parallel import DistributedDataParallel
 
-from lnsub.data.batching import ResumableLoader
+from lnsub.data.loaders import ResumableLoader
 from lnsub.training.module import SubnetModule
 
 

@@ -23,6 +23,7 @@ from lnsub.models.theta_0 import on_disk, unrounded
 from lnsub.tasks.task import Task
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.budget import Budget
+from lnsub.training.device_settings import use_tensor_cores
 from lnsub.training.optimizers import LR_SCHEDULES, OptimizerName, ScheduleName, make_optimizer
 from lnsub.training.ranks import relative_count
 from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
@@ -55,9 +56,8 @@ class SubnetModule(LightningModule):
         dtype: that of the weights themselves. ``bfloat16`` halves the memory of weights, gradients and optimizer state,
             but loses updates of less than 1/256 of a weight: for models that do not fit otherwise.
         compile: train through ``torch.compile``, compiling once for all rounds: ``default``; ``reduce-overhead`` with
-            CUDA graphs on a GPU, where data.init_args.pad_to_multiple_of=16 limits the number of shapes;
-            ``max-autotune``. Losses differ from uncompiled ones by rounding, and dropout draws other masks. None: do
-            not compile.
+            CUDA graphs on a GPU; ``max-autotune``. Losses differ from uncompiled ones by rounding, and dropout draws
+            other masks. None: do not compile.
         seed: seed of the weights that the checkpoint lacks (the task head) and of dropout; set by
             ``seed_everything``.
 
@@ -99,8 +99,7 @@ class SubnetModule(LightningModule):
         self.budget: Budget | None = None
         self.validation: Validation | None = None
 
-        # Read before the model is loaded, so that a bad file fails early.
-        self.ticket = Ticket.load(ticket) if ticket else None
+        self.ticket = Ticket.load(ticket) if ticket else None  # before the model, so that a bad file fails early
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model, _ = task.build(base_model, init=init, attention=attention, dtype=dtype)
@@ -150,7 +149,8 @@ class SubnetModule(LightningModule):
         return ["train_loss", *(f"val_{name}" for name in self.val_metrics)]
 
     def configure_model(self) -> None:
-        """Shards the model over the processes if the strategy requires it; called before every fit."""
+        """Sets the device up, and shards the model if the strategy requires it; called before every fit."""
+        use_tensor_cores(self.trainer)
         check_strategy(self.trainer.strategy)
         if self.device_mesh is not None:
             self.subnet.shard(self.device_mesh["data_parallel"], compute_dtype(self.trainer))
