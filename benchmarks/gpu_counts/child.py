@@ -108,6 +108,7 @@ class Watch(Callback):
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.counted: dict[str, int] = {}
+        self._before = 0.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Starts, goes on or ends."""
@@ -196,7 +197,7 @@ def _per_step(counted: dict[str, int], seconds: list[float]) -> dict[str, Any]:
 
 
 def loader(num_workers: int, batches: int = 200) -> dict[str, Any]:
-    """Milliseconds of the training thread, and of its process, that a batch takes which the data module's loader makes."""
+    """Milliseconds of the training thread, and of its process, for each batch of the data module's loader."""
     import datasets
 
     from lnsub.data.batching import BatchedRows, Collator, LengthGroupedBatches
@@ -250,9 +251,9 @@ def main() -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     kind, settings = sys.argv[1], json.loads(sys.argv[2])
-    result = {"fit": fit, "bare": bare, "loader": loader}[kind](**settings)
-    sys.stdout.flush()
-    print(json.dumps(result))
+    kinds: dict[str, Callable[..., dict[str, Any]]] = {"fit": fit, "bare": bare, "loader": loader}
+    result = kinds[kind](**settings)
+    sys.stdout.write(f"{json.dumps(result)}\n")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,11 @@
 It needs a CUDA build of torch, with the packages of CUDA that come with it, and a C compiler; no GPU and no driver.
 """
 
-import ctypes
 import hashlib
 import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
