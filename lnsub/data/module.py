@@ -8,15 +8,16 @@ import datasets
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
 
 from lnsub.common.bounds import Count, Fraction, Length, Multiple, Seed, Workers, check_numbers, hints_of
 from lnsub.common.errors import UserError
 from lnsub.common.names import plain_name
 from lnsub.common.signals import shield_data_worker
-from lnsub.data.batching import WINDOW, BatchedRows, LengthGroupedBatches
+from lnsub.data.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches
 from lnsub.data.loaders import ResumableLoader, ShieldedLoader
 from lnsub.data.mixture import apportion, balanced, drawn, parts_of, shares_of
-from lnsub.data.tokenised import TokenisedRows
+from lnsub.data.tokenised import TokenisedRows, mark_tokens
 from lnsub.models.pretrained import load_tokenizer
 
 GPU_MULTIPLE = 16
@@ -199,6 +200,28 @@ class LanguageRows(TokenisedRows, LightningDataModule):
         ]
         return datasets.concatenate_datasets(chosen)
 
+    def tokens_in_use(self, size: int) -> NDArray[np.int64] | None:
+        """Returns every token that a batch of training or validation may hold; None where that may be any.
+
+        Args:
+            size: that of the vocabulary.
+
+        Returns:
+            The tokens of the rows and the tokenizer's special ones, ascending.
+        """
+        own = LanguageRows.train_dataloader, LanguageRows.val_dataloader
+        if (type(self).train_dataloader, type(self).val_dataloader) != own:
+            return None
+        tokenizer = load_tokenizer(self.tokenizer)
+        collators = [self.collator(tokenizer, training=training) for training in (True, False)]
+        if not all(type(each) is Collator or getattr(each, "keeps_tokens", False) for each in collators):
+            return None
+        seen = np.zeros(size, dtype=np.bool_)
+        seen[[token for token in tokenizer.all_special_ids if token < size]] = True
+        for split in ("train", "validation"):
+            mark_tokens(self.table(split), seen)
+        return np.flatnonzero(seen)
+
     # Lightning's hooks
 
     def prepare_data(self) -> None:
@@ -243,16 +266,12 @@ class LanguageRows(TokenisedRows, LightningDataModule):
     @property
     def multiple(self) -> int:
         """What padded lengths are rounded up to."""
-        if self.pad_to_multiple_of is not None:
-            return self.pad_to_multiple_of
-        return GPU_MULTIPLE if self.trainer is not None and self._for_gpu else 1
+        return self.pad_to_multiple_of or (GPU_MULTIPLE if self.trainer is not None and self._for_gpu else 1)
 
     @property
     def _for_gpu(self) -> bool:
         """Whether batches go to a GPU; without a trainer, whether there is one to go to."""
-        if self.trainer is None:
-            return torch.cuda.is_available()
-        return self.trainer.strategy.root_device.type == "cuda"
+        return torch.cuda.is_available() if self.trainer is None else self.trainer.strategy.root_device.type == "cuda"
 
     def _loader_arguments(self, split: str, *, training: bool) -> dict[str, Any]:
         table = self.table(split)

@@ -100,7 +100,12 @@ class TokenisedRows(ABC):
         return {"max_length": self.max_length}
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> Collator:
-        """Returns the function that makes tensors of a batch's rows."""
+        """Returns the function that makes tensors of a batch's rows.
+
+        A class other than :class:`Collator` that puts no tokens into a batch but those of its rows, the padding and
+        the tokenizer's special ones says so by ``keeps_tokens = True``: a fit then need not hold the embeddings of
+        others.
+        """
         return Collator(tokenizer.pad_token_id, self.multiple, self.max_length)
 
     def open(self) -> RowSource:
@@ -178,3 +183,14 @@ class TokenisedRows(ABC):
                 raise UserError(f"{where} has no row from which the tokenizer of '{self.tokenizer}' makes any token.")
         table = datasets.Dataset.from_file(str(path))
         return table if adapter is None else table.add_column(LANG_IDS, np.full(len(table), adapter))
+
+
+def mark_tokens(table: datasets.Dataset, seen: NDArray[np.bool_]) -> None:
+    """Marks the tokens of tokenised rows, and of those that a mixture leaves out: to gather the others takes seconds.
+
+    Args:
+        table: the rows.
+        seen: by token, [size of the vocabulary]; True is set where one occurs.
+    """
+    for chunk in table.data.column("input_ids").chunks:
+        seen[chunk.flatten().to_numpy()] = True

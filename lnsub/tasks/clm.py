@@ -1,7 +1,7 @@
 """Causal language modelling: the next token of running text, by models that read from left to right."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -122,6 +122,8 @@ class NextTokenCollator(Collator):
     """
 
     special: tuple[int, ...] = ()
+
+    keeps_tokens: ClassVar[bool] = True
 
     def __call__(self, columns: pa.Table, batch: BatchRows) -> dict[str, Tensor]:
         """Returns the batch made of ``columns``, the blocks that ``batch`` names."""

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from lnsub.common.bounds import Part, Seed, Share, UpTo10, check_numbers, hints_of
@@ -23,16 +22,19 @@ from lnsub.models.theta_0 import on_disk, unrounded
 from lnsub.tasks.task import Task
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.budget import Budget
+from lnsub.training.captured import CapturedTraining, StepName
 from lnsub.training.device_settings import use_tensor_cores
 from lnsub.training.optimizers import LR_SCHEDULES, OptimizerName, ScheduleName, make_optimizer
 from lnsub.training.ranks import relative_count
+from lnsub.training.rows_in_use import RowsInUse
 from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
+from lnsub.training.staying import StayingOnDevice
 from lnsub.training.validation import Validation
 
 log = logging.getLogger(__name__)
 
 
-class SubnetModule(LightningModule):
+class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice):
     """A Hugging Face model with a task head and a mask on its prunable weights.
 
     Pruned weights are zeroed once, and their gradients before clipping and the optimizer step. This is equivalent to
@@ -58,6 +60,8 @@ class SubnetModule(LightningModule):
         compile: train through ``torch.compile``, compiling once for all rounds: ``default``; ``reduce-overhead`` with
             CUDA graphs on a GPU; ``max-autotune``. Losses differ from uncompiled ones by rounding, and dropout draws
             other masks. None: do not compile.
+        step: ``captured`` runs the whole training step as one CUDA graph for each shape of batch on a GPU; where it
+            cannot, it says why and is ``eager``.
         seed: seed of the weights that the checkpoint lacks (the task head) and of dropout; set by
             ``seed_everything``.
 
@@ -80,6 +84,7 @@ class SubnetModule(LightningModule):
         attention: Literal["sdpa", "eager", "packed"] = "sdpa",
         dtype: Dtype = "float32",
         compile: Mode | None = None,
+        step: StepName = "eager",
         seed: Seed = 0,
     ) -> None:
         super().__init__()
@@ -96,6 +101,7 @@ class SubnetModule(LightningModule):
         self.adam_epsilon = adam_epsilon
         self.attention = attention
         self.compile_mode = compile
+        self.step_name = step
         self.budget: Budget | None = None
         self.validation: Validation | None = None
 
@@ -137,10 +143,7 @@ class SubnetModule(LightningModule):
         fit = apply_ticket(ticket, self.subnet, self.base_model)
         log.info(
             f"Ticket of {ticket.provenance.task}/{ticket.provenance.language} at sparsity "
-            f"{ticket.provenance.sparsity}: applied to {len(fit.shared)} matrices"
-            + (f"; {len(fit.only_ticket)} of the ticket left out" if fit.only_ticket else "")
-            + (f"; {len(fit.only_model)} of the model left dense" if fit.only_model else "")
-            + "."
+            f"{ticket.provenance.sparsity}: {fit}."
         )
 
     @property
@@ -171,12 +174,6 @@ class SubnetModule(LightningModule):
         loss = self.task.loss(self(batch), batch["labels"])
         if self.trainer.world_size > 1:
             loss = loss * relative_count((batch["labels"] != IGNORED).sum())
-        return loss
-
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Returns one batch's loss."""
-        loss = self.batch_loss(batch)
-        self.log("train_loss", loss, batch_size=1)
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

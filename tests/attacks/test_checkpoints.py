@@ -52,7 +52,7 @@ class Evil:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A model, data, a run that was interrupted in the second of two rounds, and the same one resumed to its end."""
     folder = tmp_path_factory.mktemp("world")
-    save_checkpoint(folder / "base", WORDS, dropout=0.1)
+    save_checkpoint(folder / "base", WORDS, dropout=0.1, spare=20)
     for split, rows in (("train", 24), ("validation", 8), ("test", 8)):
         path = folder / "ner" / "en" / f"{split}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
