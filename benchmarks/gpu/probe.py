@@ -118,15 +118,16 @@ def facts(bench: Bench) -> None:
 
 
 def nan(bench: Bench) -> None:
-    """Gradients by cuDNN's attention at a width of 64 (mod 128) where a row's logsumexp is below -88.7: pytorch 196678."""
+    """Gradients by attention at a width of 64 (mod 128) where a row's logsumexp is below -88.7: pytorch 196678."""
     for enabled in (True, False):
         with cudnn(enabled):
             torch.manual_seed(0)
             q, k, v = (torch.randn(1, 1, 64, 64, device=bench.device.torch, dtype=torch.bfloat16) / 10 for _ in "qkv")
             q[..., 0], k[..., 0] = 1.0, -960.0
-            leaves = [states.requires_grad_() for states in (q, k, v)]
+            for states in (q, k, v):
+                states.requires_grad_()
             mask = torch.ones(1, 1, 64, 64, dtype=torch.bool, device=bench.device.torch)
-            out = F.scaled_dot_product_attention(*leaves, attn_mask=mask)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
             out.backward(torch.randn_like(out))
             assert q.grad is not None
             bad = int((~q.grad.isfinite()).sum())
@@ -158,7 +159,7 @@ def sdpa(bench: Bench) -> None:
 
 
 def eager(bench: Bench) -> None:
-    """Lnsub's eager step, with cuDNN's attention and without."""
+    """The eager step, with cuDNN's attention and without."""
     for enabled in (True, False):
         with cudnn(enabled):
             bench.over("eager, padded", f"eager, cuDNN {_switch(enabled)}", "15 to 25, all of it host")
@@ -185,8 +186,8 @@ def tail(bench: Bench) -> None:
         "AdamW": (step.optimizer.step, "1.7"),
     }
     for name, (work, predicted) in pieces.items():
-        bench.say(f"{name}: ms of the host", 1e3 * bench.middle(lambda work=work: bench.host(work)))
-        bench.say(f"{name}: ms in all", 1e3 * bench.middle(lambda work=work: bench.wall(work)), predicted)
+        bench.say(f"{name}: ms of the host", 1e3 * bench.middle(partial(bench.host, work)))
+        bench.say(f"{name}: ms in all", 1e3 * bench.middle(partial(bench.wall, work)), predicted)
 
 
 def loading(bench: Bench) -> None:
