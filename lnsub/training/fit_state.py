@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.nn.parallel import DistributedDataParallel
 
-from lnsub.data.batching import ResumableLoader
+from lnsub.data.loaders import ResumableLoader
 from lnsub.training.callbacks import log_row
 from lnsub.training.csv_logger import RunCSVLogger
 from lnsub.training.lightning_internals import epoch_is_over, is_between_steps, pending_log_row, validation_is_due

@@ -23,6 +23,7 @@ from lnsub.tasks.task import Task
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.budget import Budget
 from lnsub.training.captured import CapturedTraining, StepName
+from lnsub.training.device_settings import use_tensor_cores
 from lnsub.training.optimizers import LR_SCHEDULES, OptimizerName, ScheduleName, make_optimizer
 from lnsub.training.ranks import relative_count
 from lnsub.training.rows_in_use import RowsInUse
@@ -57,11 +58,10 @@ class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice):
         dtype: that of the weights themselves. ``bfloat16`` halves the memory of weights, gradients and optimizer state,
             but loses updates of less than 1/256 of a weight: for models that do not fit otherwise.
         compile: train through ``torch.compile``, compiling once for all rounds: ``default``; ``reduce-overhead`` with
-            CUDA graphs on a GPU, where data.init_args.pad_to_multiple_of=16 limits the number of shapes;
-            ``max-autotune``. Losses differ from uncompiled ones by rounding, and dropout draws other masks. None: do
-            not compile.
-        step: ``captured`` runs the whole training step as one CUDA graph for each shape of batch on a GPU, where
-            data.init_args.pad_to_multiple_of=16 limits their number; where it cannot, it says why and is ``eager``.
+            CUDA graphs on a GPU; ``max-autotune``. Losses differ from uncompiled ones by rounding, and dropout draws
+            other masks. None: do not compile.
+        step: ``captured`` runs the whole training step as one CUDA graph for each shape of batch on a GPU; where it
+            cannot, it says why and is ``eager``.
         seed: seed of the weights that the checkpoint lacks (the task head) and of dropout; set by
             ``seed_everything``.
 
@@ -105,8 +105,7 @@ class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice):
         self.budget: Budget | None = None
         self.validation: Validation | None = None
 
-        # Read before the model is loaded, so that a bad file fails early.
-        self.ticket = Ticket.load(ticket) if ticket else None
+        self.ticket = Ticket.load(ticket) if ticket else None  # before the model, so that a bad file fails early
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model, _ = task.build(base_model, init=init, attention=attention, dtype=dtype)
@@ -153,7 +152,8 @@ class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice):
         return ["train_loss", *(f"val_{name}" for name in self.val_metrics)]
 
     def configure_model(self) -> None:
-        """Shards the model over the processes if the strategy requires it; called before every fit."""
+        """Sets the device up, and shards the model if the strategy requires it; called before every fit."""
+        use_tensor_cores(self.trainer)
         check_strategy(self.trainer.strategy)
         if self.device_mesh is not None:
             self.subnet.shard(self.device_mesh["data_parallel"], compute_dtype(self.trainer))
