@@ -14,10 +14,14 @@ from lnsub.common.bounds import Count, Fraction, Length, Multiple, Seed, Workers
 from lnsub.common.errors import UserError
 from lnsub.common.names import plain_name
 from lnsub.common.signals import shield_data_worker
-from lnsub.data.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches, ResumableLoader, ShieldedLoader
+from lnsub.data.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches
+from lnsub.data.loaders import ResumableLoader, ShieldedLoader
 from lnsub.data.mixture import apportion, balanced, drawn, parts_of, shares_of
 from lnsub.data.tokenised import TokenisedRows, mark_tokens
 from lnsub.models.pretrained import load_tokenizer
+
+GPU_MULTIPLE = 16
+"""Widths of batches on a GPU: eight of them up to 128 tokens, for as many CUDA graphs and compiled shapes."""
 
 
 class LanguageRows(TokenisedRows, LightningDataModule):
@@ -38,11 +42,12 @@ class LanguageRows(TokenisedRows, LightningDataModule):
         batch_size: rows in a training batch, per process.
         tokens_per_batch: instead of ``batch_size``, the most tokens in a padded training batch, per process.
         eval_tokens_per_batch: the most tokens in a padded batch of validation, test and prediction, per process.
-        num_workers: loader processes; 0 loads in the main process, which is enough as nothing is tokenised then.
+        num_workers: loader processes. 0 is fastest, as nothing is tokenised then: the main process makes the batches,
+            for a GPU in a thread of its own.
         seed: seed of the order of training batches, and of whatever else a task draws; None: that of the module that
             it is used with.
-        pad_to_multiple_of: round padded lengths up to a multiple of this; 8 suits tensor cores and gives
-            ``torch.compile`` fewer shapes.
+        pad_to_multiple_of: round padded lengths up to a multiple of this, but not beyond ``max_length``; None: 16 when
+            a trainer runs on a GPU, which suits its tensor cores and makes few shapes of batches, otherwise 1.
         group_window: ``batch_size`` rows of like length make a batch, out of what was drawn at random for so many
             batches; 1: batches are random as they stand, which ``model.attention: packed`` makes as fast.
         shares: each language's share of a mixture's training rows, in the mixture's order; None: equal shares.
@@ -70,7 +75,7 @@ class LanguageRows(TokenisedRows, LightningDataModule):
         eval_tokens_per_batch: Count = 16384,
         num_workers: Workers = 0,
         seed: Seed | None = None,
-        pad_to_multiple_of: Multiple = 1,
+        pad_to_multiple_of: Multiple | None = None,
         group_window: Count = WINDOW,
         shares: list[Fraction] | None = None,
     ) -> None:
@@ -258,6 +263,16 @@ class LanguageRows(TokenisedRows, LightningDataModule):
         (split,) = self._splits("predict")
         return ShieldedLoader(**self._loader_arguments(split, training=False))
 
+    @property
+    def multiple(self) -> int:
+        """What padded lengths are rounded up to."""
+        return self.pad_to_multiple_of or (GPU_MULTIPLE if self.trainer is not None and self._for_gpu else 1)
+
+    @property
+    def _for_gpu(self) -> bool:
+        """Whether batches go to a GPU; without a trainer, whether there is one to go to."""
+        return torch.cuda.is_available() if self.trainer is None else self.trainer.strategy.root_device.type == "cuda"
+
     def _loader_arguments(self, split: str, *, training: bool) -> dict[str, Any]:
         table = self.table(split)
         by_tokens = self.tokens_per_batch if training else self.eval_tokens_per_batch
@@ -281,5 +296,5 @@ class LanguageRows(TokenisedRows, LightningDataModule):
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "worker_init_fn": shield_data_worker,
-            "pin_memory": torch.cuda.is_available(),
+            "pin_memory": self._for_gpu,
         }

@@ -31,14 +31,12 @@ class TokenisedRows(ABC):
         tokenizer: the base model's folder or name on the Hub.
         dataset: the data folder or the name on the Hub.
         max_length: longest input in tokens.
-        pad_to_multiple_of: what padded lengths are rounded up to.
     """
 
     language: str
     tokenizer: str
     dataset: str
     max_length: int
-    pad_to_multiple_of: int
 
     columns: ClassVar[tuple[str, ...]]
     """Columns of the source that are read."""
@@ -54,6 +52,11 @@ class TokenisedRows(ABC):
     @abstractmethod
     def default_dataset(self) -> str:
         """The data set that is used unless another is named."""
+
+    @property
+    @abstractmethod
+    def multiple(self) -> int:
+        """What padded lengths are rounded up to."""
 
     @abstractmethod
     def encoder(
@@ -103,7 +106,7 @@ class TokenisedRows(ABC):
         the tokenizer's special ones says so by ``keeps_tokens = True``: a fit then need not hold the embeddings of
         others.
         """
-        return Collator(tokenizer.pad_token_id, self.pad_to_multiple_of)
+        return Collator(tokenizer.pad_token_id, self.multiple, self.max_length)
 
     def open(self) -> RowSource:
         """Opens the source; see :func:`~lnsub.data.rows.open_rows`."""

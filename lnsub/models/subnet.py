@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+from lnsub.models.gradient_masks import GradientMasks
 from lnsub.models.prunable import Prunable, base_of, blocks_of, prunable
 from lnsub.models.vocabulary import Vocabulary
 from lnsub.pruning.masks import Mask
@@ -54,6 +55,7 @@ class Subnet:
         self._base = base_of(model)
         self._base_prefix = _prefix(model, self._base)
         self._prunable = prunable(model)
+        self._gradient_masks = GradientMasks()
         self._dense: bool | None = True  # whether all is kept on this rank; None: not known
         self._sharded = False
         held: dict[nn.Module, list[Prunable]] = {}
@@ -135,10 +137,8 @@ class Subnet:
         """
         if self._all_kept:
             return
-        for entry in self._prunable.values():
-            if (gradient := entry.parameter.grad) is not None:
-                # A byte converts to a float twice as fast as a bool does, and 0 and 1 are the same in both.
-                local(gradient).mul_(local(self._buffer(entry)).view(torch.uint8))
+        gradients = {n: local(e.parameter.grad) for n, e in self._prunable.items() if e.parameter.grad is not None}
+        self._gradient_masks.apply(gradients, lambda name: local(self._buffer(self._prunable[name])))
 
     def snapshot(self, held: Mapping[str, Tensor] | None = None) -> Weights:
         """Copies all parameters and buffers of the model to the CPU, except for the masks.
@@ -235,6 +235,10 @@ class Subnet:
                 digest.update(values.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    def release(self) -> None:
+        """Frees what is kept on a GPU beside the model; it is made again when it is needed."""
+        self._gradient_masks.clear()
+
     def _copy_to_buffers(self, mask: Mask) -> None:
         if mask.shapes != self.shapes:
             odd = sorted(set(mask.shapes.items()) ^ set(self.shapes.items()))[:2]
@@ -242,13 +246,17 @@ class Subnet:
         for name, entry in self._prunable.items():
             buffer = self._buffer(entry)
             buffer.copy_(sharded_like(mask[name], buffer))
-        self._dense = None
+        self._mask_changed()
 
     def _on_load(self, entries: Sequence[Prunable], module: nn.Module, incompatible_keys: object) -> None:
         """Takes the masks that were loaded into one layer; strategies for sharded models load layer by layer."""
-        self._dense = None
+        self._mask_changed()
         for entry in entries:
             self._mask_weight(entry)
+
+    def _mask_changed(self) -> None:
+        self._dense = None
+        self._gradient_masks.clear()
 
     @property
     def _all_kept(self) -> bool:

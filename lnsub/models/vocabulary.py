@@ -135,9 +135,9 @@ class Vocabulary:
             return
         held = cast(nn.Parameter, embedding.weight)
         held.grad = None
-        if whole.dtype != held.dtype:  # the precision bf16-true converts the model's parameters
-            whole.data = whole.data.to(held.dtype)
-        whole.index_copy_(0, embedding.get_buffer(_ROWS).to(whole.device), held.to(whole.device))
+        # The fit may have moved the model, and the precision bf16-true converts its parameters.
+        whole.data = whole.data.to(held.device, held.dtype)
+        whole.index_copy_(0, embedding.get_buffer(_ROWS).to(held.device), held)
         self._kept = held, embedding.get_buffer(_ROWS), embedding.get_buffer(_ROW_OF)
         self._whole, embedding.weight = None, whole
         embedding.padding_idx = self._padding

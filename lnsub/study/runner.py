@@ -192,8 +192,7 @@ class _Runner:
         threads = str(max(1, usable_cores() // self.jobs))
         env = {**os.environ, VARIABLE: str(folder.progress_file), "PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
         if self.jobs > 1:
-            # Threads that spin while they wait would make the steps of the others many times slower.
-            env |= {"OMP_NUM_THREADS": env.get("OMP_NUM_THREADS", threads), "OMP_WAIT_POLICY": "passive"}
+            env.setdefault("OMP_NUM_THREADS", threads)
         if job.kind in ON_GPU and self.gpus and self.jobs > 1:
             env["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
         return env

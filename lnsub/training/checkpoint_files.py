@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 from torch.nn import Module
 
 from lnsub.common.errors import UserError
-from lnsub.common.files import writing
+from lnsub.common.files import sync_folder, write_errors, writing
 from lnsub.common.launcher import is_first_process
 from lnsub.models.vocabulary import unnarrowed, whole_shapes
 from lnsub.runs.folder import RunFolder
@@ -38,13 +37,36 @@ _OWN = "lnsub"
 _OWN_KEYS = {"random", "rows", "seconds", "begun_with", "position", "row"}
 
 
-class DurableIO(TorchCheckpointIO):
-    """Writes directly to the path and syncs to disk. Lightning's default goes through the temporary folder."""
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Writes a checkpoint in place and syncs it to disk.
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Writes a checkpoint; raises UserError where it cannot be written."""
-        with writing(Path(path)) as file:
-            torch.save(checkpoint, file)
+    torch needs the interpreter's lock only between the tensors, so other threads go on meanwhile.
+
+    Raises:
+        UserError: it cannot be written; nothing of it is left.
+    """
+    with writing(path) as file:
+        torch.save(checkpoint, file)
+
+
+def partial_of(folder: RunFolder) -> Path:
+    """Where a run's next checkpoint is written, before it becomes its last one."""
+    return folder.checkpoint.with_suffix(".partial")
+
+
+def rotate(folder: RunFolder) -> None:
+    """Makes the checkpoint that was written a run's last one, and keeps the one before as a fallback.
+
+    A crash at any moment leaves at least one of them intact.
+
+    Raises:
+        UserError: the folder cannot be changed.
+    """
+    with write_errors(folder.checkpoint):
+        if folder.checkpoint.exists():
+            folder.checkpoint.replace(folder.previous_checkpoint)
+        partial_of(folder).replace(folder.checkpoint)
+        sync_folder(folder.checkpoint.parent)
 
 
 class DamagedError(Exception):

@@ -18,6 +18,7 @@ from lnsub.common.bounds import (
     shown,
 )
 from lnsub.common.errors import UserError
+from lnsub.training.precision import affordable
 from lnsub.training.sharded import check_strategy
 
 TYPES: dict[str, Any] = {
@@ -80,13 +81,14 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
 
 
 def make_trainer(arguments: Mapping[str, Any]) -> Trainer:
-    """Makes a trainer.
+    """Makes a trainer; its precision is one that the processor has units for.
 
     Raises:
         UserError: Lightning refuses the arguments, or the strategy is one that masks cannot follow.
     """
+    precision = affordable(arguments.get("precision"), arguments.get("accelerator", "auto"))
     try:
-        trainer = Trainer(**arguments)
+        trainer = Trainer(**{**arguments, "precision": precision})
     except Exception as error:  # of any kind: it checks and combines its arguments, and does nothing else
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"Lightning cannot make a trainer of these settings: {reason}") from error

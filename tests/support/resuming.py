@@ -95,6 +95,7 @@ def run(
     *,
     imp: dict[str, Any] | None,
     every: int | None = 1,
+    minutes: float | None = None,
     workers: int = 0,
     data: dict[str, Any] | None = None,
     task: type[LanguageDataModule] = XNLI,
@@ -124,7 +125,7 @@ def run(
             num_sanity_val_steps=0,
             **{**defaults, **settings},
         )
-        fit(trainer, module, datamodule, checkpoint_every_n_steps=every)
+        fit(trainer, module, datamodule, checkpoint_every_minutes=minutes, checkpoint_every_n_steps=every)
     return outcome(output)
 
 
