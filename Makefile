@@ -6,6 +6,10 @@ PYTHON := python3.11 python3
 DEMO := runs/demo
 BENCH := runs/bench.json
 FLOORS := .venv-floors
+GPU_COUNTS := runs/gpu-counts.json
+# An interpreter with a CUDA build of torch, for make gpu-counts; BEFORE is an older checkout to count beside this one.
+PYTHON_CUDA :=
+BEFORE :=
 SITE := site
 # Imports of everything, what needs no model, models of each kind, and whole runs through the command.
 FLOOR_TESTS := tests/test_imports.py tests/pruning tests/tickets tests/runs tests/models/test_attention.py tests/analysis/parallel/test_embedding.py \
@@ -15,15 +19,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast floors bench docs lint format clean
+.PHONY: help venv demo test test-fast floors bench gpu-counts docs lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 # Tests, benchmarks and the demo need nothing from the Hugging Face Hub or W&B: whatever asks them for something fails at once.
-demo test test-fast floors bench docs: export HF_HUB_OFFLINE := 1
-demo test test-fast floors bench: export WANDB_MODE := offline
-demo test test-fast floors bench: export TOKENIZERS_PARALLELISM := false
+demo test test-fast floors bench gpu-counts docs: export HF_HUB_OFFLINE := 1
+demo test test-fast floors bench gpu-counts: export WANDB_MODE := offline
+demo test test-fast floors bench gpu-counts: export TOKENIZERS_PARALLELISM := false
 # Several processes of one test share the cores: threads that spin while they wait would make small steps many times slower.
 test test-fast: export OMP_WAIT_POLICY := passive
 
@@ -46,6 +50,12 @@ floors: $(STAMP) ## some tests at the lowest versions that pyproject.toml promis
 bench: $(STAMP) ## all benchmarks, into runs/bench.json and the tables of docs/performance.md
 	$(BIN)/python -m benchmarks --json $(BENCH)
 	$(BIN)/python -m benchmarks --write docs/performance.md $(BENCH)
+
+gpu-counts: ## what a step asks of a GPU, without one, into docs/performance.md: see CONTRIBUTING.md
+	@test -n "$(PYTHON_CUDA)" || { echo "Name a Python with a CUDA build of torch: make gpu-counts PYTHON_CUDA=/path/to/python" >&2; exit 1; }
+	$(PYTHON_CUDA) -m pytest -rs tests/gpu_counts
+	$(PYTHON_CUDA) -m benchmarks.gpu_counts --json $(GPU_COUNTS) $(if $(BEFORE),--before $(BEFORE))
+	$(PYTHON_CUDA) -m benchmarks --write docs/performance.md $(GPU_COUNTS)
 
 # Without a server every page can be read, but not searched: python -m http.server -d site
 docs: $(STAMP) ## the documentation as a site, into site/; a broken link is an error

@@ -26,10 +26,24 @@ def screen_table(name: str, result: Mapping[str, Any]) -> Table:
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """Formats one benchmark's result for the docs, without empty columns, and with the conditions of the run below."""
+    """Formats one benchmark's result for the docs, without empty columns, and with the conditions of the run below.
+
+    With ``columns``, each measured value has a column of its own.
+    """
+    if result.get("columns"):
+        heads = tuple(dict.fromkeys(name for row in result["rows"] for name in row["values"]))
+        cells = [
+            [_value(row["values"][name]) if name in row["values"] else "" for name in heads] for row in result["rows"]
+        ]
+        rows = [("case", *heads), ("---", *["--:"] * len(heads))]
+        rows += [(row["case"], *of_row) for row, of_row in zip(result["rows"], cells, strict=True)]
+        return _lines(rows, result)
     rows = [HEADS, ("---", "--:", "--:", "---", "---", "---"), *(_cells(row) for row in result["rows"])]
     filled = [column for column in range(len(HEADS)) if any(row[column] for row in rows[2:])]
-    rows = [tuple(row[column] for column in filled) for row in rows]
+    return _lines([tuple(row[column] for column in filled) for row in rows], result)
+
+
+def _lines(rows: Iterable[tuple[str, ...]], result: Mapping[str, Any]) -> str:
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     how = "Quick mode, toy sizes. " if result["quick"] else ""
     return "\n".join([*lines, "", f"{how}{_turns(result['rows'])}{as_sentence(result['machine'])}."])

@@ -5,9 +5,10 @@
     python -m tests.soak --runs 40 --seed 1
 
 Each run is `lnsub fit` on a tiny model with dropout: three rounds, or one fine-tuning run, on one to three processes
-(gloo). Its process group is killed at a random moment; then the same command is restarted, and killed again with some
-probability, until it ends. Then tickets, results, final weights and metrics.csv must equal those of an uninterrupted
-run, bit for bit.
+(gloo), which saves in the background, every few steps or every few milliseconds. Its process group is killed at a
+random moment, or at the next one at which a checkpoint is being written; then the same command is restarted, and killed
+again with some probability, until it ends. Then tickets, results, final weights and metrics.csv must equal those of an
+uninterrupted run, bit for bit.
 """
 
 import argparse
@@ -40,12 +41,19 @@ VARIANTS: dict[str, tuple[int, dict[str, Any]]] = {
 }
 """What is run: the number of processes, and the settings beside those of every trial; None takes one away."""
 
+EVERY: tuple[dict[str, Any], ...] = (
+    *({"every": steps} for steps in (1, 2, 3, 5)),
+    *({"minutes": minutes} for minutes in (0.0001, 0.001, 0.005)),
+    {"every": 5, "minutes": 0.001},
+)
+"""How often a run saves: one of these is drawn. A step takes some 10 ms."""
+
 
 def undisturbed(world: World, variant: str) -> tuple[dict[str, Any], float]:
     """The outcome of a run that saves between rounds only and is left alone, and the seconds that it takes."""
     output, log = world.path / "undisturbed" / variant, world.path / f"undisturbed-{variant}.log"
     begun = time.monotonic()
-    statuses = Trial.start(world.command(*VARIANTS[variant], output, None), VARIANTS[variant][0], log).wait()
+    statuses = Trial.start(world.command(*VARIANTS[variant], output), VARIANTS[variant][0], log).wait()
     seconds = time.monotonic() - begun
     if any(statuses):
         raise SystemExit(f"An undisturbed run ({variant}) ended with {statuses}:\n{log.read_text()}")
@@ -74,7 +82,7 @@ def soak(runs: int, seed: int, path: Path, variants: list[str]) -> list[str]:
         processes = VARIANTS[variant][0]
         output, log = path / "runs" / str(number), path / f"run{number}.log"
         folder = output / "xnli" / "en" / "seed57"
-        command = world.command(*VARIANTS[variant], output, every=rng.choice([1, 2, 3, 5]))
+        command = world.command(*VARIANTS[variant], output, **(every := rng.choice(EVERY)))
         moments: list[str] = []
         while True:
             # At least once, then less and less often.
@@ -85,6 +93,10 @@ def soak(runs: int, seed: int, path: Path, variants: list[str]) -> list[str]:
                 deadline = time.monotonic() + rng.uniform(0.1, 1.1) * expected[variant][1]
                 while time.monotonic() < deadline and (statuses := trial.ended()) is None:
                     time.sleep(0.01)
+                if rng.random() < 0.5:  # a write takes a millisecond or two, so it is watched for without a pause
+                    part, deadline = folder / "checkpoints" / "last.partial", time.monotonic() + 1
+                    while statuses is None and not part.exists() and time.monotonic() < deadline:
+                        statuses = trial.ended()
                 if statuses is None:
                     trial.kill()
                     kills += 1
@@ -102,8 +114,10 @@ def soak(runs: int, seed: int, path: Path, variants: list[str]) -> list[str]:
             wrong.append(f"run {number} ({variant}): {differing(found, expected[variant][0])}; in {folder}")
         else:
             shutil.rmtree(output)
+        often = " or ".join(f"{amount} {unit.replace('every', 'steps')}" for unit, amount in every.items())
         said = wrong[-1] if wrong and wrong[-1].startswith(f"run {number} ") else "identical"
-        _say(begun, f"run {number}/{runs}, {variant}: killed {', '.join(moments) or 'never'}: {said}")
+        killed = ", ".join(moments) or "never"
+        _say(begun, f"run {number}/{runs}, {variant}, saved every {often}: killed {killed}: {said}")
     _say(begun, f"{runs} runs, {kills} kills ({amid_write} while a file was written), {len(wrong)} different")
     return wrong
 

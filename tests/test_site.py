@@ -80,7 +80,7 @@ def test_every_command_is_on_the_page_with_its_options(site):
     assert re.findall(r'<h2 id="([\w-]+)"', page) == [*TRAINING, *OTHERS]
     for name in [*TRAINING, *OTHERS, "ticket info", "ticket verify"]:
         assert f"usage: lnsub {name} " in page, name
-    assert "--checkpoint_every_n_steps" in page
+    assert "--checkpoint_every_minutes" in page
     assert "--neutrality" in page
 
 

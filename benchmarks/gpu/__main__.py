@@ -19,6 +19,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="toy sizes: a smoke test without meaningful results")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="timed passes (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=MINUTES, metavar="M", help="time limit (default: %(default)s)")
+    parser.add_argument("--cudnn", action="store_true", help="let attention take cuDNN's kernels, which lnsub does not")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to a file, after each part")
     options = parser.parse_args(args)
     import torch
@@ -38,7 +39,7 @@ def main(args: Sequence[str] | None = None) -> int:
             result = {"quick": options.quick, "repeats": options.repeats, "machine": machine, "rows": rows}
             options.json.write_text(json.dumps({"gpu": result}, indent=1) + "\n", encoding="utf-8")
 
-    measure(Device(options.device), options.quick, options.repeats, options.minutes, tell)
+    measure(Device(options.device), options.quick, options.repeats, options.minutes, tell, options.cudnn)
     return 0
 
 

@@ -1,21 +1,14 @@
-"""The device's peak rates, the time of each piece of a step, and the work between rounds."""
+"""The device's peak rates, and the time of each piece of a step."""
 
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import BertConfig
 
-from benchmarks.gpu.device import Device
-from benchmarks.gpu.steps import VARIANTS, Found, Step, make_module
+from benchmarks.gpu.steps import VARIANTS, Found, Step
 from benchmarks.gpu.workload import Settings, make_batches, products
-from benchmarks.harness import Claim, Row, Timing, at_most
-from lnsub.pruning.masks import Mask
-from lnsub.pruning.scopes import SCOPES
-from lnsub.pruning.selection import select
-from lnsub.training.imp import LINEAR_LEVELS
-
-SELECTION_MS = 3.0
+from benchmarks.harness import Row
 
 
 def ceilings(settings: Settings) -> Found:
@@ -84,47 +77,3 @@ def of_a_step(settings: Settings, variant: str) -> Found:
     launches = device.launches(partial(step, batch))
     rows.append(Row(f"{variant}: the whole of this step", values={**work, "kernels and copies": launches}))
     return rows, {"flop": flops, "bytes": float(sum(moved for _, moved in pieces.values()))}
-
-
-def between_rounds(settings: Settings) -> Found:
-    """Selection, rewind and ticket of a model on the device."""
-    device = settings.device
-    module = make_module(settings, VARIANTS["eager, padded"])
-    theta_0 = module.subnet.snapshot()
-    module.to(device.torch)
-    subnet = module.subnet
-    weights = {name: weight.detach() for name, weight in subnet.weights.items()}
-    dense = Mask.dense(subnet.shapes, device.torch)
-    calls = 3 if settings.quick else 10
-    rows, mask = [], dense
-    for level in LINEAR_LEVELS:
-        rows.append(_selection(device, weights, mask, level, "global", calls))
-        mask = select(weights, mask, level, "global")
-    rows += [_selection(device, weights, dense, 0.5, scope, calls) for scope in SCOPES if scope != "global"]
-    rows.append(Row("set a mask", device.time(partial(subnet.set_mask, mask), calls)))
-    rows.append(Row("snapshot to the host", device.time(subnet.snapshot, 3)))
-    rows.append(Row("rewind from the host", device.time(partial(subnet.rewind, theta_0), 3)))
-    if device.gpu:
-        pinned = {name: tensor.pin_memory() for name, tensor in theta_0.items()}
-        rows.append(Row("rewind from the host, pinned", device.time(partial(subnet.rewind, pinned), calls)))
-    here = {name: tensor.to(device.torch) for name, tensor in theta_0.items()}
-    rows.append(Row("rewind from the device", device.time(partial(subnet.rewind, here), calls)))
-    rows.append(Row("pack a mask for its ticket", device.time(mask.to_packed, 3)))
-    rows.append(
-        Row("move the model to the host and back, as between fits", device.time(partial(_away, module, device), 3))
-    )
-    return rows, {}
-
-
-def _selection(device: Device, weights: dict[str, Tensor], mask: Mask, level: float, scope: str, calls: int) -> Row:
-    """One pruning step: the time on the device, and the number of times the host waits for it."""
-    work = partial(select, weights, mask, level, scope)
-    timing: Timing = device.time(work, calls)
-    claims: list[Claim] = [at_most(1e3 * timing.median, SELECTION_MS, "ms")] if device.gpu else []
-    name = f"select {scope}, sparsity {mask.sparsity:.1f} to {level:.1f}"
-    return Row(name, timing, values={"waits for the device": device.waits(work)}, claims=claims)
-
-
-def _away(module: nn.Module, device: Device) -> None:
-    module.to("cpu")
-    module.to(device.torch)

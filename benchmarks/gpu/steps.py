@@ -1,5 +1,6 @@
 """The training step in its variants: seconds, examples, the share of the matrix peak, memory, waits."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from transformers import BertConfig
@@ -18,6 +20,7 @@ from lnsub.models.compiling import Mode, compile_for_training
 from lnsub.models.prunable import prunable
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.selection import select
+from lnsub.training.captured import CapturedStep, CudaRecorder, Replay, StepName
 from lnsub.training.module import SubnetModule
 
 CLIP = 1.0
@@ -35,17 +38,21 @@ class Variant:
         attention: ``model.attention``.
         compile: ``model.compile``.
         multiple: ``data.init_args.pad_to_multiple_of``.
+        step: ``model.step``.
     """
 
     attention: Literal["sdpa", "packed"] = "sdpa"
     compile: Mode | None = None
-    multiple: int = 8
+    multiple: int = 16
+    step: StepName = "eager"
 
 
 VARIANTS: Mapping[str, Variant] = {
     "eager, padded": Variant(),
     "eager, packed": Variant("packed"),
-    "CUDA graphs, padded to 16": Variant(compile="reduce-overhead", multiple=16),
+    "captured, padded": Variant(step="captured"),
+    "captured and compiled, padded": Variant(compile="default", step="captured"),
+    "CUDA graphs of torch.compile, padded": Variant(compile="reduce-overhead"),
     "compiled, padded": Variant(compile="default"),
     "compiled, packed": Variant("packed", "default"),
 }
@@ -115,9 +122,30 @@ class Step:
         )
         # Like Lightning's bf16-mixed: with the cache on, torch would compile again for the fits.
         self._autocast = partial(torch.autocast, settings.device.name, torch.bfloat16, cache_enabled=False)
+        self._captured = self._capture(settings) if variant.step == "captured" else None
+
+    def _capture(self, settings: Settings) -> CapturedStep:
+        """The captured step, with the trainer that it takes precision and clipping from."""
+        gpu = settings.device.gpu
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        trainer = Trainer(
+            accelerator="gpu" if gpu else "cpu",
+            devices=1,
+            precision="bf16-mixed",
+            gradient_clip_val=CLIP,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+        )
+        self.module.trainer = trainer
+        trainer.strategy.optimizers = [self.optimizer]
+        return CapturedStep(self.module, CudaRecorder() if gpu else _Repeating())
 
     def __call__(self, batch: Batch) -> None:
         """Makes one step on a batch that is on the device."""
+        if self._captured is not None:
+            self._captured(batch)
+            return
         loss = self.forward(batch)
         self.optimizer.zero_grad()
         loss.backward()
@@ -135,10 +163,27 @@ class Step:
         nn.utils.clip_grad_norm_(self.module.parameters(), CLIP)
 
 
+class _Repeating:
+    """What stands for CUDA graphs on a CPU, in quick mode: work is repeated, not replayed."""
+
+    def run(self, work: Callable[[], Tensor]) -> Tensor:
+        """Runs it."""
+        return work()
+
+    def record(self, work: Callable[[], Tensor]) -> Replay:
+        """Runs it each time."""
+        return work
+
+
 def make_module(settings: Settings, variant: Variant) -> SubnetModule:
     """A module with random weights, under the magnitude mask of :data:`SPARSITY`, on the CPU."""
     module = SubnetModule(
-        settings.task, settings.folder, init="random", attention=variant.attention, compile=variant.compile
+        settings.task,
+        settings.folder,
+        init="random",
+        attention=variant.attention,
+        compile=variant.compile,
+        step=variant.step,
     )
     if settings.quick and variant.compile is not None:
         compile_for_training(module.model, "default", "eager")  # a real compiler takes minutes even for a toy

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.gpu.workload import EPOCHS, PAIRS, ROUNDS, Settings
+from benchmarks.gpu.workload import EPOCHS, PAIRS, ROUNDS, VALIDATION, Settings
 from benchmarks.harness import Claim, Row, at_least, at_most
+from lnsub.training.checkpoints import EVERY_MINUTES
 
 LANGUAGES = 10
 """Of the paper's grid: each is a source of tickets and a target for the others' tickets."""
@@ -36,11 +37,12 @@ def summary(settings: Settings, facts: Facts) -> list[Row]:
         claims = [at_least(share, 45, "% of the matrix peak")]
         rows.append(_line(f"{many} examples: {large}", {"% of the measured matrix peak": share}, claims))
     if fits is not None:
-        seconds = ROUNDS * EPOCHS * PAIRS / facts[fits]["examples/s"]
-        run = seconds / 60
-        values = {"minutes of training": run}
+        minutes = _of_a_run(facts, fits)
+        run = sum(minutes.values())
         name = f"one run of IMP, {ROUNDS} rounds x {EPOCHS} epochs x {PAIRS:,} pairs, by the rate of {fits}"
-        rows.append(_line(name, values, [at_most(run, 30, "min")]))
+        whole = len(minutes) == len(_PARTS)
+        rows.append(_line(name, {"minutes": run, **minutes}, [at_most(run, 30, "min")] if whole else []))
+        seconds = 60 * run
         transfers = LANGUAGES * (LANGUAGES - 1) * LEVELS
         grid = {
             f"hours for the {LANGUAGES} runs of IMP": LANGUAGES * seconds / 3600,
@@ -53,6 +55,26 @@ def summary(settings: Settings, facts: Facts) -> list[Row]:
         bound = {"ms for its products at the peak": products, "ms for mask, clip and AdamW at the bandwidth": memory}
         rows.append(_line(f"what a step of {few} examples takes at least", bound))
     return rows
+
+
+_PARTS = ("minutes of training", "of starting fits", "of validation", "between rounds", "of checkpoints")
+
+
+def _of_a_run(facts: Facts, fits: str) -> dict[str, float]:
+    """The minutes that a run of IMP takes for each of :data:`_PARTS`; without those that were not measured."""
+    fit = facts[fits]
+    training = ROUNDS * EPOCHS * PAIRS / fit["examples/s"]
+    seconds = {"minutes of training": training}
+    if "start" in fit:
+        seconds["of starting fits"] = fit["start"] + (ROUNDS - 1) * fit["round start"]
+    if "validating" in facts:
+        seconds["of validation"] = ROUNDS * EPOCHS * VALIDATION / facts["validating"]["rate"]
+    if "between rounds" in facts:
+        seconds["between rounds"] = (ROUNDS - 1) * facts["between rounds"]["seconds"]
+    if "checkpointing" in facts:  # by time, and one at the start of each round
+        number = training / 60 / EVERY_MINUTES + ROUNDS
+        seconds["of checkpoints"] = number * facts["checkpointing"]["seconds"]
+    return {name: value / 60 for name, value in seconds.items()}
 
 
 def _best(facts: Facts, kind: str) -> str | None:

@@ -17,8 +17,10 @@ from lnsub.tasks.xnli import XNLITask
 
 PAIRS = 392_702
 """XNLI's training pairs in each language (Conneau et al., 2018)."""
+VALIDATION = 2_490
+"""XNLI's validation pairs in each language."""
 ROUNDS, EPOCHS = 10, 3
-"""Of one run of IMP (Foroutan et al., 2022)."""
+"""Of one run of IMP (Foroutan et al., 2022); each epoch ends with a validation."""
 ROWS = 32
 """Rows in a batch: the recipe's."""
 LONGEST = 128
@@ -34,12 +36,14 @@ class Settings:
         folder: of the model's configuration.
         quick: toy sizes.
         repeats: timed passes over the batches.
+        cudnn: let attention take cuDNN's kernels.
     """
 
     device: Device
     folder: str
     quick: bool
     repeats: int
+    cudnn: bool = False
 
     @property
     def task(self) -> XNLITask:

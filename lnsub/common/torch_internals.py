@@ -14,6 +14,14 @@ def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
     torch._foreach_copy_(list(targets), list(sources))
 
 
+def multiply_all(targets: Sequence[Tensor], factors: Sequence[Tensor]) -> None:
+    """Multiplies each target by its factor, in place; on a GPU in few launches where both have one dtype.
+
+    As for :func:`copy_all`.
+    """
+    torch._foreach_mul_(list(targets), list(factors))
+
+
 def largest(tensors: Iterable[Tensor]) -> list[Tensor]:
     """Computes the largest absolute value of each tensor, on a GPU in few launches; NaN if a tensor contains NaN.
 

@@ -20,9 +20,8 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import Dataset, DistributedSampler
 
-from lnsub.common.signals import held_signals
 from lnsub.models.languages import LANG_IDS
 
 IGNORED = -100
@@ -204,51 +203,15 @@ class BatchedRows(Dataset[dict[str, Tensor]]):
         return tensors
 
 
-class ShieldedLoader(DataLoader[Any]):
-    """A ``DataLoader`` whose workers no signal reaches before their ``worker_init_fn`` has seen to that.
-
-    It goes with :func:`lnsub.common.signals.shield_data_worker`: a run is stopped by signals, its workers by the run.
-    """
-
-    def __iter__(self) -> Any:
-        with held_signals():
-            return super().__iter__()
-
-
-class ResumableLoader(ShieldedLoader):
-    """A ``DataLoader`` over :class:`LengthGroupedBatches` that can resume in the middle of an epoch.
-
-    Lightning finds ``state_dict`` and ``load_state_dict`` and keeps the position in its checkpoints.
-    """
-
-    sampler: LengthGroupedBatches
-    delivered: int = 0
-    """Batches of the current epoch delivered so far, without those that workers have only prefetched."""
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        # Also a generator: workers must not draw from the sampler before Lightning has set its epoch.
-        self.delivered = self.sampler.first_batch
-        for batch in super().__iter__():
-            self.delivered += 1
-            yield batch
-
-    def state_dict(self) -> dict[str, int]:
-        """Returns the epoch and the position in it."""
-        return {"epoch": self.sampler.epoch, "batch": self.delivered}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Makes the next pass over that epoch start where ``state`` was taken."""
-        self.sampler.set_epoch(state["epoch"])
-        self.sampler.first_batch = state["batch"]
-
-
 def ragged(column: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Splits a column of lists into its concatenated values, [sum of lengths], and the lists' lengths, [rows]."""
     lists = column.combine_chunks()
     return lists.flatten().to_numpy(), lists.value_lengths().to_numpy().astype(np.int64)
 
 
-def pad(values: NDArray[Any], lengths: NDArray[np.int64], fill: int, multiple: int = 1) -> Tensor:
+def pad(
+    values: NDArray[Any], lengths: NDArray[np.int64], fill: int, multiple: int = 1, widest: int | None = None
+) -> Tensor:
     """Pads rows on the right to the length of the longest, in one vectorised step.
 
     Args:
@@ -256,11 +219,15 @@ def pad(values: NDArray[Any], lengths: NDArray[np.int64], fill: int, multiple: i
         lengths: the rows' lengths, [rows].
         fill: the value of the padding.
         multiple: round the width up to a multiple of this.
+        widest: do not round beyond this; None: no limit. Longer rows are kept whole.
 
     Returns:
         int64 [rows, width].
     """
-    width = -(-int(lengths.max()) // multiple) * multiple
+    longest = int(lengths.max())
+    width = -(-longest // multiple) * multiple
+    if widest is not None:
+        width = max(longest, min(width, widest))
     padded = np.full((len(lengths), width), fill, dtype=np.int64)
     padded[np.arange(width) < lengths[:, None]] = values
     return torch.from_numpy(padded)
@@ -277,24 +244,30 @@ class Collator:
     Args:
         pad_id: the tokenizer's padding token.
         multiple: round the padded length up to a multiple of this.
+        widest: rounding stops at this length, the most that a model may take; None: nowhere.
     """
 
     pad_id: int
     multiple: int = 1
+    widest: int | None = None
+
+    def pad(self, values: NDArray[Any], lengths: NDArray[np.int64], fill: int) -> Tensor:
+        """Pads rows as :func:`pad` does, to this collator's widths."""
+        return pad(values, lengths, fill, self.multiple, self.widest)
 
     def __call__(self, columns: pa.Table, batch: BatchRows) -> dict[str, Tensor]:
         """Returns the batch made of ``columns``, the rows that ``batch`` names."""
         ids, lengths = ragged(columns["input_ids"])
         tensors = {
-            "input_ids": pad(ids, lengths, self.pad_id, self.multiple),
-            "attention_mask": pad(np.ones_like(ids), lengths, 0, self.multiple),
+            "input_ids": self.pad(ids, lengths, self.pad_id),
+            "attention_mask": self.pad(np.ones_like(ids), lengths, 0),
             "index": torch.from_numpy(columns["index"].to_numpy().astype(np.int64)),
         }
         if "token_type_ids" in columns.column_names:
-            tensors["token_type_ids"] = pad(ragged(columns["token_type_ids"])[0], lengths, 0, self.multiple)
+            tensors["token_type_ids"] = self.pad(ragged(columns["token_type_ids"])[0], lengths, 0)
         labels = columns["labels"]
         if pa.types.is_list(labels.type):
-            tensors["labels"] = pad(*ragged(labels), IGNORED, self.multiple)
+            tensors["labels"] = self.pad(*ragged(labels), IGNORED)
         else:
             tensors["labels"] = torch.from_numpy(labels.to_numpy().astype(np.int64))
         return tensors

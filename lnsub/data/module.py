@@ -8,15 +8,20 @@ import datasets
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
 
 from lnsub.common.bounds import Count, Fraction, Length, Multiple, Seed, Workers, check_numbers, hints_of
 from lnsub.common.errors import UserError
 from lnsub.common.names import plain_name
 from lnsub.common.signals import shield_data_worker
-from lnsub.data.batching import WINDOW, BatchedRows, LengthGroupedBatches, ResumableLoader, ShieldedLoader
+from lnsub.data.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches
+from lnsub.data.loaders import ResumableLoader, ShieldedLoader
 from lnsub.data.mixture import apportion, balanced, drawn, parts_of, shares_of
-from lnsub.data.tokenised import TokenisedRows
+from lnsub.data.tokenised import TokenisedRows, mark_tokens
 from lnsub.models.pretrained import load_tokenizer
+
+GPU_MULTIPLE = 16
+"""Widths of batches on a GPU: eight of them up to 128 tokens, for as many CUDA graphs and compiled shapes."""
 
 
 class LanguageRows(TokenisedRows, LightningDataModule):
@@ -37,11 +42,12 @@ class LanguageRows(TokenisedRows, LightningDataModule):
         batch_size: rows in a training batch, per process.
         tokens_per_batch: instead of ``batch_size``, the most tokens in a padded training batch, per process.
         eval_tokens_per_batch: the most tokens in a padded batch of validation, test and prediction, per process.
-        num_workers: loader processes; 0 loads in the main process, which is enough as nothing is tokenised then.
+        num_workers: loader processes. 0 is fastest, as nothing is tokenised then: the main process makes the batches,
+            for a GPU in a thread of its own.
         seed: seed of the order of training batches, and of whatever else a task draws; None: that of the module that
             it is used with.
-        pad_to_multiple_of: round padded lengths up to a multiple of this; 8 suits tensor cores and gives
-            ``torch.compile`` fewer shapes.
+        pad_to_multiple_of: round padded lengths up to a multiple of this, but not beyond ``max_length``; None: 16 when
+            a trainer runs on a GPU, which suits its tensor cores and makes few shapes of batches, otherwise 1.
         group_window: ``batch_size`` rows of like length make a batch, out of what was drawn at random for so many
             batches; 1: batches are random as they stand, which ``model.attention: packed`` makes as fast.
         shares: each language's share of a mixture's training rows, in the mixture's order; None: equal shares.
@@ -69,7 +75,7 @@ class LanguageRows(TokenisedRows, LightningDataModule):
         eval_tokens_per_batch: Count = 16384,
         num_workers: Workers = 0,
         seed: Seed | None = None,
-        pad_to_multiple_of: Multiple = 1,
+        pad_to_multiple_of: Multiple | None = None,
         group_window: Count = WINDOW,
         shares: list[Fraction] | None = None,
     ) -> None:
@@ -194,6 +200,28 @@ class LanguageRows(TokenisedRows, LightningDataModule):
         ]
         return datasets.concatenate_datasets(chosen)
 
+    def tokens_in_use(self, size: int) -> NDArray[np.int64] | None:
+        """Returns every token that a batch of training or validation may hold; None where that may be any.
+
+        Args:
+            size: that of the vocabulary.
+
+        Returns:
+            The tokens of the rows and the tokenizer's special ones, ascending.
+        """
+        own = LanguageRows.train_dataloader, LanguageRows.val_dataloader
+        if (type(self).train_dataloader, type(self).val_dataloader) != own:
+            return None
+        tokenizer = load_tokenizer(self.tokenizer)
+        collators = [self.collator(tokenizer, training=training) for training in (True, False)]
+        if not all(type(each) is Collator or getattr(each, "keeps_tokens", False) for each in collators):
+            return None
+        seen = np.zeros(size, dtype=np.bool_)
+        seen[[token for token in tokenizer.all_special_ids if token < size]] = True
+        for split in ("train", "validation"):
+            mark_tokens(self.table(split), seen)
+        return np.flatnonzero(seen)
+
     # Lightning's hooks
 
     def prepare_data(self) -> None:
@@ -235,6 +263,16 @@ class LanguageRows(TokenisedRows, LightningDataModule):
         (split,) = self._splits("predict")
         return ShieldedLoader(**self._loader_arguments(split, training=False))
 
+    @property
+    def multiple(self) -> int:
+        """What padded lengths are rounded up to."""
+        return self.pad_to_multiple_of or (GPU_MULTIPLE if self.trainer is not None and self._for_gpu else 1)
+
+    @property
+    def _for_gpu(self) -> bool:
+        """Whether batches go to a GPU; without a trainer, whether there is one to go to."""
+        return torch.cuda.is_available() if self.trainer is None else self.trainer.strategy.root_device.type == "cuda"
+
     def _loader_arguments(self, split: str, *, training: bool) -> dict[str, Any]:
         table = self.table(split)
         by_tokens = self.tokens_per_batch if training else self.eval_tokens_per_batch
@@ -258,5 +296,5 @@ class LanguageRows(TokenisedRows, LightningDataModule):
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "worker_init_fn": shield_data_worker,
-            "pin_memory": torch.cuda.is_available(),
+            "pin_memory": self._for_gpu,
         }

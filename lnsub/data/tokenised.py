@@ -31,14 +31,12 @@ class TokenisedRows(ABC):
         tokenizer: the base model's folder or name on the Hub.
         dataset: the data folder or the name on the Hub.
         max_length: longest input in tokens.
-        pad_to_multiple_of: what padded lengths are rounded up to.
     """
 
     language: str
     tokenizer: str
     dataset: str
     max_length: int
-    pad_to_multiple_of: int
 
     columns: ClassVar[tuple[str, ...]]
     """Columns of the source that are read."""
@@ -54,6 +52,11 @@ class TokenisedRows(ABC):
     @abstractmethod
     def default_dataset(self) -> str:
         """The data set that is used unless another is named."""
+
+    @property
+    @abstractmethod
+    def multiple(self) -> int:
+        """What padded lengths are rounded up to."""
 
     @abstractmethod
     def encoder(
@@ -97,8 +100,13 @@ class TokenisedRows(ABC):
         return {"max_length": self.max_length}
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> Collator:
-        """Returns the function that makes tensors of a batch's rows."""
-        return Collator(tokenizer.pad_token_id, self.pad_to_multiple_of)
+        """Returns the function that makes tensors of a batch's rows.
+
+        A class other than :class:`Collator` that puts no tokens into a batch but those of its rows, the padding and
+        the tokenizer's special ones says so by ``keeps_tokens = True``: a fit then need not hold the embeddings of
+        others.
+        """
+        return Collator(tokenizer.pad_token_id, self.multiple, self.max_length)
 
     def open(self) -> RowSource:
         """Opens the source; see :func:`~lnsub.data.rows.open_rows`."""
@@ -175,3 +183,14 @@ class TokenisedRows(ABC):
                 raise UserError(f"{where} has no row from which the tokenizer of '{self.tokenizer}' makes any token.")
         table = datasets.Dataset.from_file(str(path))
         return table if adapter is None else table.add_column(LANG_IDS, np.full(len(table), adapter))
+
+
+def mark_tokens(table: datasets.Dataset, seen: NDArray[np.bool_]) -> None:
+    """Marks the tokens of tokenised rows, and of those that a mixture leaves out: to gather the others takes seconds.
+
+    Args:
+        table: the rows.
+        seen: by token, [size of the vocabulary]; True is set where one occurs.
+    """
+    for chunk in table.data.column("input_ids").chunks:
+        seen[chunk.flatten().to_numpy()] = True

@@ -18,6 +18,7 @@ from lnsub.export.shrinking import Shrunk, shrink
 from lnsub.models.heads import is_added
 from lnsub.models.languages import set_default_language
 from lnsub.models.pretrained import load_config, load_tokenizer, quiet
+from lnsub.models.vocabulary import unnarrowed
 from lnsub.runs.records import FILE_NAME, read
 from lnsub.tasks import tasks
 from lnsub.tasks.task import Task
@@ -136,7 +137,7 @@ def _fine_tune(module: SubnetModule, ticket: Ticket, path: Path) -> Training:
     prunable = {id(weight) for weight in module.subnet.weights.values()}
     names = [name for name, weight in module.named_parameters() if id(weight) in prunable]
     rewound = all(torch.equal(state[name], here[name].to(state[name].dtype)) for name in names)
-    module.load_state_dict(state)
+    module.load_state_dict(unnarrowed(state, here))
     if module.subnet.mask != before:
         raise UserError(
             f"{path} is of a fit under another mask (sparsity {module.subnet.mask.sparsity:.4f}) than that of ticket "

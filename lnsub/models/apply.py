@@ -22,6 +22,11 @@ class Fit:
     only_ticket: tuple[str, ...]
     only_model: tuple[str, ...]
 
+    def __str__(self) -> str:
+        left_out = f"; {len(self.only_ticket)} of the ticket left out" if self.only_ticket else ""
+        dense = f"; {len(self.only_model)} of the model left dense" if self.only_model else ""
+        return f"applied to {len(self.shared)} matrices{left_out}{dense}"
+
 
 def check_fit(ticket: Ticket, subnet: Subnet, base_model: str) -> Fit:
     """Tells which parameters a ticket and a model share, and refuses a ticket of another architecture.

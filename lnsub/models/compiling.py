@@ -40,6 +40,11 @@ def compile_for_training(model: nn.Module, mode: Mode, backend: str | Callable[.
     model.compile(mode=mode, backend=backend, dynamic=True)
 
 
+def uses_cuda_graphs(mode: Mode) -> bool:
+    """Whether torch.compile records CUDA graphs in this mode, one of the forward and one of the backward pass."""
+    return mode in _CUDA_GRAPHS
+
+
 def check_can_compile(
     mode: Mode, device: torch.device, *, packed: bool = False, sharded: bool = False, accumulated: int = 1
 ) -> None:
@@ -58,7 +63,7 @@ def check_can_compile(
             two of which have one shape; or packed batches on the CPU, where attention goes by their lengths; or
             a sharded model, whose weights are gathered block by block, so that torch would compile each block anew.
     """
-    graphs = mode in _CUDA_GRAPHS
+    graphs = uses_cuda_graphs(mode)
     if sharded:
         raise UserError("model.compile cannot be used with trainer.strategy=sharded: drop one of them.")
     if graphs and accumulated > 1:

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+from lnsub.models.gradient_masks import GradientMasks
 from lnsub.models.prunable import Prunable, base_of, blocks_of, prunable
+from lnsub.models.vocabulary import Vocabulary
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.sharding import local, sharded_like, whole
 
@@ -40,6 +41,9 @@ class Subnet:
     Args:
         model: a Hugging Face model with its task head.
 
+    Attributes:
+        vocabulary: the model's input embeddings, which a fit may narrow.
+
     Raises:
         UserError: the model has nothing to prune.
         ValueError: the model carries masks already.
@@ -47,9 +51,11 @@ class Subnet:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
+        self.vocabulary = Vocabulary(model)
         self._base = base_of(model)
         self._base_prefix = _prefix(model, self._base)
         self._prunable = prunable(model)
+        self._gradient_masks = GradientMasks()
         self._dense: bool | None = True  # whether all is kept on this rank; None: not known
         self._sharded = False
         held: dict[nn.Module, list[Prunable]] = {}
@@ -131,10 +137,8 @@ class Subnet:
         """
         if self._all_kept:
             return
-        for entry in self._prunable.values():
-            if (gradient := entry.parameter.grad) is not None:
-                # A byte converts to a float twice as fast as a bool does, and 0 and 1 are the same in both.
-                local(gradient).mul_(local(self._buffer(entry)).view(torch.uint8))
+        gradients = {n: local(e.parameter.grad) for n, e in self._prunable.items() if e.parameter.grad is not None}
+        self._gradient_masks.apply(gradients, lambda name: local(self._buffer(self._prunable[name])))
 
     def snapshot(self, held: Mapping[str, Tensor] | None = None) -> Weights:
         """Copies all parameters and buffers of the model to the CPU, except for the masks.
@@ -151,8 +155,11 @@ class Subnet:
         }
 
     def state(self, *, keep_vars: bool = False) -> dict[str, Tensor]:
-        """The model's ``state_dict``, as tensors of the live model, without the masks."""
-        state = self._model.state_dict(keep_vars=keep_vars)
+        """The model's ``state_dict``, as tensors of the live model, without the masks.
+
+        Of a narrowed vocabulary, the whole matrix, as a copy.
+        """
+        state = self.vocabulary.whole(self._model.state_dict(keep_vars=keep_vars))
         return {name: tensor for name, tensor in state.items() if name not in self._buffers}
 
     def prunable_of(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -175,8 +182,10 @@ class Subnet:
             head: restore the task head; likewise.
 
         Raises:
-            ValueError: the names differ from the model's, or the mask does not fit.
+            ValueError: the names differ from the model's, the mask does not fit, or the vocabulary is narrow.
         """
+        if self.vocabulary.is_narrow:
+            raise ValueError("A model is rewound between fits, while its vocabulary is whole.")
         here = self.state(keep_vars=True)
         if here.keys() != weights.keys():
             raise ValueError(f"These weights are another model's: {sorted(here.keys() ^ weights.keys())[:2]} differ.")
@@ -226,6 +235,10 @@ class Subnet:
                 digest.update(values.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    def release(self) -> None:
+        """Frees what is kept on a GPU beside the model; it is made again when it is needed."""
+        self._gradient_masks.clear()
+
     def _copy_to_buffers(self, mask: Mask) -> None:
         if mask.shapes != self.shapes:
             odd = sorted(set(mask.shapes.items()) ^ set(self.shapes.items()))[:2]
@@ -233,13 +246,17 @@ class Subnet:
         for name, entry in self._prunable.items():
             buffer = self._buffer(entry)
             buffer.copy_(sharded_like(mask[name], buffer))
-        self._dense = None
+        self._mask_changed()
 
     def _on_load(self, entries: Sequence[Prunable], module: nn.Module, incompatible_keys: object) -> None:
         """Takes the masks that were loaded into one layer; strategies for sharded models load layer by layer."""
-        self._dense = None
+        self._mask_changed()
         for entry in entries:
             self._mask_weight(entry)
+
+    def _mask_changed(self) -> None:
+        self._dense = None
+        self._gradient_masks.clear()
 
     @property
     def _all_kept(self) -> bool:
@@ -281,17 +298,3 @@ def _prefix(model: nn.Module, base: nn.Module) -> str:
     """What precedes a base model's names in the whole model: ``bert.``; nothing where the model is its own base."""
     name = next(name for name, module in model.named_modules() if module is base)
     return f"{name}." if name else ""
-
-
-def gathered(weights: Weights) -> Weights:
-    """Gathers a sharded model's snapshot, for a file; all ranks call it together.
-
-    Returns:
-        The whole weights, on the CPU; on ranks other than 0, which write no files, without those that are sharded.
-    """
-    found = {}
-    for name, tensor in weights.items():
-        rows = whole(tensor)
-        if rows is tensor or dist.get_rank() == 0:
-            found[name] = rows
-    return found

@@ -4,7 +4,7 @@ Each is a DTensor: it has the shape of the whole, and every rank holds some cons
 functions here also take plain tensors, which are whole on every rank, so that callers need not tell the two apart.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -52,6 +52,20 @@ def whole(tensor: Tensor) -> Tensor:
     # Rows on the CPU can only be sent from the device that the ranks communicate on.
     there = cast(DTensor, tensor.to(tensor.device_mesh.device_type))
     return there.full_tensor().to(tensor.device)
+
+
+def gathered(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gathers a sharded model's weights, for a file; all ranks call it together.
+
+    Returns:
+        The whole weights, on the CPU; on ranks other than 0, which write no files, without those that are sharded.
+    """
+    found = {}
+    for name, tensor in weights.items():
+        rows = whole(tensor)
+        if rows is tensor or dist.get_rank() == 0:
+            found[name] = rows
+    return found
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from lnsub.common.plain_data import UnreadableError, parse_yaml, read_text
 
 HARMLESS = frozenset(
     {
-        *("output", "wandb", "checkpoint_every_n_steps", "rank_timeout", "data.init_args.num_workers"),
+        *("output", "wandb", "checkpoint_every_minutes", "checkpoint_every_n_steps", "rank_timeout"),
+        *("data.init_args.num_workers", "model.step"),
         *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.plugins"),
         *("trainer.default_root_dir", "trainer.inference_mode", "trainer.logger", "trainer.log_every_n_steps"),
         *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.profiler", "trainer.detect_anomaly"),

@@ -1,7 +1,7 @@
 """Causal language modelling: the next token of running text, by models that read from left to right."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ from torchmetrics import MetricCollection
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from lnsub.common.bounds import Count
-from lnsub.data.batching import IGNORED, BatchRows, Collator, pad, ragged
+from lnsub.data.batching import IGNORED, BatchRows, Collator, ragged
 from lnsub.models.architecture import require_left_to_right
 from lnsub.models.pretrained import Dtype, Init, load_model, load_tokenizer
 from lnsub.tasks.metrics import BitsPerByte, CrossEntropy, Perplexity, TokenAccuracy
@@ -107,7 +107,7 @@ class CausalLM(RunningText):
     def collator(self, tokenizer: PreTrainedTokenizerBase, *, training: bool) -> "NextTokenCollator":
         """Returns the function that puts the next tokens beside a batch's blocks."""
         special = tuple(tokenizer.all_special_ids)
-        return NextTokenCollator(tokenizer.pad_token_id, self.pad_to_multiple_of, special)
+        return NextTokenCollator(tokenizer.pad_token_id, self.multiple, self.max_length, special)
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,8 @@ class NextTokenCollator(Collator):
 
     special: tuple[int, ...] = ()
 
+    keeps_tokens: ClassVar[bool] = True
+
     def __call__(self, columns: pa.Table, batch: BatchRows) -> dict[str, Tensor]:
         """Returns the batch made of ``columns``, the blocks that ``batch`` names."""
         ids, lengths = ragged(columns["input_ids"])
@@ -130,8 +132,8 @@ class NextTokenCollator(Collator):
         following[np.isin(following, self.special)] = IGNORED
         following[np.cumsum(lengths) - 1] = IGNORED
         return {
-            "input_ids": pad(ids, lengths, self.pad_id, self.multiple),
-            "attention_mask": pad(np.ones_like(ids), lengths, 0, self.multiple),
+            "input_ids": self.pad(ids, lengths, self.pad_id),
+            "attention_mask": self.pad(np.ones_like(ids), lengths, 0),
             "index": torch.from_numpy(batch.rows.astype(np.int64)),
-            "labels": pad(following, lengths, IGNORED, self.multiple),
+            "labels": self.pad(following, lengths, IGNORED),
         }

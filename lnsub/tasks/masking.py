@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lnsub.data.batching import IGNORED, BatchRows, Collator, pad, ragged
+from lnsub.data.batching import IGNORED, BatchRows, Collator, ragged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class MaskingCollator(Collator):
             picked, masked_tokens = self._mask(ids, positions, np.random.default_rng([self.seed, epoch, number]))
             masked[picked] = masked_tokens
             chosen.append(picked)
-        input_ids = pad(masked, lengths, self.pad_id, self.multiple)
+        input_ids = self.pad(masked, lengths, self.pad_id)
         width = input_ids.shape[1]
         rows = np.repeat(np.arange(len(lengths)), [len(picked) for picked in chosen])
         flat = np.concatenate(chosen)
@@ -68,7 +68,7 @@ class MaskingCollator(Collator):
         labels[: len(flat)] = ids[flat]
         return {
             "input_ids": input_ids,
-            "attention_mask": pad(np.ones_like(ids), lengths, 0, self.multiple),
+            "attention_mask": self.pad(np.ones_like(ids), lengths, 0),
             "index": torch.from_numpy(batch.rows.astype(np.int64)),
             "positions": torch.from_numpy(positions),
             "labels": torch.from_numpy(labels),

@@ -122,7 +122,8 @@ class WikipediaMLM(RunningText):
             )
         return MaskingCollator(
             pad_id=tokenizer.pad_token_id,
-            multiple=self.pad_to_multiple_of,
+            multiple=self.multiple,
+            widest=self.max_length,
             mask_id=tokenizer.mask_token_id,
             vocabulary=len(tokenizer),
             special=tuple(tokenizer.all_special_ids),

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 from torch.nn import Module
 
 from lnsub.common.errors import UserError
-from lnsub.common.files import writing
+from lnsub.common.files import sync_folder, write_errors, writing
 from lnsub.common.launcher import is_first_process
+from lnsub.models.vocabulary import unnarrowed, whole_shapes
 from lnsub.runs.folder import RunFolder
 from lnsub.training.lightning_internals import is_launched_rank
 
@@ -37,13 +37,36 @@ _OWN = "lnsub"
 _OWN_KEYS = {"random", "rows", "seconds", "begun_with", "position", "row"}
 
 
-class DurableIO(TorchCheckpointIO):
-    """Writes directly to the path and syncs to disk. Lightning's default goes through the temporary folder."""
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Writes a checkpoint in place and syncs it to disk.
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Writes a checkpoint; raises UserError where it cannot be written."""
-        with writing(Path(path)) as file:
-            torch.save(checkpoint, file)
+    torch needs the interpreter's lock only between the tensors, so other threads go on meanwhile.
+
+    Raises:
+        UserError: it cannot be written; nothing of it is left.
+    """
+    with writing(path) as file:
+        torch.save(checkpoint, file)
+
+
+def partial_of(folder: RunFolder) -> Path:
+    """Where a run's next checkpoint is written, before it becomes its last one."""
+    return folder.checkpoint.with_suffix(".partial")
+
+
+def rotate(folder: RunFolder) -> None:
+    """Makes the checkpoint that was written a run's last one, and keeps the one before as a fallback.
+
+    A crash at any moment leaves at least one of them intact.
+
+    Raises:
+        UserError: the folder cannot be changed.
+    """
+    with write_errors(folder.checkpoint):
+        if folder.checkpoint.exists():
+            folder.checkpoint.replace(folder.previous_checkpoint)
+        partial_of(folder).replace(folder.checkpoint)
+        sync_folder(folder.checkpoint.parent)
 
 
 class DamagedError(Exception):
@@ -177,7 +200,7 @@ def explaining(path: Path, applies: Callable[[], bool] = lambda: True) -> Iterat
 def misfit(weights: Mapping[str, Tensor], module: Module) -> str | None:
     """What keeps a checkpoint's weights from being a model's; None where they have its names and shapes."""
     here = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    there = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    there = whole_shapes(weights, here)
     if missing := sorted(here.keys() - there.keys()):
         return f"it lacks {len(missing)} of the model's {len(here)} tensors, for example {missing[0]}"
     if more := sorted(there.keys() - here.keys()):
@@ -215,4 +238,4 @@ def load_weights(path: str, module: Module, option: str = "--ckpt_path") -> None
         raise UserError(f"{option}: {path} is no whole checkpoint of lnsub: {error}.") from error
     if why := misfit(weights, module):
         raise UserError(f"{option}: {path} is not of this model: {why}. Give the --config of its run.")
-    module.load_state_dict(weights)
+    module.load_state_dict(unnarrowed(weights, module.state_dict()))

@@ -12,49 +12,50 @@ In a run's folder::
 """
 
 import contextlib
-import time
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, perf_counter
 from typing import Any
 
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from lnsub.common.errors import UserError
-from lnsub.common.files import sync_folder
 from lnsub.common.signals import Preempted
 from lnsub.runs.folder import RunFolder
-from lnsub.training.callbacks import log_row
+from lnsub.training.background import CheckpointWriter, DurableIO
+from lnsub.training.callbacks import RunCallback
 from lnsub.training.checkpoint_files import (
-    DurableIO,
     explaining,
     misfit,
     newest_of,
+    partial_of,
     read_checkpoint,
     refuse_others,
+    rotate,
 )
 from lnsub.training.csv_logger import RunCSVLogger
-from lnsub.training.fit_state import random_states, rebuild_ddp_buckets, set_random_states, started_from, train_loader
+from lnsub.training.fit_state import is_savable, restore_fit, started_from, state_of_fit
 from lnsub.training.lightning_internals import (
     correct_progress,
     disable_signal_handlers,
-    epoch_is_over,
-    is_between_steps,
     missing_progress,
-    pending_log_row,
     start_new_epoch,
     validation_is_due,
 )
 from lnsub.training.module import SubnetModule
 from lnsub.training.other_callbacks import check_callbacks, drop_default_checkpoints
-from lnsub.training.preemption import StopVote
-from lnsub.training.ranks import gathered
+from lnsub.training.preemption import StepVote
 
-EVERY_N_STEPS = 1000
-"""Default number of optimizer steps between checkpoints."""
+log = logging.getLogger(__name__)
+
+EVERY_MINUTES = 10.0
+"""Default number of minutes between checkpoints."""
 
 
-class Checkpoints(Callback):
+class Checkpoints(RunCallback):
     """Writes a run's checkpoints, stops the run when a signal asks for it, and resumes it exactly.
 
     It must be the trainer's last callback, because it saves what the others have done at a step; :meth:`attach`
@@ -63,16 +64,22 @@ class Checkpoints(Callback):
 
     Args:
         folder: the run's folder.
-        every_n_steps: optimizer steps between checkpoints; None: only between rounds.
+        every_minutes: minutes between checkpoints, by rank 0's clock; None: not by time.
+        every_n_steps: optimizer steps between checkpoints; None: not by steps. With both, whichever is due first.
     """
 
-    def __init__(self, folder: RunFolder, every_n_steps: int | None = EVERY_N_STEPS) -> None:
+    def __init__(
+        self, folder: RunFolder, every_minutes: float | None = EVERY_MINUTES, every_n_steps: int | None = None
+    ) -> None:
         self.folder = folder
+        self.every_minutes = every_minutes
         self.every_n_steps = every_n_steps
-        self._stop_vote = StopVote()
+        self._writer = CheckpointWriter(folder)
+        self._vote = StepVote()
         self._step = 0  # the global step after the last batch
         self._saved_at = 0  # the global step of the last checkpoint
-        self._started = time.perf_counter()  # this fit, in this process
+        self._saved_when = monotonic()
+        self._started = perf_counter()  # this fit, in this process
         self._seconds_before = 0.0  # of this fit, in earlier, interrupted processes
         self._saving = False
         self._restoring = False  # whether the state of a checkpoint is being restored
@@ -94,45 +101,52 @@ class Checkpoints(Callback):
         drop_default_checkpoints(trainer)
         check_callbacks(trainer, module.logged)
         trainer.callbacks[:] = [c for c in trainer.callbacks if not isinstance(c, Checkpoints)] + [self]
-        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = DurableIO()
+        if type(trainer.strategy.checkpoint_io) in {TorchCheckpointIO, DurableIO}:
+            # What is gathered from all processes may barely fit into the memory of one host, let alone twice.
+            sharded = isinstance(trainer.strategy, ModelParallelStrategy)
+            trainer.strategy.checkpoint_io = DurableIO(self._writer, wait=sharded)
         return self
 
     @property
     def seconds(self) -> float:
         """Duration of the current fit in seconds, including the time before interruptions."""
-        return self._seconds_before + time.perf_counter() - self._started
+        return self._seconds_before + perf_counter() - self._started
 
     # Saving ---------------------------------------------------------------------------------------------------------
 
-    def save(self, trainer: Trainer, *, weights_only: bool = False) -> None:
-        """Writes a checkpoint. Every rank must call it, between fits or when :meth:`_savable` is true.
+    def save(self, trainer: Trainer, *, weights_only: bool = False, wait: bool = False) -> None:
+        """Saves a checkpoint: copies it, and starts to write it in the background.
 
-        The previous one is kept as a fallback. A crash at any moment leaves at least one of them intact.
+        Every rank must call it, between fits or where :func:`~lnsub.training.fit_state.is_savable` says so.
 
         Args:
             trainer: the run's trainer.
             weights_only: save only the trained model, at the end of a run; such a checkpoint cannot be resumed from.
+            wait: return once it is durable.
 
         Raises:
-            UserError: it cannot be written, for example because the disk is full. Earlier ones are untouched.
+            UserError: it, or the one before it, cannot be written, for example because the disk is full. Earlier ones
+                are untouched.
         """
-        part = self.folder.checkpoint.with_suffix(".partial")
         self._saving = True
         try:
-            trainer.save_checkpoint(part, weights_only=weights_only)
+            trainer.save_checkpoint(partial_of(self.folder), weights_only=weights_only)
         finally:
             self._saving = False
-        if trainer.is_global_zero:
-            if self.folder.checkpoint.exists():
-                self.folder.checkpoint.replace(self.folder.previous_checkpoint)
-            part.replace(self.folder.checkpoint)
-            sync_folder(self.folder.checkpoint.parent)
-        trainer.strategy.barrier()
-        self._saved_at = trainer.global_step
+        if trainer.is_global_zero and not isinstance(trainer.strategy.checkpoint_io, DurableIO):
+            rotate(self.folder)  # somebody else's has written it by now
+        if wait:
+            self.wait()
+            trainer.strategy.barrier()
+        self._saved_at, self._saved_when = trainer.global_step, monotonic()
+
+    def wait(self) -> None:
+        """Waits until what was saved is durable; raises UserError if it cannot be written. Only rank 0 has to wait."""
+        self._writer.wait()
 
     def finish(self, trainer: Trainer, *, keep: bool) -> None:
         """Removes the checkpoints of a finished run; with ``keep``, all but the newest."""
+        self.wait()
         if trainer.is_global_zero:
             self.folder.previous_checkpoint.unlink(missing_ok=True)
             if not keep:
@@ -140,16 +154,19 @@ class Checkpoints(Callback):
                 with contextlib.suppress(OSError):  # it does not exist, or holds damaged checkpoints
                     self.folder.checkpoint.parent.rmdir()
 
-    @staticmethod
-    def _savable(trainer: Trainer) -> bool:
-        """Whether a checkpoint taken now, in ``on_train_batch_end``, can be resumed from exactly.
+    def on_run_end(self, trainer: Trainer, *, failed: bool) -> None:
+        """Waits until what was saved is durable; after a failure, says only in the log that it cannot be written."""
+        try:
+            self.wait()
+        except UserError as error:
+            if not failed:
+                raise
+            log.warning(str(error))
 
-        It cannot while gradients are accumulated, after the last step of a fit limited by steps, or at the end of an
-        epoch without validation. The answer is the same on all ranks.
-        """
-        if not is_between_steps(trainer) or trainer.global_step == trainer.max_steps:
-            return False
-        return validation_is_due(trainer) or not epoch_is_over(trainer)
+    def _due(self) -> bool:
+        """Whether it is time to save. A disk that is slower than that delays the next checkpoint, and not training."""
+        minutes = self.every_minutes
+        return minutes is not None and monotonic() - self._saved_when >= 60 * minutes and not self._writer.busy
 
     # Finding --------------------------------------------------------------------------------------------------------
 
@@ -158,7 +175,7 @@ class Checkpoints(Callback):
         return newest_of(self.folder)
 
     @contextlib.contextmanager
-    def resuming(self, path: Path, module: LightningModule) -> Iterator[None]:
+    def resuming(self, path: Path, module: SubnetModule) -> Iterator[None]:
         """Explains what keeps a checkpoint that is whole from being used by the fit inside.
 
         Args:
@@ -168,10 +185,12 @@ class Checkpoints(Callback):
         Raises:
             UserError: it is another model's, or its state is not that of such a fit.
         """
-        if why := misfit(read_checkpoint(path, thoroughly=False)["state_dict"], module):
+        weights = read_checkpoint(path, thoroughly=False)["state_dict"]
+        if why := misfit(weights, module):
             raise UserError(
                 f"{path} is of a run with another model: {why}. Use the same base model again, or another --output."
             )
+        module.subnet.vocabulary.want_those_of(weights, "model.")
         self._restoring = True
         try:
             with explaining(path, lambda: self._restoring):
@@ -190,7 +209,7 @@ class Checkpoints(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock, and removes rows from ``metrics.csv`` that are newer than the checkpoint."""
-        self._started = time.perf_counter()
+        self._started = perf_counter()
         self._seconds_before = self._resumed["seconds"] if self._resumed else 0.0
         for logger in trainer.loggers:
             if isinstance(logger, RunCSVLogger) and self._rows is not None:
@@ -202,64 +221,48 @@ class Checkpoints(Callback):
         state, self._resumed = self._resumed, None
         between, self._between = self._between, False
         self._step = self._saved_at = trainer.global_step
+        self._saved_when = monotonic()
         if between:
             start_new_epoch(trainer)
         if state is not None:
-            self._restore(state, trainer, pl_module)
+            restore_fit(state, trainer, pl_module)
         self._restoring = False
-        self._stop_vote.open(trainer)
-        self._stop_vote.cast()
-        if signum := self._stop_vote.count():
+        self._vote.open(trainer)
+        self._vote.cast(self._due)
+        if signum := self._vote.count().stop:
+            self.wait()  # for the checkpoint between two rounds
             raise Preempted(signum, "stopped before the first step, so nothing was lost")
-        self._stop_vote.cast()
-
-    @staticmethod
-    def _restore(state: dict[str, Any], trainer: Trainer, pl_module: LightningModule) -> None:
-        if state["position"] is not None:
-            rebuild_ddp_buckets(trainer, pl_module)
-            # Lightning does this when it creates the loader, but the schedule's length needs the loader earlier.
-            train_loader(trainer).load_state_dict(state["position"])
-        set_random_states(trainer, state["random"][trainer.global_rank % len(state["random"])])
-        if state["row"] is not None:
-            log_row(trainer, *state["row"])
+        self._vote.cast(self._due)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """After an optimizer step: saves every ``every_n_steps`` steps, and stops once a rank has voted to."""
+        """After an optimizer step: saves when that is due, and stops once a rank has voted to."""
         if trainer.global_step == self._step:
             return  # still accumulating gradients
         self._step = trainer.global_step
-        signum = self._stop_vote.count()
+        self._writer.check()
+        voted = self._vote.count()
         due = self.every_n_steps is not None and self._step - self._saved_at >= self.every_n_steps
-        if (signum or due) and self._savable(trainer):
-            self.save(trainer)
-            if signum:
-                raise Preempted(signum, f"saved at step {self._step}")
-        self._stop_vote.cast()
+        if (voted.stop or voted.save or due) and is_savable(trainer):
+            self.save(trainer, wait=voted.stop is not None)
+            if voted.stop:
+                raise Preempted(voted.stop, f"saved at step {self._step}")
+        self._vote.cast(self._due)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Completes the last vote; a signal in it is still pending when the next fit starts."""
-        self._stop_vote.count()
+        self._vote.count()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Closes the vote of this fit."""
         if stage == "fit":
-            self._stop_vote.close()
+            self._vote.close()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the state that Lightning does not save. A collective operation."""
         if not self._saving:
             return
-        in_fit = trainer.training
-        csv = next((logger for logger in trainer.loggers if isinstance(logger, RunCSVLogger)), None)
-        checkpoint["lnsub"] = {
-            "random": gathered(trainer, random_states(trainer)),
-            "rows": csv.rows if csv and trainer.is_global_zero else None,
-            "seconds": self.seconds if in_fit else 0.0,
-            "begun_with": started_from(pl_module),
-            "position": train_loader(trainer).state_dict() if in_fit else None,
-            "row": pending_log_row(trainer) if in_fit else None,
-        }
-        if in_fit:
+        checkpoint["lnsub"] = state_of_fit(trainer, pl_module, self.seconds)
+        if trainer.training:
             correct_progress(checkpoint["loops"]["fit_loop"], validation_is_due(trainer))
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -286,7 +289,7 @@ class Checkpoints(Callback):
         if state["position"] is not None and processes != trainer.world_size:
             raise UserError(
                 f"{self.folder.path} was interrupted mid-epoch on {processes} processes, so it cannot be resumed on "
-                f"{trainer.world_size}: resume it on {processes}, with --checkpoint_every_n_steps=null to be able to "
+                f"{trainer.world_size}: resume it on {processes}, with --checkpoint_every_minutes=null to be able to "
                 "change the number between rounds."
             )
         self._resumed = state

@@ -19,7 +19,7 @@ from lnsub.common.bounds import Count, Minutes, Seed, check_numbers, hints_of, s
 from lnsub.common.errors import UserError
 from lnsub.data.mixture import parts_of
 from lnsub.tasks.task import LanguageDataModule
-from lnsub.training.checkpoints import EVERY_N_STEPS
+from lnsub.training.checkpoints import EVERY_MINUTES
 from lnsub.training.config_files import check_files
 from lnsub.training.module import SubnetModule
 from lnsub.training.parse_errors import user_errors
@@ -67,7 +67,8 @@ class RunConfig:
         data: ``class_path`` and ``init_args`` of the data module, without ``tokenizer`` and ``seed``.
         output: the tree of runs.
         wandb: where to log on W&B; None: nowhere.
-        checkpoint_every_n_steps: optimizer steps between checkpoints; None: only between rounds.
+        checkpoint_every_minutes: minutes between checkpoints; None: not by time.
+        checkpoint_every_n_steps: optimizer steps between checkpoints; None: not by steps.
         rank_timeout: minutes that a process of a distributed run waits for the others.
     """
 
@@ -77,6 +78,7 @@ class RunConfig:
     data: Settings
     output: str
     wandb: WandbSettings | None
+    checkpoint_every_minutes: Minutes | None
     checkpoint_every_n_steps: Count | None
     rank_timeout: Minutes
 
@@ -235,11 +237,16 @@ def run_parser(command: str) -> ArgumentParser:
         help="Also log to Weights & Biases; offline without an API key. Null: CSV only.",
     )
     parser.add_argument(
+        "--checkpoint_every_minutes",
+        type=Minutes | None,
+        default=EVERY_MINUTES,
+        help="For fit: minutes between checkpoints, from which an interrupted run resumes. Null: not by time.",
+    )
+    parser.add_argument(
         "--checkpoint_every_n_steps",
         type=Count | None,
-        default=EVERY_N_STEPS,
-        help="For fit: optimizer steps between checkpoints, from which an interrupted run resumes. Null: only between "
-        "rounds.",
+        default=None,
+        help="For fit: optimizer steps between checkpoints. Null: not by steps; with neither, only between rounds.",
     )
     parser.add_argument(
         "--rank_timeout",

@@ -12,7 +12,7 @@ from lnsub.runs.folder import RunFolder
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.budget import Budget
 from lnsub.training.callbacks import notifying_run_end
-from lnsub.training.checkpoints import EVERY_N_STEPS, Checkpoints
+from lnsub.training.checkpoints import EVERY_MINUTES, Checkpoints
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
 from lnsub.training.one_fit import fit_once, measure, measure_parts, records
@@ -26,7 +26,8 @@ def fit(
     module: SubnetModule,
     datamodule: LanguageDataModule,
     *,
-    checkpoint_every_n_steps: int | None = EVERY_N_STEPS,
+    checkpoint_every_minutes: float | None = EVERY_MINUTES,
+    checkpoint_every_n_steps: int | None = None,
 ) -> None:
     """Runs all rounds of IMP, or one fine-tuning run.
 
@@ -37,8 +38,9 @@ def fit(
         trainer: ``max_epochs`` and ``max_steps`` are the length of one round; ``default_root_dir`` is the run's folder.
         module: the untrained base model.
         datamodule: data of the same task.
-        checkpoint_every_n_steps: optimizer steps between checkpoints; None: only between rounds. It does not affect
-            the results of an interrupted run.
+        checkpoint_every_minutes: minutes between checkpoints; None: not by time.
+        checkpoint_every_n_steps: optimizer steps between checkpoints; None: not by steps. With both, whichever is due
+            first; with neither, only between rounds. The results of an interrupted run depend on neither.
 
     Raises:
         UserError: the settings cannot work together, or the folder's run cannot be resumed.
@@ -47,9 +49,10 @@ def fit(
     budget = Budget.of(trainer)
     if trainer.limit_val_batches == 0:
         raise UserError("A fit records its validation metrics: trainer.limit_val_batches must not be 0.")
-    Checkpoints(RunFolder(Path(trainer.default_root_dir)), checkpoint_every_n_steps).attach(trainer, module)
+    folder = RunFolder(Path(trainer.default_root_dir))
+    Checkpoints(folder, checkpoint_every_minutes, checkpoint_every_n_steps).attach(trainer, module)
     imp = IMPCallback.of(trainer)
-    with deferred_signals(), notifying_run_end(trainer):
+    with deferred_signals(), notifying_run_end(trainer), module.staying():
         if imp is not None:
             run_rounds(imp, trainer, module, datamodule, budget)
         else:
@@ -68,7 +71,7 @@ def _fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataM
         checkpoints.finish(trainer, keep=True)
         return
     seconds = fit_once(trainer, module, datamodule, budget, checkpoints.newest())
-    checkpoints.save(trainer, weights_only=True)
+    checkpoints.save(trainer, weights_only=True, wait=True)
     facts: dict[str, Any] = {"split": "validation", "wall_s": seconds}
     found = records(module, datamodule, measure(trainer, module, datamodule), kind=kind, **facts)
     found += measure_parts(trainer, module, datamodule, **facts)

@@ -11,8 +11,54 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.nn.parallel import DistributedDataParallel
 
-from lnsub.data.batching import ResumableLoader
+from lnsub.data.loaders import ResumableLoader
+from lnsub.training.callbacks import log_row
+from lnsub.training.csv_logger import RunCSVLogger
+from lnsub.training.lightning_internals import epoch_is_over, is_between_steps, pending_log_row, validation_is_due
 from lnsub.training.module import SubnetModule
+from lnsub.training.ranks import gathered
+
+
+def is_savable(trainer: Trainer) -> bool:
+    """Whether a checkpoint taken now, in ``on_train_batch_end``, can be resumed from exactly.
+
+    It cannot while gradients are accumulated, after the last step of a fit limited by steps, or at the end of an epoch
+    without validation. The answer is the same on all ranks.
+    """
+    if not is_between_steps(trainer) or trainer.global_step == trainer.max_steps:
+        return False
+    return validation_is_due(trainer) or not epoch_is_over(trainer)
+
+
+def state_of_fit(trainer: Trainer, module: LightningModule, seconds: float) -> dict[str, Any]:
+    """What a checkpoint holds beside Lightning's state, of a fit or of what is between two. A collective operation.
+
+    Args:
+        trainer: the run's trainer.
+        module: the model.
+        seconds: the duration of the fit so far.
+    """
+    in_fit = trainer.training
+    csv = next((logger for logger in trainer.loggers if isinstance(logger, RunCSVLogger)), None)
+    return {
+        "random": gathered(trainer, random_states(trainer)),
+        "rows": csv.rows if csv and trainer.is_global_zero else None,
+        "seconds": seconds if in_fit else 0.0,
+        "begun_with": started_from(module),
+        "position": train_loader(trainer).state_dict() if in_fit else None,
+        "row": pending_log_row(trainer) if in_fit else None,
+    }
+
+
+def restore_fit(state: dict[str, Any], trainer: Trainer, module: LightningModule) -> None:
+    """Restores the state of :func:`state_of_fit`; call it in ``on_train_start``."""
+    if state["position"] is not None:
+        rebuild_ddp_buckets(trainer, module)
+        # Lightning does this when it creates the loader, but the schedule's length needs the loader earlier.
+        train_loader(trainer).load_state_dict(state["position"])
+    set_random_states(trainer, state["random"][trainer.global_rank % len(state["random"])])
+    if state["row"] is not None:
+        log_row(trainer, *state["row"])
 
 
 def started_from(module: LightningModule) -> dict[str, str | None]:

@@ -11,12 +11,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lnsub.common.bounds import Count, Fraction, check_numbers, hints_of
 from lnsub.common.errors import UserError
 from lnsub.common.lookup import lookup
-from lnsub.models.subnet import Weights, gathered
+from lnsub.models.snapshots import on_gpu
+from lnsub.models.subnet import Weights
 from lnsub.models.unit_maps import units_of
 from lnsub.pruning.granularity import prune
 from lnsub.pruning.masks import Mask
 from lnsub.pruning.schedules import sparsities as scheduled
 from lnsub.pruning.scores import SCORES, score
+from lnsub.pruning.sharding import gathered
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.tickets.provenance import Provenance
 from lnsub.tickets.ticket import Ticket
@@ -114,6 +116,7 @@ class IMPCallback(Callback):
         self.first_step = 0
         self._theta_0: Weights = {}  # set in the first fit of this process
         self._rewind_weights: Weights | None = None
+        self._target: Weights | None = None  # what rounds are rewound to, on the GPU if it fits
         self.fingerprint = ""
         """Fingerprint of the base model that the run was started from."""
         self.checksum: str | None = None
@@ -160,7 +163,7 @@ class IMPCallback(Callback):
         self.fingerprint = state_dict["fingerprint"]
         self.checksum = state_dict["checksum"]
         if state_dict["rewind_weights"] is not None:
-            self._rewind_weights = state_dict["rewind_weights"]
+            self._rewind_weights, self._target = state_dict["rewind_weights"], None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Snapshots theta_0, after the model is sharded and before a checkpoint is loaded."""
@@ -237,6 +240,8 @@ class IMPCallback(Callback):
             return
         ticket, mask = pruned
         self.checksum = ticket.checksum
-        target = self._rewind_weights if self.rewind == "step" else self._theta_0
-        assert target is not None
-        module.subnet.rewind(target, mask=mask, base=self.rewind != "none", head=self.head == "reinit")
+        if self._target is None:
+            target = self._rewind_weights if self.rewind == "step" else self._theta_0
+            assert target is not None
+            self._target = target if self.rewind == "none" else on_gpu(target, module.device)
+        module.subnet.rewind(self._target, mask=mask, base=self.rewind != "none", head=self.head == "reinit")

@@ -44,6 +44,15 @@ def validation_is_due(trainer: Trainer) -> bool:
     return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
 
 
+def loss_is_read(trainer: Trainer) -> bool:
+    """Whether somebody reads the metrics of the current batch: loggers, or callbacks after a validation or an epoch.
+
+    Missing: a property valid in ``training_step``.
+    """
+    last = epoch_is_over(trainer) or trainer.global_step + 1 == trainer.max_steps
+    return last or trainer._logger_connector.should_update_logs or validation_is_due(trainer)
+
+
 def correct_progress(loops: dict[str, Any], validate: bool) -> None:
     """Makes Lightning resume right after the saved step, starting with the validation if it is due.
 

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from lnsub.common.bounds import Part, Seed, Share, UpTo10, check_numbers, hints_of
@@ -23,15 +22,19 @@ from lnsub.models.theta_0 import on_disk, unrounded
 from lnsub.tasks.task import Task
 from lnsub.tickets.ticket import Ticket
 from lnsub.training.budget import Budget
+from lnsub.training.captured import CapturedTraining, StepName
+from lnsub.training.device_settings import use_tensor_cores
 from lnsub.training.optimizers import LR_SCHEDULES, OptimizerName, ScheduleName, make_optimizer
 from lnsub.training.ranks import relative_count
+from lnsub.training.rows_in_use import RowsInUse
 from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
+from lnsub.training.staying import StayingOnDevice
 from lnsub.training.validation import Validation
 
 log = logging.getLogger(__name__)
 
 
-class SubnetModule(LightningModule):
+class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice):
     """A Hugging Face model with a task head and a mask on its prunable weights.
 
     Pruned weights are zeroed once, and their gradients before clipping and the optimizer step. This is equivalent to
@@ -55,9 +58,10 @@ class SubnetModule(LightningModule):
         dtype: that of the weights themselves. ``bfloat16`` halves the memory of weights, gradients and optimizer state,
             but loses updates of less than 1/256 of a weight: for models that do not fit otherwise.
         compile: train through ``torch.compile``, compiling once for all rounds: ``default``; ``reduce-overhead`` with
-            CUDA graphs on a GPU, where data.init_args.pad_to_multiple_of=16 limits the number of shapes;
-            ``max-autotune``. Losses differ from uncompiled ones by rounding, and dropout draws other masks. None: do
-            not compile.
+            CUDA graphs on a GPU; ``max-autotune``. Losses differ from uncompiled ones by rounding, and dropout draws
+            other masks. None: do not compile.
+        step: ``captured`` runs the whole training step as one CUDA graph for each shape of batch on a GPU; where it
+            cannot, it says why and is ``eager``.
         seed: seed of the weights that the checkpoint lacks (the task head) and of dropout; set by
             ``seed_everything``.
 
@@ -80,6 +84,7 @@ class SubnetModule(LightningModule):
         attention: Literal["sdpa", "eager", "packed"] = "sdpa",
         dtype: Dtype = "float32",
         compile: Mode | None = None,
+        step: StepName = "eager",
         seed: Seed = 0,
     ) -> None:
         super().__init__()
@@ -96,11 +101,11 @@ class SubnetModule(LightningModule):
         self.adam_epsilon = adam_epsilon
         self.attention = attention
         self.compile_mode = compile
+        self.step_name = step
         self.budget: Budget | None = None
         self.validation: Validation | None = None
 
-        # Read before the model is loaded, so that a bad file fails early.
-        self.ticket = Ticket.load(ticket) if ticket else None
+        self.ticket = Ticket.load(ticket) if ticket else None  # before the model, so that a bad file fails early
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model, _ = task.build(base_model, init=init, attention=attention, dtype=dtype)
@@ -138,10 +143,7 @@ class SubnetModule(LightningModule):
         fit = apply_ticket(ticket, self.subnet, self.base_model)
         log.info(
             f"Ticket of {ticket.provenance.task}/{ticket.provenance.language} at sparsity "
-            f"{ticket.provenance.sparsity}: applied to {len(fit.shared)} matrices"
-            + (f"; {len(fit.only_ticket)} of the ticket left out" if fit.only_ticket else "")
-            + (f"; {len(fit.only_model)} of the model left dense" if fit.only_model else "")
-            + "."
+            f"{ticket.provenance.sparsity}: {fit}."
         )
 
     @property
@@ -150,7 +152,8 @@ class SubnetModule(LightningModule):
         return ["train_loss", *(f"val_{name}" for name in self.val_metrics)]
 
     def configure_model(self) -> None:
-        """Shards the model over the processes if the strategy requires it; called before every fit."""
+        """Sets the device up, and shards the model if the strategy requires it; called before every fit."""
+        use_tensor_cores(self.trainer)
         check_strategy(self.trainer.strategy)
         if self.device_mesh is not None:
             self.subnet.shard(self.device_mesh["data_parallel"], compute_dtype(self.trainer))
@@ -171,12 +174,6 @@ class SubnetModule(LightningModule):
         loss = self.task.loss(self(batch), batch["labels"])
         if self.trainer.world_size > 1:
             loss = loss * relative_count((batch["labels"] != IGNORED).sum())
-        return loss
-
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Returns one batch's loss."""
-        loss = self.batch_loss(batch)
-        self.log("train_loss", loss, batch_size=1)
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

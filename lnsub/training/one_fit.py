@@ -43,13 +43,16 @@ def fit_once(
     if budget.steps != -1:
         trainer.fit_loop.epoch_loop.max_steps = after[1] + budget.steps
     module.budget = budget
-    with _naming_settings():
-        if checkpoint is None:
-            trainer.fit(module, datamodule=datamodule)
-        else:
-            with Checkpoints.of(trainer).resuming(checkpoint, module):
-                # Absolute, as Lightning takes what begins with "http" for a URL.
-                trainer.fit(module, datamodule=datamodule, ckpt_path=str(checkpoint.absolute()), weights_only=True)
+    try:
+        with _naming_settings():
+            if checkpoint is None:
+                trainer.fit(module, datamodule=datamodule)
+            else:
+                with Checkpoints.of(trainer).resuming(checkpoint, module):
+                    # Absolute, as Lightning takes what begins with "http" for a URL.
+                    trainer.fit(module, datamodule=datamodule, ckpt_path=str(checkpoint.absolute()), weights_only=True)
+    finally:
+        module.subnet.vocabulary.widen()  # Lightning tears down no fit that raises
     return round(Checkpoints.of(trainer).seconds, 3)
 
 

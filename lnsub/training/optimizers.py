@@ -1,6 +1,6 @@
 """The optimizers and learning-rate schedules of a fit."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -39,15 +39,21 @@ def make_optimizer(
     Raises:
         UserError: Adafactor, whose second moments are means over rows and columns, of sharded parameters.
     """
+    trained = in_order(parameters)
     groups = [
-        {"params": [p for p in parameters if p.requires_grad and p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.requires_grad and p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=learning_rate, eps=epsilon, fused=fused)
     if sharded:
         raise UserError("model.optimizer: adafactor does not train a sharded model: use adamw, or another strategy.")
     return Adafactor(groups, lr=learning_rate, scale_parameter=False, relative_step=False, warmup_init=False)
+
+
+def in_order(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """The parameters that are trained, in the order in which an optimizer's state numbers them: matrices first."""
+    return sorted((p for p in parameters if p.requires_grad), key=lambda p: p.ndim <= 1)
 
 
 def linear_schedule(step: int, total: int, warmup: int) -> float:

@@ -49,6 +49,7 @@ def run_rounds(
         seconds = fit_once(trainer, module, datamodule, here, checkpoint, after=after)
         metrics = measure(trainer, module, datamodule)
         pruned = None if imp.in_last_round else imp.prune(trainer, module, datamodule, metrics)
+        checkpoints.wait()  # a round is recorded only where a checkpoint of its start, or a later one, is on disk
         _write(imp, trainer, module, datamodule, metrics, seconds, pruned[0] if pruned else None)
         imp.start_next_round(trainer, module, pruned)
         if pruned or imp.keep_checkpoint:

@@ -30,7 +30,7 @@ def collect_inputs(
     Args:
         name: a key of :data:`~lnsub.pruning.scores.SCORES`.
         trainer: the run's trainer. Its callbacks hear of the progress.
-        module: the model; between fits Lightning keeps it on the CPU, so it is moved to the device and back.
+        module: the model; outside of a run Lightning leaves it on the CPU, so it is moved to the device and back.
         datamodule: the data.
         theta_0: a snapshot of the base model.
         sample: the examples and their labels, for a score that reads data.

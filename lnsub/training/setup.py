@@ -67,8 +67,13 @@ class Run:
             log.info(f"{self.module.base_model}: {len(weights)} prunable matrices, {count:,} weights")
             try:
                 with detecting_lost_ranks(self.trainer):
-                    every = self.config.checkpoint_every_n_steps
-                    fit(self.trainer, self.module, self.data, checkpoint_every_n_steps=every)
+                    fit(
+                        self.trainer,
+                        self.module,
+                        self.data,
+                        checkpoint_every_minutes=self.config.checkpoint_every_minutes,
+                        checkpoint_every_n_steps=self.config.checkpoint_every_n_steps,
+                    )
             except Preempted as stop:
                 requeue_job(self.trainer, stop)  # SLURM ends the job at once, so this comes last
                 raise

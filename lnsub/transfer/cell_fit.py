@@ -115,11 +115,10 @@ class CellFit:
         data, unusable = self._targets(run, cell, wanted)
         trainer = run.trainer
         trainer.callbacks.extend(callbacks)
-        checkpoints = Checkpoints(CellFolder(run.folder.path), self.config.checkpoint_every_n_steps).attach(
-            trainer, run.module
-        )
+        every = (self.config.checkpoint_every_minutes, self.config.checkpoint_every_n_steps)
+        checkpoints = Checkpoints(CellFolder(run.folder.path), *every).attach(trainer, run.module)
         found: list[Record] = []
-        with notifying_run_end(trainer):
+        with notifying_run_end(trainer), run.module.staying():
             seconds = fit_once(trainer, run.module, run.data, Budget.of(trainer), checkpoints.newest())
             for target, split in wanted:
                 if target in unusable or (split == "test" and split not in data[target].splits()):

@@ -256,7 +256,7 @@ class Transfer:
             found, unusable = self.fit.fit_and_measure(run, cell, self._to_measure(cell), [progress])
         checkpoints = Checkpoints.of(run.trainer)
         if self._keep_checkpoints:
-            checkpoints.save(run.trainer, weights_only=True)
+            checkpoints.save(run.trainer, weights_only=True, wait=True)
         self.fit.prune_once(run, cell, self._masks)
         if is_first_process():
             folder.record(found)

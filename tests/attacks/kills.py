@@ -185,7 +185,7 @@ def _killer(count: int) -> Callable[[], None]:
         save, written = Checkpoints.save, itertools.count(1)
 
         def save_and_die(*args: Any, **kwargs: Any) -> None:
-            save(*args, **kwargs)
+            save(*args, **{**kwargs, "wait": True})  # so that the checkpoint is there
             if next(written) == count:
                 if os.getpgrp() == os.getppid() or os.getpgid(os.getppid()) == os.getpgrp():
                     raise AssertionError("the trial has no process group of its own")

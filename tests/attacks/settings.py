@@ -34,7 +34,8 @@ FREE = {
 NO_ZERO = [
     *(f"trainer.{name}" for name in ("accumulate_grad_batches", "max_steps", "max_epochs", "devices", "num_nodes")),
     *(f"trainer.{name}" for name in ("limit_train_batches", "val_check_interval", "check_val_every_n_epoch")),
-    *("model.learning_rate", "model.adam_epsilon", "checkpoint_every_n_steps", "rank_timeout"),
+    *("model.learning_rate", "model.adam_epsilon"),
+    *("checkpoint_every_minutes", "checkpoint_every_n_steps", "rank_timeout"),
     *(f"data.init_args.{name}" for name in ("batch_size", "max_length", "pad_to_multiple_of", "group_window")),
     *(f"data.init_args.{name}" for name in ("tokens_per_batch", "eval_tokens_per_batch")),
     *(f"data.init_args.{name}" for name in ("max_train_examples", "max_eval_examples")),
@@ -68,6 +69,7 @@ BY_HAND: dict[str, list[Any]] = {
     "model.base_model": ["", "./nowhere", "/dev/null", "/", "a/b/c/d", "\x00", "-", "x" * 5000],
     "model.ticket": ["", "nowhere.safetensors", "/dev/null", "/", "\x00"],
     "model.compile": ["fastest"],
+    "model.step": ["graph"],
     "data.init_args.language": [
         False,
         "",
@@ -280,7 +282,8 @@ def options_of_a_run() -> dict[str, tuple[Any, Any]]:
                     found.setdefault(prefix + name, (hints[name], parameter.default))
     hints = typing.get_type_hints(RunConfig)
     defaults = run_parser("fit").get_defaults()
-    for name in ("seed_everything", "output", "checkpoint_every_n_steps", "rank_timeout"):
+    own = ("seed_everything", "output", "checkpoint_every_minutes", "checkpoint_every_n_steps", "rank_timeout")
+    for name in own:
         found[name] = (hints[name], defaults[name])
     taken = {"data.init_args.tokenizer", "data.init_args.seed"}
     # Of arguments that are no options, such as the task of a module.

@@ -15,6 +15,7 @@ from benchmarks.tables import markdown, write_into
 
 ROWS = ["case", "timing", "reference", "ratio", "values", "claims"]
 SLOW = ("compiling", "gpu")
+COUNTED = ("gpu_steps", "gpu_pieces", "gpu_loading")  # of benchmarks.gpu_counts, which make gpu-counts runs
 
 
 @pytest.fixture
@@ -119,10 +120,18 @@ def test_a_table_has_no_empty_columns_and_tells_how_often_slow_cases_were_timed(
     assert "\n\n1 to 3 turns. C, 2 cores" in table
 
 
+def test_a_table_may_have_a_column_for_each_value():
+    machine = {"cpu": "C", "cores": 2, "threads": 2, "memory_gb": 8.0, "gpu": None, "load": [0.1, 0, 0]}
+    machine |= {"versions": {"python": "3"}, "time": "2026-01-02T03:04:05+00:00"}
+    rows = [Row("a", values={"kernels": 1000, "ms": 0.25}).to_json(), Row("b", values={"kernels": 2}).to_json()]
+    table = markdown({"quick": False, "columns": True, "machine": machine, "rows": rows})
+    assert table.startswith("| case | kernels | ms |\n| --- | --: | --: |\n| a | 1,000 | 0.25 |\n| b | 2 |  |\n\nC, 2")
+
+
 def test_every_benchmark_has_its_place_on_a_page():
     docs = Path(__file__).parents[2] / "docs"
     text = "".join((docs / name).read_text(encoding="utf-8") for name in ("performance.md", "statistics.md"))
-    assert set(re.findall(r"<!-- table (\w+) -->\n.*?<!-- end \1 -->", text, re.DOTALL)) == set(BENCHMARKS)
+    assert set(re.findall(r"<!-- table (\w+) -->\n.*?<!-- end \1 -->", text, re.DOTALL)) == {*BENCHMARKS, *COUNTED}
 
 
 def test_the_list_names_every_benchmark(capsys):

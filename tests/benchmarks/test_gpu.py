@@ -68,7 +68,10 @@ def test_conclusions_follow_from_the_rates_and_leave_out_what_failed():
     facts = {
         "authors": {"examples/s": 500.0},
         "ceilings": {"peak": 8e14, "bandwidth": 4e12},
-        "fit: a": {"examples/s": 6000.0},
+        "fit: a": {"examples/s": 6000.0, "start": 60.0, "round start": 2.0},
+        "validating": {"rate": 2490.0},
+        "between rounds": {"seconds": 4.0},
+        "checkpointing": {"seconds": 1.5},
         "fit: b": {"examples/s": 4000.0},
         "many: a": {"examples/s": 15000.0, "flop/s": 4e14},
     }
@@ -76,8 +79,20 @@ def test_conclusions_follow_from_the_rates_and_leave_out_what_failed():
     assert by_case["lnsub fit, 32 examples: fit: a"].values["x the authors' examples/s"] == 12
     assert by_case["256 examples: many: a"].values["% of the measured matrix peak"] == 50
     run = next(row for case, row in by_case.items() if case.startswith("one run of IMP"))
-    assert run.values["minutes of training"] == pytest.approx(10 * 3 * 392_702 / 6000 / 60)
+    training = 10 * 3 * 392_702 / 6000 / 60
+    assert run.values["minutes of training"] == pytest.approx(training)
+    other = {
+        "of starting fits": 78,
+        "of validation": 30,
+        "between rounds": 36,
+        "of checkpoints": 1.5 * (training / 10 + 10),
+    }
+    for name, seconds in other.items():
+        assert run.values[name] == pytest.approx(seconds / 60)
+    assert run.values["minutes"] == pytest.approx(training + sum(other.values()) / 60)
     assert [claim.met for row in by_case.values() for claim in row.claims] == [True, True, False]
+    partly = summary(settings, {"fit: a": {"examples/s": 6000.0}})
+    assert not [claim for row in partly for claim in row.claims if claim.text.endswith("min")]
     assert summary(settings, {}) == []
 
 

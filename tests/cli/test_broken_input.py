@@ -295,6 +295,7 @@ BROKEN: dict[str, Break] = {
     "precision of an unknown sort": setting("trainer", "precision", to="bf15"),
     "seed is negative": setting("seed_everything", to=-3),
     "checkpoints every 0 steps": setting("checkpoint_every_n_steps", to=0),
+    "checkpoints every 0 minutes": setting("checkpoint_every_minutes", to=0),
     # data
     "data file is empty": data_file(b""),
     "data file is no JSON": data_file(b'{"tokens": ["a"], "ner_ta\n'),

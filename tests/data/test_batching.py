@@ -1,7 +1,5 @@
 """Batches: which rows, in which order, padded how."""
 
-import multiprocessing
-import subprocess
 from collections import Counter
 
 import datasets
@@ -9,51 +7,24 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import nn
 
-from lnsub.common.signals import shield_data_worker
 from lnsub.data.batching import (
     IGNORED,
     BatchedRows,
     BatchRows,
     Collator,
     LengthGroupedBatches,
-    ResumableLoader,
-    ShieldedLoader,
     pad,
     ragged,
 )
 from lnsub.tasks.wikiann import WikiANN
 from lnsub.tasks.xnli import XNLI
-
-
-def some_lengths(count: int, seed: int = 0) -> np.ndarray:
-    """Skewed, as sentence lengths are."""
-    return np.clip(np.random.default_rng(seed).gamma(2.0, 12.0, count).astype(int) + 4, 4, 128)
-
-
-def rows_of(sampler: LengthGroupedBatches) -> list[list[int]]:
-    return [batch.rows.tolist() for batch in sampler]
+from tests.support.tables import rows_of, some_lengths
 
 
 def padded_share(lengths: np.ndarray, batches: list[list[int]]) -> float:
     computed = sum(max(lengths[rows]) * len(rows) for rows in batches)
     return 1 - sum(lengths[rows].sum() for rows in batches) / computed
-
-
-def table_of(count: int) -> datasets.Dataset:
-    """Row i holds the tokens i, i, ... of some length, the label i and the index i."""
-    lengths = some_lengths(count)
-    return datasets.Dataset.from_dict(
-        {
-            "input_ids": [[i] * n for i, n in enumerate(lengths)],
-            "labels": list(range(count)),
-            "length": lengths,
-            "index": list(range(count)),
-        }
-    )
 
 
 def test_the_training_order_is_a_function_of_seed_and_epoch_alone():
@@ -203,101 +174,17 @@ def test_first_batch_skips_in_the_current_epoch_only():
     assert len(rows_of(sampler)) == len(whole)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_the_epoch_counts_that_is_set_after_the_iterator_is_made(workers):
-    loader = a_loader(60, workers)
-    iterator = iter(loader)
-    loader.sampler.set_epoch(3)
-    expected = rows_of(loader.sampler)
-    assert [batch["index"].tolist() for batch in iterator] == expected
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_loader_goes_on_where_another_stood(workers):
-    stopped = a_loader(60, workers)
-    stopped.sampler.set_epoch(1)
-    iterator = iter(stopped)
-    seen = [next(iterator)["index"].tolist() for _ in range(3)]
-    state = stopped.state_dict()
-    assert state == {"epoch": 1, "batch": 3}  # not those that workers have prefetched
-    resumed = a_loader(60, workers)
-    resumed.load_state_dict(state)
-    resumed.sampler.set_epoch(1)
-    seen += [batch["index"].tolist() for batch in resumed]
-    assert seen == rows_of_epoch(resumed.sampler, 1)
-    assert resumed.state_dict()["batch"] == len(resumed)
-
-
-def a_loader(count: int, workers: int = 0) -> ResumableLoader:
-    table = table_of(count)
-    sampler = LengthGroupedBatches(np.asarray(table["length"]), batch_size=8)
-    return ResumableLoader(BatchedRows(table, Collator(0)), sampler=sampler, batch_size=None, num_workers=workers)
-
-
-def rows_of_epoch(sampler: LengthGroupedBatches, epoch: int) -> list[list[int]]:
-    fresh = LengthGroupedBatches(sampler.lengths, batch_size=sampler.batch_size, seed=sampler.seed)
-    fresh.set_epoch(epoch)
-    return rows_of(fresh)
-
-
-class Recorder(LightningModule):
-    """Writes down the rows of each training batch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(1, 1)
-        self.seen: list[list[int]] = []
-
-    def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        self.seen.append(batch["index"].tolist())
-        return self.layer(torch.ones(1, 1)).sum()
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-def a_trainer(folder, **settings) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **settings,
-    )
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_lightning_sets_the_epoch_and_goes_on_in_the_middle_of_one(tmp_path, workers, recwarn):
-    save = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=11, save_top_k=-1)
-    whole = Recorder()
-    a_trainer(tmp_path, max_epochs=3, callbacks=[save]).fit(whole, a_loader(60, workers))
-    sampler = a_loader(60).sampler
-    assert whole.seen == [rows for epoch in range(3) for rows in rows_of_epoch(sampler, epoch)]
-    assert len(sampler) == 8
-    resumed = Recorder()
-    again = ModelCheckpoint(tmp_path, every_n_train_steps=11)
-    trainer = a_trainer(tmp_path, max_epochs=3, callbacks=[again])
-    trainer.fit(resumed, a_loader(60, workers), ckpt_path=tmp_path / "step=11.ckpt")
-    assert resumed.seen == whole.seen[11:]
-    assert not [w for w in recwarn if "not resumable" in str(w.message)]
-
-
-def test_lightning_starts_the_next_epoch_whole_after_a_checkpoint_at_the_end_of_one(tmp_path):
-    whole, resumed = Recorder(), Recorder()
-    save = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
-    a_trainer(tmp_path, max_epochs=2, callbacks=[save]).fit(whole, a_loader(60))
-    trainer = a_trainer(tmp_path, max_epochs=2, callbacks=[ModelCheckpoint(tmp_path)])
-    trainer.fit(resumed, a_loader(60), ckpt_path=tmp_path / "epoch=0.ckpt")
-    assert resumed.seen == whole.seen[8:]
-
-
 def test_padding_puts_each_row_at_the_left():
     rows = [[1, 2, 3], [4], [5, 6]]
     values, lengths = np.concatenate(rows), np.array([3, 1, 2])
     assert pad(values, lengths, 9).tolist() == [[1, 2, 3], [4, 9, 9], [5, 6, 9]]
     assert pad(values, lengths, 9, multiple=4).tolist() == [[1, 2, 3, 9], [4, 9, 9, 9], [5, 6, 9, 9]]
     assert pad(values, lengths, 9, multiple=3).shape == (3, 3)
+
+
+@pytest.mark.parametrize(("widest", "width"), [(None, 16), (20, 16), (12, 12), (8, 10)])
+def test_rounding_ends_at_the_widest_and_cuts_no_row(widest, width):
+    assert pad(np.ones(10), np.array([10]), 0, multiple=16, widest=widest).shape == (1, width)
 
 
 def test_a_ragged_column_is_read_over_chunks_and_slices():
@@ -323,27 +210,3 @@ def test_a_batch_holds_its_rows_in_the_order_asked_for(lists):
     assert batch["token_type_ids"].tolist() == [[0, 0], [0, 1]]
     assert batch["labels"].tolist() == ([[2, IGNORED], [4, 4]] if lists else [2, 4])
     assert batch["index"].tolist() == [12, 10]
-
-
-def test_workers_end_when_their_parent_says_so_and_at_no_other_signal():
-    others = set(multiprocessing.active_children())
-    loader = ShieldedLoader(
-        range(40),  # type: ignore[arg-type]
-        batch_size=None,
-        num_workers=2,
-        persistent_workers=True,
-        worker_init_fn=shield_data_worker,
-    )
-    batches = iter(loader)
-    assert next(batches) == 0
-    workers = set(multiprocessing.active_children()) - others
-    assert len(workers) == 2
-    for _ in range(3):
-        for name in ("TERM", "USR1", "INT"):
-            subprocess.run(["kill", f"-{name}", *(str(worker.pid) for worker in workers)], check=True)
-    assert list(batches) == list(range(1, 40))
-    assert list(loader) == list(range(40))
-    for worker in workers:
-        worker.terminate()
-        worker.join(20)
-        assert worker.exitcode == 0

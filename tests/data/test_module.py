@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import distributed, nn
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
@@ -137,3 +138,15 @@ def test_a_run_has_one_seed_and_the_data_follows_it(data, bert):
     assert order(None) == order(0) == order(None, LightningModule())
     with pytest.raises(UserError, match="The data has the seed 0, the module 57"):
         order(0, Seeded(57))
+
+
+@pytest.mark.parametrize(("device", "given", "expected"), [("cuda", None, 16), ("cuda", 8, 8), ("cpu", None, 1)])
+def test_lengths_are_padded_for_the_device_unless_a_multiple_is_given(device, given, expected, data, bert):
+    module = XNLI("fr", bert, str(data), max_length=20, pad_to_multiple_of=given)
+    assert module.multiple == (given or 1)  # of no trainer
+    strategy = SingleDeviceStrategy(torch.device(device))
+    module.trainer = Trainer(accelerator="cpu", strategy=strategy, logger=False, enable_checkpointing=False)
+    assert module.multiple == expected
+    lengths = np.asarray(module.table("train")["length"])
+    (widest,) = {batch["input_ids"].shape[1] for batch in batches(module.val_dataloader())}
+    assert widest == min(20, -(-int(lengths.max()) // expected) * expected)

@@ -82,3 +82,9 @@ def test_in_bfloat16_on_a_cpu_values_and_gradients_are_at_least_as_near_to_float
     for leaf, mine, other in zip(truth, found, theirs, strict=True):
         assert mine.dtype == torch.bfloat16
         assert (mine - leaf.grad).norm() <= (other - leaf.grad).norm() * 1.1
+
+
+def test_cudnn_is_kept_out_of_attention():
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert torch.backends.cuda.flash_sdp_enabled()
+    assert torch.backends.cuda.mem_efficient_sdp_enabled()

@@ -1,6 +1,7 @@
 """What ranks do in tests that need several: `lnsub` as one rank of a job that somebody else has started."""
 
 import io
+import itertools
 import time
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any
 
 import datasets
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 
+import lnsub.training.checkpoints
 from lnsub.cli.main import main
+from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.module import SubnetModule
 
 
@@ -42,6 +46,31 @@ def spoilt(rank: int, command: list[str], cache: Path, odd: list[int]) -> tuple[
 
     SubnetModule.on_validation_epoch_end = spoil  # type: ignore[method-assign]
     return said(rank, command, cache)
+
+
+def saving(rank: int, commands: list[list[str]], clocks: list[tuple[float, float]], cache: Path) -> list[list[int]]:
+    """Runs commands under clocks that differ between ranks; returns the steps at which each saved within its rounds.
+
+    Args:
+        rank: this process's.
+        commands: the command lines.
+        clocks: for each of them, by how many seconds a look at each rank's clock advances it.
+        cache: of data sets.
+    """
+    save, steps = Checkpoints.save, []
+
+    def noted(self: Checkpoints, trainer: Trainer, **kwargs: Any) -> None:
+        if trainer.training:
+            steps[-1].append(trainer.global_step)
+        save(self, trainer, **kwargs)
+
+    Checkpoints.save = noted  # type: ignore[method-assign]
+    for command, clock in zip(commands, clocks, strict=True):
+        steps.append([])
+        looks = itertools.count()
+        lnsub.training.checkpoints.monotonic = lambda looks=looks, pace=clock[rank]: next(looks) * pace
+        assert statuses(rank, [command], cache) == [0]
+    return steps
 
 
 def hanging(rank: int, command: list[str], cache: Path, over: Path) -> tuple[int, list[str]]:

@@ -48,6 +48,30 @@ class HoldAt(Callback):
                 time.sleep(0.05)
 
 
+class StickAt(Callback):
+    """Has the next checkpoint's write stick, once: a FIFO that nobody reads takes the place of its file.
+
+    Args:
+        step: the global step at which that is prepared.
+        mark: a file that is created once the write sticks and training has gone on for two more steps.
+    """
+
+    def __init__(self, step: int, mark: str) -> None:
+        self.step, self.mark = step, Path(mark)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if self.mark.exists():
+            return
+        part = Path(trainer.default_root_dir) / "checkpoints" / "last.partial"
+        if trainer.global_step == self.step:
+            while part.exists():  # the checkpoint before
+                time.sleep(0.01)
+            part.parent.mkdir(exist_ok=True)
+            os.mkfifo(part)
+        if trainer.global_step == self.step + 3:
+            self.mark.touch()
+
+
 class FailAt(Callback):
     """Raises an error in the middle of a step, once.
 

@@ -32,9 +32,13 @@ def bert_classifier(seed: int = 0, **settings: object) -> BertForSequenceClassif
     return BertForSequenceClassification(bert_config(**settings))
 
 
-def save_checkpoint(folder: Path, words: list[str], *, seed: int = 0, dropout: float = 0.0) -> Path:
-    """Writes a Hugging Face checkpoint with a word-level tokenizer that knows ``words``: a stand-in for mBERT."""
-    vocab = {word: index for index, word in enumerate([*SPECIAL, *dict.fromkeys(words)])}
+def save_checkpoint(folder: Path, words: list[str], *, seed: int = 0, dropout: float = 0.0, spare: int = 0) -> Path:
+    """Writes a Hugging Face checkpoint with a word-level tokenizer that knows ``words``: a stand-in for mBERT.
+
+    With ``spare`` words more, which occur in no data, a fit has fewer rows of embeddings than the model.
+    """
+    known = [*SPECIAL, *(f"spare{i}" for i in range(spare)), *dict.fromkeys(words)]
+    vocab = {word: index for index, word in enumerate(known)}
     backend = Tokenizer(WordLevel(vocab, unk_token="[UNK]"))
     backend.pre_tokenizer = Whitespace()
     backend.post_processor = TemplateProcessing(

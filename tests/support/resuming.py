@@ -84,7 +84,7 @@ def make_place(folder: Path) -> Place:
             words = [WORDS[(i * k + k) % len(WORDS)] for k in range(1, 4 + i % 5)]
             lines.append(json.dumps({"premise": " ".join(words), "hypothesis": words[-1], "label": i % 3}) + "\n")
         path.write_text("".join(lines))
-    base = save_checkpoint(folder / "base", WORDS, dropout=0.2)
+    base = save_checkpoint(folder / "base", WORDS, dropout=0.2, spare=20)
     return Place(str(base), str(folder / "xnli"))
 
 
@@ -95,6 +95,7 @@ def run(
     *,
     imp: dict[str, Any] | None,
     every: int | None = 1,
+    minutes: float | None = None,
     workers: int = 0,
     data: dict[str, Any] | None = None,
     task: type[LanguageDataModule] = XNLI,
@@ -124,7 +125,7 @@ def run(
             num_sanity_val_steps=0,
             **{**defaults, **settings},
         )
-        fit(trainer, module, datamodule, checkpoint_every_n_steps=every)
+        fit(trainer, module, datamodule, checkpoint_every_minutes=minutes, checkpoint_every_n_steps=every)
     return outcome(output)
 
 

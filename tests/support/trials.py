@@ -58,7 +58,7 @@ class World:
         from tests.support.data_makers import WORDS
         from tests.support.models import save_checkpoint
 
-        save_checkpoint(self.path / "base", WORDS, dropout=0.2)
+        save_checkpoint(self.path / "base", WORDS, dropout=0.2, spare=20)
         for split, rows in (("train", 64), ("validation", 24)):
             path = self.path / "xnli" / "en" / f"{split}.jsonl"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,14 +68,22 @@ class World:
                 lines.append(json.dumps({"premise": " ".join(words), "hypothesis": words[-1], "label": i % 3}) + "\n")
             path.write_text("".join(lines))
 
-    def command(self, processes: int, changes: dict[str, Any], output: Path, every: int | None) -> list[str]:
+    def command(
+        self,
+        processes: int,
+        changes: dict[str, Any],
+        output: Path,
+        every: int | None = None,
+        minutes: float | None = None,
+    ) -> list[str]:
         """The command line of a run.
 
         Args:
             processes: how many.
             changes: settings beside :data:`SETTINGS`; None takes one away.
             output: its tree of runs.
-            every: steps between checkpoints; None: only between rounds.
+            every: steps between checkpoints; None: not by steps.
+            minutes: minutes between checkpoints; None: not by time.
         """
         settings = SETTINGS | {
             "model.base_model": self.path / "base",
@@ -83,6 +91,7 @@ class World:
             "trainer.devices": processes,
             "trainer.strategy": "ddp" if processes > 1 else "auto",
             "checkpoint_every_n_steps": "null" if every is None else every,
+            "checkpoint_every_minutes": "null" if minutes is None else minutes,
             "output": output,
             **changes,
         }

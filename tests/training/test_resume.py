@@ -15,7 +15,6 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins import MixedPrecision
 
 import lnsub.training.checkpoint_files
-import lnsub.training.checkpoints
 import lnsub.training.imp
 import lnsub.training.rounds
 from lnsub.runs.folder import RunFolder
@@ -117,7 +116,7 @@ def test_an_interruption_between_rounds_changes_nothing(moment, place, uninterru
         elif moment == "rewound":
             patch.setattr(lnsub.training.checkpoint_files, "writing", unplug)
         else:
-            patch.setattr(lnsub.training.checkpoints, "sync_folder", lambda _: None)
+            patch.setattr(lnsub.training.checkpoint_files, "sync_folder", lambda _: None)
             patch.setattr(torch, "save", lambda _, file: (file.write(b"PK half"), unplug()))
         with pytest.raises(Unplugged):
             run(place, tmp_path, every=None, **IMP)

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 from rich.console import Console
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoConfig
 
 from lnsub.data.batching import BatchedRows, BatchRows
 from lnsub.pruning.masks import Mask
@@ -28,8 +29,22 @@ from lnsub.training.module import SubnetModule
 from lnsub.training.progress import RoundProgress
 from tests.support.data_makers import WORDS, write_rows
 
-WAITING = {"aten::_local_scalar_dense", "aten::item", "aten::is_nonzero", "aten::nonzero", "aten::masked_select"}
+WAITING = {
+    *("aten::_local_scalar_dense", "aten::item", "aten::is_nonzero", "aten::equal", "aten::nonzero"),
+    *("aten::masked_select", "aten::_unique2", "aten::unique_consecutive", "aten::bincount", "aten::repeat_interleave"),
+}
 """What makes the host wait for a device: each needs a value, or a size that depends on values."""
+
+
+def waits(func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether an operation would wait, were its tensors on a device."""
+    name = func.name().split(".")[0]
+    if name == "aten::repeat_interleave":
+        return not (kwargs or {}).get("output_size")
+    if name in {"aten::index", "aten::index_put", "aten::index_put_"}:  # by a bool tensor: the size is its sum
+        return any(index is not None and index.dtype in {torch.bool, torch.uint8} for index in args[1])
+    return name in WAITING
+
 
 FIRST, LAST = 3, 7  # steps that are watched; optimizer state and the like are made before
 
@@ -40,14 +55,13 @@ class Waits(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.seen: Counter[str] = Counter()
-        self.operations = 0
+        self.names: Counter[str] = Counter()
         self.loading = False  # a batch is made on the host
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.operations += 1
-        name = func.name().split(".")[0]
-        if name in WAITING and not self.loading:
-            self.seen[name] += 1
+        self.names[func.name().split(".")[0]] += 1
+        if waits(func, args, kwargs) and not self.loading:
+            self.seen[func.name().split(".")[0]] += 1
         return func(*args, **(kwargs or {}))
 
 
@@ -120,24 +134,24 @@ def fine_tuning(request, bert, mt5, tmp_path, cache) -> tuple[SubnetModule, Lang
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_no_step_waits_for_the_device_or_prints(precision, fine_tuning, tmp_path, capfd, monkeypatch):
-    waits = Waits()
+    watching = Waits()
     said: list[str] = []
     load = BatchedRows.__getitem__
 
     def load_apart(rows: BatchedRows, batch: BatchRows) -> dict[str, torch.Tensor]:
-        waits.loading = True
+        watching.loading = True
         tensors = load(rows, batch)
-        waits.loading = False
+        watching.loading = False
         return tensors
 
     monkeypatch.setattr(BatchedRows, "__getitem__", load_apart)
 
     def enter() -> None:
         capfd.readouterr()
-        waits.__enter__()
+        watching.__enter__()
 
     def leave() -> None:
-        waits.__exit__(None, None, None)
+        watching.__exit__(None, None, None)
         said.extend(capfd.readouterr())
 
     watch = Watch(enter, leave)
@@ -146,8 +160,8 @@ def test_no_step_waits_for_the_device_or_prints(precision, fine_tuning, tmp_path
     trainer.fit(fine_tuning[0], datamodule=fine_tuning[1])
     display.on_run_end(trainer, failed=False)
     assert watch.steps == LAST - FIRST
-    assert waits.operations > 100 * watch.steps  # forward, backward and the optimizer were seen
-    assert not waits.seen
+    assert watching.names.total() > 100 * watch.steps  # forward, backward and the optimizer were seen
+    assert not watching.seen
     assert said == ["", ""]
 
 
@@ -159,16 +173,60 @@ def test_a_step_that_reads_its_loss_is_noticed(bert, tmp_path, cache):
             return loss
 
     data = data_of("xnli", bert, tmp_path, batch_size=4)
-    waits = Waits()
-    watch = Watch(waits.__enter__, lambda: waits.__exit__(None, None, None))
+    watching = Waits()
+    watch = Watch(watching.__enter__, lambda: watching.__exit__(None, None, None))
     trainer_of(tmp_path, watch).fit(Reading(data.task, bert), datamodule=data)
-    assert waits.seen["aten::_local_scalar_dense"] == LAST - FIRST
+    assert watching.seen["aten::_local_scalar_dense"] == LAST - FIRST
+
+
+def test_what_would_wait_is_known():
+    rows, chosen = torch.arange(4.0), torch.tensor([True, False, True, False])
+    for work in (lambda: rows[chosen], lambda: rows.sum().item(), lambda: bool(rows.any()), lambda: chosen.nonzero()):
+        with Waits() as watching:
+            work()
+        assert watching.seen.total() == 1
+    with Waits() as watching:
+        rows[torch.tensor([1, 2])] * 2
+    assert not watching.seen
+
+
+def test_after_the_backward_pass_a_step_is_operations_on_lists(bert, tmp_path, cache):
+    """Clipping and AdamW take as many operations for four layers as for two: each is a launch or a few on a device."""
+    counted: list[Counter[str]] = []
+
+    class Tail(Callback):
+        def __init__(self) -> None:
+            self.counting = Waits()
+
+        def on_before_optimizer_step(self, trainer: Trainer, *_: Any) -> None:
+            if trainer.global_step == LAST:
+                self.counting.__enter__()
+
+        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+            if trainer.global_step == LAST + 1:
+                self.counting.__exit__(None, None, None)
+                counted.append(self.counting.names)
+
+    matrices = []
+    for layers in (2, 4):
+        config = AutoConfig.from_pretrained(bert, num_hidden_layers=layers)
+        config.save_pretrained(tmp_path / f"{layers}")
+        data = data_of("xnli", bert, tmp_path / f"rows{layers}", batch_size=4)
+        module = SubnetModule(data.task, str(tmp_path / f"{layers}"), init="random")
+        matrices.append(len(module.subnet.weights))
+        trainer_of(tmp_path, Tail()).fit(module, datamodule=data)
+    assert matrices[1] > matrices[0]
+    assert counted[0]["aten::_fused_adamw_"] == 2  # matrices, and what has no weight decay
+    assert counted[0] == counted[1]
+    assert counted[0].total() < 30
 
 
 @pytest.mark.gpu
-def test_no_step_waits_for_a_gpu(fine_tuning, tmp_path):
+@pytest.mark.parametrize("step", ["eager", "captured"])
+def test_no_step_waits_for_a_gpu(step, fine_tuning, tmp_path):
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+    fine_tuning[0].step_name = step
     watch = Watch(lambda: torch.cuda.set_sync_debug_mode("error"), lambda: torch.cuda.set_sync_debug_mode("default"))
     try:
         trainer = trainer_of(tmp_path, watch, accelerator="gpu", devices=1, precision="bf16-mixed")
