@@ -37,12 +37,14 @@ def raked(departed: np.ndarray, bins: np.ndarray, rows: np.ndarray, columns: np.
     Returns:
         (n,) float64 in [0, 1].
     """
-    fitted = np.full(departed.size, departed.mean() if departed.size else 0.0)
+    if not departed.any():
+        return np.zeros(departed.size)
+    fitted = np.full(departed.size, departed.mean())
     _rake(fitted, departed, (bins, rows, columns))
     # What the fit gives a weight beyond its bin is the scale of its row and column.
     in_bin = np.bincount(bins, weights=departed) / np.maximum(np.bincount(bins), 1)
     scale = np.divide(fitted, in_bin[bins], out=np.zeros_like(fitted), where=in_bin[bins] > 0)
-    borders = np.quantile(scale, np.arange(1, SCALES) / SCALES) if scale.size else []
+    borders = np.quantile(scale, np.arange(1, SCALES) / SCALES)
     _rake(fitted, departed, (bins * SCALES + np.searchsorted(borders, scale), rows, columns))
     return fitted
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lnsub.analysis.overlap.inheritance import departures
-from lnsub.analysis.overlap.raking import raked
+from lnsub.analysis.overlap.raking import expected_raked, raked
 from lnsub.tickets.ticket import Ticket
 from tests.support.ticket_factory import ticket
 
@@ -70,3 +70,9 @@ def test_units_have_no_rows_to_rake() -> None:
     base = ticket({"layers.0.neurons": kept}, task="inherited")
     (plain,), (fitted,) = (departures(made, [base], theta_0, null=null) for null in ("magnitude", "raked"))
     assert fitted == plain
+
+
+def test_where_nothing_departs_or_nothing_can_nothing_is_expected() -> None:
+    for size in (0, 6):
+        nothing, at = np.zeros(size, bool), np.arange(size)
+        assert expected_raked([nothing, nothing], np.zeros(size, int), at, 3).tolist() == [0]
