@@ -50,7 +50,9 @@ ALL_WAYS = (
     Way(AUTHORS, recipes.authors, (), None),
     Way("transformers' Trainer: dynamic padding, fp32", recipes.transformers_trainer, (False,), False),
     Way("transformers' Trainer: dynamic padding, bf16", recipes.transformers_trainer, (True,), False),
+    Way("lnsub: fp32, whole vocabulary", recipes.lnsub_whole, ("32-true", 0), True),
     Way("lnsub: fp32", recipes.lnsub, ("32-true", 0), True),
+    Way(f"{LNSUB}, whole vocabulary", recipes.lnsub_whole, ("bf16-mixed", 0), True),
     Way(LNSUB, recipes.lnsub, ("bf16-mixed", 0), True),
     Way("lnsub: bf16, 2 loader processes", recipes.lnsub, ("bf16-mixed", 2), True),
 )
@@ -102,7 +104,7 @@ def _measure(spec: Spec, steps: int, turns: int, quick: bool) -> list[Row]:
         if way.name in loops:
             reports = loops[way.name].reports[-len(timing.seconds) :]
             values["MB at its peak"] = reports[-1].peak / MB
-            if way.train is recipes.lnsub:
+            if way.train in (recipes.lnsub, recipes.lnsub_whole):
                 values["% waiting for data"] = 100 * sum(r.waited for r in reports) / sum(r.seconds for r in reports)
         ratio = None if way.name == AUTHORS else timing.ratio(timings[AUTHORS])
         claims = []

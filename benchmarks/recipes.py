@@ -174,7 +174,16 @@ def transformers_trainer(spec: Spec, bf16: bool, steps: Steps) -> PreTrainedMode
     return _plain(model)
 
 
-def lnsub(spec: Spec, precision: str, workers: int, steps: Steps) -> PreTrainedModel:
+class WholeVocabulary(SubnetModule):
+    """A module whose fits hold all embeddings, as those of other libraries do."""
+
+    def setup(self, stage: str) -> None:
+        """Leaves the vocabulary as it is."""
+
+
+def lnsub(
+    spec: Spec, precision: str, workers: int, steps: Steps, *, module_class: type[SubnetModule] = SubnetModule
+) -> PreTrainedModel:
     """Trains like ``lnsub fit`` under a ticket: its module and data module in a Lightning trainer.
 
     Args:
@@ -182,6 +191,7 @@ def lnsub(spec: Spec, precision: str, workers: int, steps: Steps) -> PreTrainedM
         precision: the trainer's precision; lnsub's configurations use ``bf16-mixed``.
         workers: number of loader processes.
         steps: called at each step.
+        module_class: the module's class.
 
     Returns:
         The trained model.
@@ -198,7 +208,7 @@ def lnsub(spec: Spec, precision: str, workers: int, steps: Steps) -> PreTrainedM
     warnings.filterwarnings("ignore")
     seed_everything(spec.seed, verbose=False)
     data = spec.datamodule(workers)
-    module = SubnetModule(data.task, spec.base, learning_rate=spec.learning_rate, seed=spec.seed)
+    module = module_class(data.task, spec.base, learning_rate=spec.learning_rate, seed=spec.seed)
     module.subnet.set_mask(spec.mask(module.model))
     profiler = SimpleProfiler()
     steps.waited = lambda: sum(profiler.recorded_durations["[_TrainingEpochLoop].train_dataloader_next"])
@@ -221,6 +231,11 @@ def lnsub(spec: Spec, precision: str, workers: int, steps: Steps) -> PreTrainedM
         )
         trainer.fit(module, datamodule=data)
     return module.model
+
+
+def lnsub_whole(spec: Spec, precision: str, workers: int, steps: Steps) -> PreTrainedModel:
+    """:func:`lnsub` with the whole vocabulary in every step."""
+    return lnsub(spec, precision, workers, steps, module_class=WholeVocabulary)
 
 
 def config_of(spec: Spec) -> Any:

@@ -30,6 +30,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "gpu": Benchmark("benchmarks.gpu", "mBERT on XNLI on one GPU: steps, what bounds them, and whole runs"),
     "packing": Benchmark("benchmarks.packing", "batches without padding, against padded ones"),
     "shrinking": Benchmark("benchmarks.shrinking", "the smaller dense model that a ticket of neurons stands for"),
+    "vocabulary": Benchmark("benchmarks.vocabulary", "a step of mBERT's embeddings: all rows, or those in use"),
     "theta_0": Benchmark("benchmarks.theta_0", "the memory of theta_0: copied, or mapped from its checkpoint"),
     "checkpoints": Benchmark("benchmarks.checkpoints", "what a checkpoint costs training: in place, in the background"),
     "masking": Benchmark("benchmarks.masking", "one training step under a mask, against dense and torch's own pruning"),

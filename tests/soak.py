@@ -6,8 +6,9 @@
 
 Each run is `lnsub fit` on a tiny model with dropout: three rounds, or one fine-tuning run, on one to three processes
 (gloo), which saves in the background, every few steps or every few milliseconds. Its process group is killed at a
-random moment; then the same command is restarted, and killed again with some probability, until it ends. Then tickets,
-results, final weights and metrics.csv must equal those of an uninterrupted run, bit for bit.
+random moment, or at the next one at which a checkpoint is being written; then the same command is restarted, and killed
+again with some probability, until it ends. Then tickets, results, final weights and metrics.csv must equal those of an
+uninterrupted run, bit for bit.
 """
 
 import argparse
@@ -92,6 +93,10 @@ def soak(runs: int, seed: int, path: Path, variants: list[str]) -> list[str]:
                 deadline = time.monotonic() + rng.uniform(0.1, 1.1) * expected[variant][1]
                 while time.monotonic() < deadline and (statuses := trial.ended()) is None:
                     time.sleep(0.01)
+                if rng.random() < 0.5:  # a write takes a millisecond or two, so it is watched for without a pause
+                    part, deadline = folder / "checkpoints" / "last.partial", time.monotonic() + 1
+                    while statuses is None and not part.exists() and time.monotonic() < deadline:
+                        statuses = trial.ended()
                 if statuses is None:
                     trial.kill()
                     kills += 1

@@ -36,7 +36,7 @@ class Vocabulary:
         self._name = next((f"{name}." for name, m in model.named_modules() if m is embedding), "")
         self._whole: nn.Parameter | None = None  # while narrowed: the whole matrix, whose rows in use are out of date
         self._padding: int | None = None  # while narrowed: the padding's token
-        self._held: nn.Parameter | None = None  # the rows in use of the fit before
+        self._kept: tuple[nn.Parameter, Tensor, Tensor] | None = None  # of the fit before: the rows, and both buffers
         self._wanted: NDArray[np.int64] = np.empty(0, np.int64)  # tokens whose rows have been, or will be, in use
         self._hooked = False
 
@@ -97,8 +97,8 @@ class Vocabulary:
     def narrow(self, tokens: NDArray[np.int64]) -> None:
         """Leaves only the rows of these tokens, of padding and of :attr:`wanted`; make the optimizer afterwards.
 
-        In every round of a run the parameter is the same object, at the same address where the device has not changed
-        in between, so that nothing is compiled or captured anew.
+        In every round of a run the parameter and the buffers are the same objects, and where they have not been moved
+        in between, at the same addresses, so that nothing is compiled or captured anew.
 
         Raises:
             ValueError: there is an :attr:`obstacle`, or it is narrow already.
@@ -108,16 +108,17 @@ class Vocabulary:
             raise ValueError(f"The embeddings cannot be narrowed: {self.obstacle or 'they are narrow'}.")
         whole, self._padding = cast(nn.Parameter, embedding.weight), embedding.padding_idx
         self.want(tokens if self._padding is None else [*tokens, self._padding])
-        rows = torch.from_numpy(self._wanted).to(whole.device)
-        row_of = torch.full((len(whole),), len(rows), device=whole.device)
-        row_of[rows] = torch.arange(len(rows), device=whole.device)
-        values = whole.index_select(0, rows)
-        if self._held is None or (self._held.shape, self._held.dtype) != (values.shape, values.dtype):
-            self._held = nn.Parameter(values)
+        rows = torch.from_numpy(self._wanted)
+        values = whole.index_select(0, rows.to(whole.device))
+        if self._kept and self._kept[0].dtype == values.dtype and torch.equal(self._kept[1].cpu(), rows):
+            held, rows, row_of = self._kept
+            held.copy_(values)
         else:
-            self._held.copy_(values)
+            held, row_of = nn.Parameter(values), torch.full((len(whole),), len(rows))
+            row_of[rows] = torch.arange(len(rows))
+            rows, row_of = rows.to(whole.device), row_of.to(whole.device)
         whole.grad = None
-        embedding.weight, self._whole = self._held, whole
+        embedding.weight, self._whole = held, whole
         if self._padding is not None:
             embedding.padding_idx = int(row_of[self._padding])
         embedding.register_buffer(_ROWS, rows)
@@ -137,7 +138,8 @@ class Vocabulary:
         # The fit may have moved the model, and the precision bf16-true converts its parameters.
         whole.data = whole.data.to(held.device, held.dtype)
         whole.index_copy_(0, embedding.get_buffer(_ROWS).to(held.device), held)
-        self._held, self._whole, embedding.weight = held, None, whole
+        self._kept = held, embedding.get_buffer(_ROWS), embedding.get_buffer(_ROW_OF)
+        self._whole, embedding.weight = None, whole
         embedding.padding_idx = self._padding
         embedding.register_buffer(_ROWS, None)
         embedding.register_buffer(_ROW_OF, None, persistent=False)

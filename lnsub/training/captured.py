@@ -79,10 +79,11 @@ class CudaRecorder:
             # Other threads go on with what may not be recorded: they copy batches and checkpoints, and allocate.
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 loss = work()
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
+            first = error.__context__ or error  # ending a capture that has failed fails again
+            if isinstance(first, torch.OutOfMemoryError):
+                raise
+            reason = str(first).splitlines()[0]
             raise UserError(f"model.step: captured does not work with this model ({reason}): use eager.") from error
 
         def replay() -> Tensor:

@@ -49,7 +49,8 @@ def loss_is_read(trainer: Trainer) -> bool:
 
     Missing: a property valid in ``training_step``.
     """
-    return trainer._logger_connector.should_update_logs or epoch_is_over(trainer) or validation_is_due(trainer)
+    last = epoch_is_over(trainer) or trainer.global_step + 1 == trainer.max_steps
+    return last or trainer._logger_connector.should_update_logs or validation_is_due(trainer)
 
 
 def correct_progress(loops: dict[str, Any], validate: bool) -> None:

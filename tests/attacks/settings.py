@@ -69,6 +69,7 @@ BY_HAND: dict[str, list[Any]] = {
     "model.base_model": ["", "./nowhere", "/dev/null", "/", "a/b/c/d", "\x00", "-", "x" * 5000],
     "model.ticket": ["", "nowhere.safetensors", "/dev/null", "/", "\x00"],
     "model.compile": ["fastest"],
+    "model.step": ["graph"],
     "data.init_args.language": [
         False,
         "",

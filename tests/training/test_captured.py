@@ -85,6 +85,7 @@ def run(
     callbacks: tuple[Callback, ...] = (),
     rounds: bool = True,
     every: int | None = None,
+    every_log: int = 1,
     model: dict[str, Any] | None = None,
     **trainer: Any,
 ) -> SubnetModule:
@@ -99,7 +100,7 @@ def run(
         Trainer(
             accelerator="cpu",
             logger=RunCSVLogger(RunFolder(folder)),
-            log_every_n_steps=1,
+            log_every_n_steps=every_log,
             callbacks=[*imp, *callbacks],
             num_sanity_val_steps=0,
             enable_progress_bar=False,
@@ -137,6 +138,30 @@ def test_a_captured_run_equals_an_eager_one(precision, world, tmp_path):
     for recorder in module.recorders:
         assert recorder.eager + recorder.replayed == 16
         assert 0 < recorder.recorded <= recorder.eager < recorder.replayed
+
+
+class Monitor(Callback):
+    """Notes the training loss where callbacks that monitor it look at it."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
+        self.seen.append(float(trainer.callback_metrics["train_loss"]))
+
+    def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
+        self.seen.append(float(trainer.callback_metrics["train_loss"]))
+
+
+def test_a_loss_that_is_not_logged_is_there_for_those_that_monitor_it(world, tmp_path):
+    seen = {}
+    for step in ("eager", "captured"):
+        monitor = Monitor()
+        limits = {"max_steps": 14, "max_epochs": -1, "val_check_interval": 3}
+        run(world, tmp_path / step, step, callbacks=(monitor,), rounds=False, every_log=5, **limits)
+        seen[step] = monitor.seen, (tmp_path / step / "metrics.csv").read_text()
+    assert seen["captured"] == seen["eager"]
+    assert len(seen["eager"][0]) == 4 + 2
 
 
 class Stop(Exception):  # noqa: N818 (not an error)

@@ -189,9 +189,11 @@ def test_after_the_backward_pass_a_step_is_operations_on_lists(bert, tmp_path, c
 
 
 @pytest.mark.gpu
-def test_no_step_waits_for_a_gpu(fine_tuning, tmp_path):
+@pytest.mark.parametrize("step", ["eager", "captured"])
+def test_no_step_waits_for_a_gpu(step, fine_tuning, tmp_path):
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+    fine_tuning[0].step_name = step
     watch = Watch(lambda: torch.cuda.set_sync_debug_mode("error"), lambda: torch.cuda.set_sync_debug_mode("default"))
     try:
         trainer = trainer_of(tmp_path, watch, accelerator="gpu", devices=1, precision="bf16-mixed")
