@@ -65,6 +65,8 @@ class RowsInUse(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Changes the embeddings of a checkpoint, and their optimizer state, to the rows that this fit has."""
+        if "state_dict" not in checkpoint:  # the sharded strategy has loaded it itself, and takes part in no narrowing
+            return
         vocabulary = self.subnet.vocabulary
         states = checkpoint.get("optimizer_states")
         place = next((i for i, p in enumerate(in_order(self.parameters())) if p is vocabulary.weight), None)
