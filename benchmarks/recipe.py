@@ -50,8 +50,8 @@ ALL_WAYS = (
     Way(AUTHORS, recipes.authors, (), None),
     Way("transformers' Trainer: dynamic padding, fp32", recipes.transformers_trainer, (False,), False),
     Way("transformers' Trainer: dynamic padding, bf16", recipes.transformers_trainer, (True,), False),
-    Way("lnsub: fp32", recipes.lnsub, ("32-true", 0), True),
-    Way(LNSUB, recipes.lnsub, ("bf16-mixed", 0), True),
+    Way("lnsub: fp32", recipes.lnsub, ("32-true",), True),
+    Way(LNSUB, recipes.lnsub, ("bf16-mixed",), True),
 )
 WHOLE = {
     way.name: replace(way, name=f"{way.name}, whole vocabulary", train=recipes.lnsub_whole)
