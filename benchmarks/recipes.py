@@ -69,7 +69,7 @@ class Spec:
     batch: int = 32
     longest: int = 128
 
-    def datamodule(self, workers: int = 0) -> LanguageDataModule:
+    def datamodule(self) -> LanguageDataModule:
         """The data, tokenised once for all recipes."""
         datasets.config.HF_DATASETS_CACHE = Path(self.cache)
         return TASKS[self.task](
@@ -78,7 +78,6 @@ class Spec:
             dataset=self.data,
             batch_size=self.batch,
             max_length=self.longest,
-            num_workers=workers,
             seed=self.seed,
         )
 
@@ -182,14 +181,13 @@ class WholeVocabulary(SubnetModule):
 
 
 def lnsub(
-    spec: Spec, precision: str, workers: int, steps: Steps, *, module_class: type[SubnetModule] = SubnetModule
+    spec: Spec, precision: str, steps: Steps, *, module_class: type[SubnetModule] = SubnetModule
 ) -> PreTrainedModel:
     """Trains like ``lnsub fit`` under a ticket: its module and data module in a Lightning trainer.
 
     Args:
         spec: the training setup.
         precision: the trainer's precision; lnsub's configurations use ``bf16-mixed``.
-        workers: number of loader processes.
         steps: called at each step.
         module_class: the module's class.
 
@@ -207,7 +205,7 @@ def lnsub(
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     seed_everything(spec.seed, verbose=False)
-    data = spec.datamodule(workers)
+    data = spec.datamodule()
     module = module_class(data.task, spec.base, learning_rate=spec.learning_rate, seed=spec.seed)
     module.subnet.set_mask(spec.mask(module.model))
     profiler = SimpleProfiler()
@@ -233,9 +231,9 @@ def lnsub(
     return module.model
 
 
-def lnsub_whole(spec: Spec, precision: str, workers: int, steps: Steps) -> PreTrainedModel:
+def lnsub_whole(spec: Spec, precision: str, steps: Steps) -> PreTrainedModel:
     """:func:`lnsub` with the whole vocabulary in every step."""
-    return lnsub(spec, precision, workers, steps, module_class=WholeVocabulary)
+    return lnsub(spec, precision, steps, module_class=WholeVocabulary)
 
 
 def config_of(spec: Spec) -> Any:

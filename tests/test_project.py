@@ -106,7 +106,14 @@ def test_tests_mirror_the_folders():
     def folders(place: Path) -> set[str]:
         return {path.parent.name for path in place.glob("*/__init__.py")}
 
-    assert folders(ROOT / "tests") - folders(ROOT / "lnsub") <= {"attacks", "benchmarks", "gpu_counts", "slurm", "support", "tools"}
+    assert folders(ROOT / "tests") - folders(ROOT / "lnsub") <= {
+        "attacks",
+        "benchmarks",
+        "gpu_counts",
+        "slurm",
+        "support",
+        "tools",
+    }
 
 
 @pytest.mark.parametrize("parts", [("work", "main"), ("root", "x"), ("home", "ann", "x"), ("Users", "ann", "x")])

@@ -69,8 +69,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     # On CPUs oneDNN caches primitives for a thousand shapes, and every batch length is a shape: hundreds of MB. A
     # smaller cache is as fast.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-    # Threads that spin while they wait make every step several times slower beside another process that does.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         with deferred_signals() if args[:1] in RESUMABLE else nullcontext():
             status = _run(args)

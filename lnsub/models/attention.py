@@ -97,7 +97,7 @@ def attention(
 
 # On GPUs from the H100 on, torch takes cuDNN for attention with a mask. It plans for half a second at each new shape of
 # batch, and its gradients can be NaN at widths of 64 modulo 128 (https://github.com/pytorch/pytorch/issues/196678).
-# Torch's own kernels, which it then takes, are as fast at these sizes. It changes nothing on a CPU.
+# Without it, torch takes kernels of its own. It changes nothing on a CPU.
 torch.backends.cuda.enable_cudnn_sdp(False)
 
 AttentionInterface.register(SDPA, attention)

@@ -191,6 +191,9 @@ class _Runner:
     def _environment(self, job: Job, folder: JobFolder, slot: int) -> dict[str, str]:
         threads = str(max(1, usable_cores() // self.jobs))
         env = {**os.environ, VARIABLE: str(folder.progress_file), "PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
+        # A study runs beside other work, and its jobs beside each other: threads that spin while they wait would make
+        # all of them many times slower.
+        env.setdefault("OMP_WAIT_POLICY", "passive")
         if self.jobs > 1:
             env.setdefault("OMP_NUM_THREADS", threads)
         if job.kind in ON_GPU and self.gpus and self.jobs > 1:

@@ -10,10 +10,8 @@ Dropout draws the same numbers as in an eager step: torch registers its default 
 seed and offset anew in each replay (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any, Literal, Protocol
 
 import torch
@@ -25,9 +23,8 @@ from lnsub.common.torch_internals import copy_all
 from lnsub.models.compiling import uses_cuda_graphs
 from lnsub.models.packing import SLOTS
 from lnsub.training.lightning_internals import loss_is_read
+from lnsub.training.logging_setup import warn_once
 from lnsub.training.sharded import ShardedStrategy
-
-log = logging.getLogger(__name__)
 
 StepName = Literal["eager", "captured"]
 """How a training step runs: kernel by kernel, or as one CUDA graph."""
@@ -259,9 +256,3 @@ class CapturedTraining(LightningModule):
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         else:
             optimizer_closure()
-
-
-@lru_cache(maxsize=64)
-def warn_once(message: str) -> None:
-    """Warns in the first round, and not in all those that find the same."""
-    log.warning(message)

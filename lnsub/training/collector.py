@@ -4,10 +4,8 @@ Dropout is off. Ranks that each hold the whole model divide the examples and add
 model's rows all read every example, and sum for their own rows.
 """
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -20,10 +18,9 @@ from lnsub.data.batching import IGNORED
 from lnsub.pruning.scores import Need
 from lnsub.pruning.sharding import Ranks, with_rows
 from lnsub.training.layer_sums import LayerSums
+from lnsub.training.logging_setup import warn_once
 from lnsub.training.module import SubnetModule
 from lnsub.training.samples import Labels, SampleBatches, sampled_labels, tokens_of
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -167,13 +164,7 @@ class Collector:
                 f" to compute the score {self._name} from: choose another score, such as magnitude."
             )
         if unseen and is_first_process():
-            _warn_once(
+            warn_once(
                 f"The loss of {self._module.task.name} does not depend on {len(unseen)} of {len(seen)} prunable "
                 f"matrices, such as {unseen[0]}: their {self._name} score is 0, so they are pruned first."
             )
-
-
-@lru_cache(maxsize=64)
-def _warn_once(message: str) -> None:
-    """Warns in the first round, and not in all those that find the same."""
-    log.warning(message)

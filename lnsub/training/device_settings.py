@@ -11,9 +11,9 @@ log = logging.getLogger(__name__)
 def use_tensor_cores(trainer: Trainer) -> None:
     """Lets float32 runs on a GPU multiply matrices in TF32, as torch does not by default.
 
-    TF32 rounds the factors to 10 bits of mantissa, more than the 7 of bfloat16, and adds in float32; products take an
-    eighth of the time of full float32 or less. A precision that was set in this process before stays as it is. Nothing
-    changes for a run on a CPU or in another precision.
+    TF32, which tensor cores multiply, rounds the factors to 10 bits of mantissa, more than the 7 of bfloat16, and adds
+    in float32. A precision that was set in this process before stays as it is. Nothing changes for a run on a CPU or in
+    another precision.
 
     Args:
         trainer: the run's.

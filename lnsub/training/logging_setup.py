@@ -2,11 +2,20 @@
 
 import logging
 import warnings
+from functools import lru_cache
 
 from rich.console import Console
 from rich.logging import RichHandler
 
 from lnsub.common.launcher import is_first_process
+
+log = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=64)
+def warn_once(message: str) -> None:
+    """Warns in the first round, and not in all those that find the same."""
+    log.warning(message)
 
 
 def set_up_logging() -> None:

@@ -35,20 +35,22 @@ class RowsInUse(LightningModule):
         vocabulary.widen()  # a fit that raised an error may have left it narrow
         if stage != "fit":
             return
-        reason = self._why_whole()
+        reason = self._obstacle() or self._narrow()
         if reason is not None:
             log.debug(f"The whole vocabulary takes part in the fit: {reason}.")
 
-    def _why_whole(self) -> str | None:
-        """Narrows the vocabulary; returns the reason where it stays whole."""
-        vocabulary, data = self.subnet.vocabulary, self.trainer.datamodule
+    def _obstacle(self) -> str | None:
+        """Why narrowing would change results, or cannot be done; None: nothing is in its way."""
         maker = next(each for each in type(self).__mro__ if "configure_optimizers" in vars(each))
         if RowsInUse not in maker.__bases__:
             return "the optimizer is a subclass's own"
         if self.optimizer_name != "adamw" or self.weight_decay:
             return "the optimizer changes rows that have no gradient"
-        if vocabulary.obstacle:
-            return vocabulary.obstacle
+        return self.subnet.vocabulary.obstacle
+
+    def _narrow(self) -> str | None:
+        """Narrows the vocabulary to the tokens of the data; returns the reason where it stays whole."""
+        vocabulary, data = self.subnet.vocabulary, self.trainer.datamodule
         tokens = data.tokens_in_use(vocabulary.size) if isinstance(data, LanguageRows) else None
         if tokens is None:
             return "its batches may hold any token"
@@ -65,6 +67,8 @@ class RowsInUse(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Changes the embeddings of a checkpoint, and their optimizer state, to the rows that this fit has."""
+        if "state_dict" not in checkpoint:  # the sharded strategy has loaded it itself, and takes part in no narrowing
+            return
         vocabulary = self.subnet.vocabulary
         states = checkpoint.get("optimizer_states")
         place = next((i for i, p in enumerate(in_order(self.parameters())) if p is vocabulary.weight), None)

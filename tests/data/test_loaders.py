@@ -16,6 +16,8 @@ from lnsub.data.loaders import ResumableLoader, ShieldedLoader
 from tests.support.resuming import IMP, make_place, run
 from tests.support.tables import rows_of, table_of
 
+AHEAD = "none, by a thread"
+
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_epoch_counts_that_is_set_after_the_iterator_is_made(workers):
@@ -26,8 +28,10 @@ def test_the_epoch_counts_that_is_set_after_the_iterator_is_made(workers):
     assert [batch["index"].tolist() for batch in iterator] == expected
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_loader_goes_on_where_another_stood(workers):
+@pytest.mark.parametrize("workers", [0, 2, AHEAD])
+def test_a_loader_goes_on_where_another_stood(workers, request):
+    if workers == AHEAD:
+        workers = request.getfixturevalue("prefetching")
     stopped = a_loader(60, workers)
     stopped.sampler.set_epoch(1)
     iterator = iter(stopped)
@@ -81,8 +85,10 @@ def a_trainer(folder, **settings) -> Trainer:
     )
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_lightning_sets_the_epoch_and_goes_on_in_the_middle_of_one(tmp_path, workers, recwarn):
+@pytest.mark.parametrize("workers", [0, 1, AHEAD])
+def test_lightning_sets_the_epoch_and_goes_on_in_the_middle_of_one(tmp_path, workers, request, recwarn):
+    if workers == AHEAD:
+        workers = request.getfixturevalue("prefetching")
     save = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=11, save_top_k=-1)
     whole = Recorder()
     a_trainer(tmp_path, max_epochs=3, callbacks=[save]).fit(whole, a_loader(60, workers))
@@ -131,9 +137,10 @@ def test_workers_end_when_their_parent_says_so_and_at_no_other_signal():
 
 
 @pytest.fixture
-def prefetching(monkeypatch) -> None:
-    """Batches are made ahead, as they are for a GPU."""
+def prefetching(monkeypatch) -> int:
+    """Batches are made ahead, as they are for a GPU; returns the number of workers that takes."""
     monkeypatch.setattr(ShieldedLoader, "prefetches", property(lambda loader: loader.num_workers == 0))
+    return 0
 
 
 def test_batches_are_made_ahead_for_a_gpu_unless_workers_make_them():
@@ -143,16 +150,6 @@ def test_batches_are_made_ahead_for_a_gpu_unless_workers_make_them():
     assert prefetches(pin_memory=True)
     assert not prefetches()
     assert not prefetches(pin_memory=True, num_workers=1)
-
-
-@pytest.mark.usefixtures("prefetching")
-def test_what_is_made_ahead_does_not_count_as_delivered():
-    test_a_loader_goes_on_where_another_stood(0)
-
-
-@pytest.mark.usefixtures("prefetching")
-def test_the_epoch_of_batches_made_ahead_is_that_which_lightning_sets(tmp_path, recwarn):
-    test_lightning_sets_the_epoch_and_goes_on_in_the_middle_of_one(tmp_path, 0, recwarn)
 
 
 def test_a_run_is_the_same_with_batches_made_ahead(tmp_path, cache, request):

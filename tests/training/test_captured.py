@@ -19,6 +19,7 @@ from lnsub.training.checkpoint_files import read_checkpoint
 from lnsub.training.csv_logger import RunCSVLogger
 from lnsub.training.fit import fit
 from lnsub.training.imp import IMPCallback
+from lnsub.training.logging_setup import warn_once
 from lnsub.training.module import SubnetModule
 from tests.support.data_makers import WORDS
 from tests.support.models import save_checkpoint
@@ -122,7 +123,7 @@ def same(first: Any, second: Any) -> bool:
 
 @pytest.fixture(autouse=True)
 def _own_cache(cache: Path) -> None:
-    captured.warn_once.cache_clear()
+    warn_once.cache_clear()
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

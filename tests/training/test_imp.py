@@ -76,7 +76,8 @@ class Watch(Callback):
 
 
 def _state(module: SubnetModule) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in module.model.state_dict().items()}
+    state = module.subnet.vocabulary.whole(module.model.state_dict())
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
 def run(

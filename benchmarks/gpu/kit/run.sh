@@ -68,14 +68,15 @@ probe() {
 
 # One run of lnsub fit: fit NAME SETTING..., in place of this shell.
 fit() {
-    local name=$1
+    local name=$1 more=()
     shift
+    read -ra more <<<"${MORE:-}"
     local model=("$WORK"/model/*/)
     [[ -d ${model[0]} ]] || { echo "There is no model in the kit: see prepare.sh." >&2; return 1; }
     [[ $DEVICE != cpu ]] || set -- --trainer.precision=32-true "$@"
     exec "$PYTHON" -m lnsub fit --config configs/xnli_fr.yaml --wandb=null --model.base_model="${model[0]%/}" \
         --data.init_args.dataset="$WORK/data/xnli" --trainer.accelerator="${DEVICE/cuda/gpu}" --trainer.devices=1 \
-        --trainer.max_epochs=1 --trainer.enable_progress_bar=false --output="$WORK/runs/$name" ${MORE:-} "$@"
+        --trainer.max_epochs=1 --trainer.enable_progress_bar=false --output="$WORK/runs/$name" "${more[@]}" "$@"
 }
 
 keep() {
@@ -89,7 +90,7 @@ imp() {
     (fit imp --model.step="${STEP:-captured}")
     local status=$?
     keep imp
-    return $status
+    return "$status"
 }
 
 # A run that SIGTERM stops amid an epoch, and that is resumed, must end as one that was not stopped.
@@ -103,8 +104,8 @@ resume() {
         if [[ -e $metrics ]] && (($(wc -l <"$metrics") > 7)); then break; fi
         sleep 0.1
     done
-    kill -TERM $run
-    wait $run
+    kill -TERM "$run"
+    wait "$run"
     echo "the stopped run ended with status $?; 75 is that of a run that can be resumed"
     (fit parts "${small[@]}") || return
     "$PYTHON" - "$WORK/runs" <<'PY'
@@ -123,7 +124,15 @@ PY
 
 # `timeout` runs programs, not functions: the script calls itself for each stage.
 if [[ ${1:-} == --inside ]]; then
-    cd "$WORK/lnsub" && "$2"
+    cd "$WORK/lnsub" || exit
+    case $2 in
+        check) check ;;
+        tests) tests ;;
+        bench) bench ;;
+        probe) probe ;;
+        imp) imp ;;
+        resume) resume ;;
+    esac
     exit
 fi
 unpack || exit
@@ -137,4 +146,4 @@ for name; do
     printf -- '--- %s: status %s, %s s\n' "$name" "$status" "$((SECONDS - start))"
     ((status == 0)) || worst=1
 done
-exit $worst
+exit "$worst"
