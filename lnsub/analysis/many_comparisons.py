@@ -1,13 +1,12 @@
 """Which cells of a language by language table stand out, where there are many cells to look at.
 
 A cell is held against what effects of its two languages explain. What is left of it counts where the replicates of the
-table, such as seeds, agree on it: were there nothing about pairs, each replicate's languages could be renamed by itself,
-and any of its cells could have come to lie in this place. Under all such renamings the mean of a cell over replicates is
-that of one cell of each replicate, drawn at random, so that p is a count: of all draws, or of many where there are
-millions. It takes the effects of source, target and seed as given, and is exact where nothing is about pairs.
+table, such as seeds, agree on it. Were there nothing about pairs, the languages of each replicate could be renamed by
+themselves: under all such renamings the sum of a cell over replicates is that of one cell of each, drawn at random. So
+p is the share of these draws that lie as far from 0; exactly, or over many draws where there are millions.
 
 Cells are then marked by the false discovery rate (Benjamini & Hochberg, 1995,
-https://doi.org/10.1111/j.2517-6161.1995.tb02031.x), one family a table: docs/statistics.md has its simulated size.
+https://doi.org/10.1111/j.2517-6161.1995.tb02031.x), a family a table; docs/statistics.md has its simulated size.
 """
 
 from collections.abc import Iterable, Mapping
@@ -46,7 +45,9 @@ class Tested:
         return frozenset(place for place, q in self.q.items() if q <= LEVEL)
 
 
-def tested_cells(values: Iterable[tuple[str, str, int, float]], *, symmetric: bool = False, seed: int = 0) -> Tested:
+def cells_beyond_effects(
+    values: Iterable[tuple[str, str, int, float]], *, symmetric: bool = False, seed: int = 0
+) -> Tested:
     """Tests each cell of a table of languages for what effects of its two languages do not explain.
 
     Args:
@@ -115,11 +116,8 @@ def _share_beyond(left: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     replicates, cells = left.shape
     own = np.abs(left.sum(axis=0))
     counted = cells**replicates <= DRAWS
-    if counted:
-        sums = reduce(np.add.outer, left).ravel()
-    else:
-        sums = sum(rng.choice(row, DRAWS) for row in left)
-    sums = np.sort(np.abs(sums))
+    drawn = reduce(np.add.outer, left).ravel() if counted else sum(rng.choice(row, DRAWS) for row in left)
+    sums = np.sort(np.abs(drawn))
     slack = 1e-9 * float(np.abs(left).max(initial=0.0))
     beyond = len(sums) - np.searchsorted(sums, own - slack, side="left")
     return np.asarray(beyond / len(sums) if counted else (beyond + 1) / (len(sums) + 1))
