@@ -2,7 +2,7 @@
 
 ::
 
-    runs/<task>/<language>/seed<k>/          seed<k>-sample1/ and the like under a condition (:mod:`lnsub.runs.condition`)
+    runs/<task>/<language>/seed<k>/      seed<k>-sample1/ under a condition (:mod:`lnsub.runs.condition`)
         config.yaml                      the resolved configuration; `lnsub fit --config` of it repeats the run
         tickets/s0.10.safetensors ...    one per sparsity
         results.jsonl                    one record per line
