@@ -2,22 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lnsub.data.receipts import receipt_path
 from lnsub.runs.folder import RunFolder
-from lnsub.study.commands import (
-    fetch_sentences_args,
-    fit_args,
-    prepare_args,
-    report_args,
-    sentence_args,
-    transfer_args,
-)
+from lnsub.study.commands import fit_args, prepare_args, report_args, transfer_args
 from lnsub.study.job import KINDS, Job, Work
 from lnsub.study.leaves import CellsLeft, FileLeft, ReceiptLeft, RunLeft
-from lnsub.study.settings import SentenceStudy, Study
+from lnsub.study.sentences import sentence_jobs
+from lnsub.study.settings import Study
 from lnsub.tickets.provenance import RANDOM_FROM
 
 if TYPE_CHECKING:
@@ -189,74 +182,7 @@ def _transfer_job(
 
 
 def _sentences(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
-    """Retrieval and similarity: the dense models, then each source's tickets, or each task's together."""
-    for command, chosen in (("retrieve", study.retrieval), ("similarity", study.similarity)):
-        if chosen is None:
-            continue
-        folder = study.folder / command
-        models: dict[str, str] = {}
-        for task, fact in facts.items():
-            models.setdefault(fact.base_model, task)
-        count = len(list(_sources(study)))
-        fetch: tuple[str, ...] = ()
-        base_model = next(iter(models))
-        if _is_remote(chosen):
-            path = study.receipts / f"{command}.csv"
-            args = fetch_sentences_args(command, chosen, base_model, path)
-            fetch = (f"fetch-{command}",)
-            yield Job(f"fetch-{command}", "fetch", tuple(args), FileLeft(str(path)), place=len(models))
-        for number, (base_model, task) in enumerate(models.items()):
-            name = "dense" if number == 0 else f"dense-{task}"
-            args = sentence_args(command, chosen, base_model, [], folder, name)
-            yield Job(
-                f"{command}-{name}",
-                command,
-                tuple(args),
-                FileLeft(str(folder / f"{name}.csv")),
-                after=(*fetch, *((f"fetch-{task}",) if facts[task].remote else ())),
-                place=count + number,
-            )
-        yield from _under_tickets(study, facts, command, chosen, folder, fetch)
-
-
-def _is_remote(chosen: SentenceStudy) -> bool:
-    """Whether sentences come from the Hub, as far as can be told by their names."""
-    names = [chosen.texts] if chosen.texts else [name.partition(":")[0] for name in chosen.pairs]
-    return any(not Path(name).exists() for name in names)
-
-
-def _under_tickets(
-    study: Study,
-    facts: "Mapping[str, TaskFacts]",
-    command: str,
-    chosen: SentenceStudy,
-    folder: Path,
-    after: tuple[str, ...],
-) -> Iterator[Job]:
-    if chosen.tickets is None:
-        return
-    sets: dict[str, list[tuple[str, str, int]]] = {}
-    places: dict[str, int] = {}
-    for place, (task, language, seed) in enumerate(_sources(study)):
-        if task in (chosen.tickets.tasks or facts) and language in (chosen.tickets.languages or [language]):
-            whose = "own" if chosen.tickets.own else language
-            if not chosen.tickets.own or "+" not in language:
-                name = f"{task}-{whose}-seed{seed}"
-                places.setdefault(name, place)
-                sets.setdefault(name, []).append((task, language, seed))
-    for name, sources in sets.items():
-        runs = [RunFolder.of(study.folder, *source) for source in sources]
-        tickets = [str(run.ticket(sparsity)) for run in runs for sparsity in chosen.tickets.sparsities]
-        args = sentence_args(command, chosen, facts[sources[0][0]].base_model, tickets, folder, name)
-        yield Job(
-            f"{command}-{name}",
-            command,
-            tuple(args),
-            FileLeft(str(folder / f"{name}.csv")),
-            tuple(_fit(*source) for source in sources),
-            after,
-            places[name],
-        )
+    return sentence_jobs(study, facts, {source: _fit(*source) for source in _sources(study)})
 
 
 def _work(fact: "TaskFacts", task: str, languages: list[str], seed: int, fits: int) -> Work:
