@@ -25,6 +25,7 @@ from lnsub.report.figures.overlap import overlap_figure
 from lnsub.report.figures.pruned import neutrality_figure, pruned_where
 from lnsub.report.figures.retrieval import retrieval_figure
 from lnsub.report.figures.similarity import similarity_figure
+from lnsub.report.figures.ticket_kinds import ticket_kinds_figure
 from lnsub.report.figures.transfer import drop_figure, transfer_figure, zero_shot_figure
 from lnsub.report.figures.winning import winning_figure, winning_table
 from lnsub.report.page import page
@@ -37,6 +38,7 @@ FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (
     winning_figure,
     transfer_figure,
     drop_figure,
+    ticket_kinds_figure,
     mixture_figure,
     mixture_parts_figure,
     across_figure,
@@ -61,12 +63,15 @@ TABLES: frozenset[str] = frozenset(
         "winning_tickets",
         "transfer",
         "relative_drop",
+        "ticket_kinds",
+        "variance_shares",
         "mixtures",
         "mixture_parts",
         "across_tasks",
         "zero_shot",
         "baselines",
         "overlap",
+        "overlap_by_pair",
         "clusters",
         "overlap_by_sparsity",
         "overlap_by_layer",

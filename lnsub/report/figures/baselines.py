@@ -110,7 +110,7 @@ def baseline_data(material: Material) -> pd.DataFrame:
         others = [languages_of(s).isdisjoint(languages_of(t)) for s, t in places]
         known = list(variant_names(set(near["variant"])))
         baselines = near[near["kind"].isin(["transfer", "dense"]) & near["variant"].isin(known)]
-        parts = [cells[own].assign(variant="own"), cells[others].assign(variant="others"), _own_first(baselines)]
+        parts = [cells[own].assign(variant="own"), cells[others].assign(variant="others"), own_first(baselines)]
         if not (baselines["variant"] == "dense").any():
             parts.append(inside[(inside["kind"] == "imp") & (inside["sparsity"] == 0)].assign(variant="dense"))
         groups = joined(parts).groupby(["split", "metric", "higher_is_better", "sparsity", "variant", "target"])
@@ -121,7 +121,7 @@ def baseline_data(material: Material) -> pd.DataFrame:
     return data if data.empty else data[[*first, *(column for column in data.columns if column not in first)]]
 
 
-def _own_first(baselines: pd.DataFrame) -> pd.DataFrame:
+def own_first(baselines: pd.DataFrame) -> pd.DataFrame:
     """Leaves out a baseline's records of other sources where there is the target's own."""
     own = baselines["source"].isna() | (baselines["source"] == baselines["target"])
     cell = ["variant", "sparsity", "target"]

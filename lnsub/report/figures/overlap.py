@@ -1,10 +1,11 @@
 """Figures of overlap: by pair of languages with the departures beside it, by sparsity, and by layer."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from lnsub.analysis.many_comparisons import Place
 from lnsub.analysis.overlap.clusters import Clusters, find_clusters, language_rows, stability_words
 from lnsub.analysis.overlap.jaccard import mean
 from lnsub.charts.drawing import Drawing
@@ -22,10 +23,17 @@ from lnsub.report.figure import (
     percent,
     sparsity_name,
 )
+from lnsub.report.figures.marks import mark_words, overlap_tests, with_tests
 from lnsub.report.html_tables import DASH, rows_table
 from lnsub.report.language_pairs import equal_terms, shown_pairs
 from lnsub.report.languages import labels
 from lnsub.report.spread import NO_INTERVAL, seed_words
+
+MEASURES = ("overlap", "departure_overlap")
+"""The columns that are drawn."""
+
+Marked = Mapping[str, Collection[Place]]
+"""The marked cells of each of :data:`MEASURES`."""
 
 ZEROS = "zeros kept"
 """The column of the table that marks sparsities at which ties among theta_0's zeros decide."""
@@ -43,15 +51,17 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
     drawn = joined([rows for _, _, rows in parts])
     departs = "departure_overlap" in drawn and bool(drawn["departure_overlap"].notna().any())
     clusters = clusters_of(material)
+    tests = {column: overlap_tests(material.pairs, column) for column in MEASURES}
     panels = []
     for study, sparsity, rows in parts:
+        marked = {column: test.marked for column, of in tests.items() if (test := of.get((study, sparsity)))}
         place = f"{study}, {sparsity_name(sparsity)} pruned"
         near = drawn[drawn["study"] == study]
         order = clusters[study, sparsity].order if (study, sparsity) in clusters else ()
-        drawing = _square(rows, near, "overlap", f"{place}: overlap", order)
+        drawing = _square(rows, near, "overlap", f"{place}: overlap", order, marked)
         panels.append(Panel(f"{place}: overlap, %", drawing, study, sparsity, group=place))
         if departs and rows["departure_overlap"].notna().any():
-            drawing = _square(rows, near, "departure_overlap", f"{place}: overlap of departures", order)
+            drawing = _square(rows, near, "departure_overlap", f"{place}: overlap of departures", order, marked)
             panels.append(Panel(f"{place}: departures, %", drawing, study, sparsity, "departures", group=place))
     reading = (
         "Overlap is the Jaccard similarity of two masks: kept in both / kept in either. A departure is where a ticket "
@@ -63,6 +73,7 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
         reading += " Pairs are of different seeds; on the diagonal two seeds of one language, the ceiling."
     else:
         reading += " The diagonal, a ticket with itself, is left empty."
+    reading += mark_words([part[:2] for part in parts], tests["overlap"], "its languages", "pairs of one seed each")
     shared = [_shared(material, study, sparsity) for study, sparsity, _ in parts]
     if any(row[ZEROS] for row in shared):
         reading += (
@@ -81,7 +92,8 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
     ]
     lead = f"Mean overlap of tickets of two languages: {by_level(leads)}." if leads else ""
     data = _facts_first(material.pairs)
-    more = {}
+    means = with_tests(means, tests["overlap"])
+    more = {"overlap_by_pair": with_tests(means, tests["departure_overlap"], "departure_") if departs else means}
     if clusters:
         more["clusters"] = pd.DataFrame(
             {"study": study, "sparsity": sparsity} | row
@@ -118,7 +130,9 @@ def cluster_words(found: Clusters) -> str:
     return f"{groups} ({stability_words(found.seeds, found.stability)})"
 
 
-def _square(rows: pd.DataFrame, near: pd.DataFrame, column: str, label: str, order: Sequence[str]) -> Drawing:
+def _square(
+    rows: pd.DataFrame, near: pd.DataFrame, column: str, label: str, order: Sequence[str], marked: Marked
+) -> Drawing:
     """One matrix, shaded by the range of ``near``, the matrices that it is to be compared with; ``order`` first."""
     shading = Shading.of([100 * v for v in near[column].dropna()])
     known = rows[rows[column].notna()]
@@ -133,6 +147,7 @@ def _square(rows: pd.DataFrame, near: pd.DataFrame, column: str, label: str, ord
         label=label,
         unit=f"{label.partition(': ')[2]}, %",
         names=labels(languages),
+        marked=marked.get(column, ()),
     )
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from lnsub.analysis.criteria import judged, successes
 from lnsub.analysis.main_metric import MainMetric
+from lnsub.analysis.many_comparisons import Place
 from lnsub.analysis.transfer_cells import in_order, relative_drop, transfer_cells
 from lnsub.charts.bars import bar_groups
 from lnsub.charts.drawing import Drawing
@@ -24,6 +25,7 @@ from lnsub.report.figure import (
     pruned_name,
     sparsity_name,
 )
+from lnsub.report.figures.marks import mark_words, transfer_tests, with_tests
 from lnsub.report.languages import labels
 from lnsub.report.metric_text import change_unit, decimals, named, scale, tolerance_words, with_unit, written_change
 from lnsub.report.spread import NO_INTERVAL, seeds_of
@@ -69,6 +71,8 @@ def _matrices(
     parts = by_panel(cells, material.studies, options)
     if not parts:
         return Missing(title, "the tickets with such records prune nothing, or are of no study")
+    tests = transfer_tests(material, kind)
+    cells = with_tests(cells, tests)
     # Values of different tasks are not comparable, changes of one unit are.
     absolute, changes = {}, dict[str, list[float]]()
     for study, rows in by_study(pd.concat([rows for _, _, rows in parts]), material.studies):
@@ -81,14 +85,15 @@ def _matrices(
     for study, sparsity, rows in parts:
         place, metric = f"{study}, {sparsity_name(sparsity)} pruned", material.metrics[study]
         label = f"{place}: {named(metric)}, source by target"
-        drawing = _square(rows, "value", metric, absolute[study], label, with_unit(metric))
+        marked = tests[study, sparsity].marked if (study, sparsity) in tests else frozenset[Place]()
+        drawing = _square(rows, "value", metric, absolute[study], label, with_unit(metric), marked)
         panels.append(Panel(f"{place}: {with_unit(metric)}", drawing, study, sparsity, group=place))
         others = rows[rows["abroad"] & rows["change"].notna()]
         if others.empty:
             continue
         unit = change_unit(metric)
         label = f"{place}: change of {named(metric)} against the target's own ticket"
-        drawing = _square(others, "change", metric, signed[unit], label, f"change, {unit}")
+        drawing = _square(others, "change", metric, signed[unit], label, f"change, {unit}", marked)
         panels.append(Panel(f"{place}: change, {unit}", drawing, study, sparsity, "change", group=place))
         counted = successes(others, ["study"]).iloc[0]
         mean = written_change(metric, float(others["change"].mean()))
@@ -97,7 +102,7 @@ def _matrices(
     reading += f" Cells are means over up to {runs} runs." if runs > 1 else ""
     lead = f"Mean change against the target's own ticket: {by_level(leads)}." if leads else ""
     allowed = cells.loc[cells["abroad"] & cells["own"].notna(), "criterion"]
-    reading += f" {COLOURS}"
+    reading += f" {COLOURS}{mark_words([part[:2] for part in parts], tests, 'source and target')}"
     if words := tolerance_words(allowed, material.metrics.values(), options.tolerance):
         reading += f" A transfer is successful where it falls short of the target's own ticket by no more than {words}."
     if not signed:
@@ -113,7 +118,15 @@ def _shading(metric: MainMetric, values: Iterable[float], signed: bool = False) 
     return Shading.of(shown, signed, decimals(metric), falling=not metric.higher_is_better)
 
 
-def _square(rows: pd.DataFrame, column: str, metric: MainMetric, shading: Shading, label: str, unit: str) -> Drawing:
+def _square(
+    rows: pd.DataFrame,
+    column: str,
+    metric: MainMetric,
+    shading: Shading,
+    label: str,
+    unit: str,
+    marked: frozenset[Place],
+) -> Drawing:
     places = zip(rows["source"], rows["target"], strict=True)
     return heat_map(
         {place: scale(metric) * value for place, value in zip(places, rows[column], strict=True)},
@@ -125,6 +138,7 @@ def _square(rows: pd.DataFrame, column: str, metric: MainMetric, shading: Shadin
         row_title="source",
         column_title="target",
         names=labels(rows["source"]),
+        marked=marked,
     )
 
 
