@@ -94,7 +94,8 @@ def _reason(languages: int, replicates: int, whole: int, cells: int) -> str:
     if languages < FEWEST:
         return f"it takes {FEWEST} languages, and there are {languages}"
     if whole < replicates and whole < 2:
-        return f"{'one' if whole else 'none'} of {replicates} seeds has every cell of the {languages} languages, and it takes two"
+        which = "one" if whole else "none"
+        return f"{which} of {replicates} seeds has every cell of the {languages} languages, and it takes two"
     if smallest_q(cells, whole) > LEVEL:
         seeds = "one seed" if whole == 1 else f"{whole} seeds"
         return f"with {seeds} of {languages} languages no q can be less than {smallest_q(cells, whole):.2g}"

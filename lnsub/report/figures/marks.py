@@ -82,10 +82,10 @@ def mark_words(shown: list[tuple[str, float]], tests: Tests, effects: str, seeds
     ]
     every = len(there) == sum(map(len, reasons.values()))
     if every and len(reasons) == 1:
-        return f" No cell is marked for standing out: {next(iter(reasons))}."
+        return f" No cell can be marked: {next(iter(reasons))}."
     text = (
-        f" A dot marks a cell that lies off what {effects} explain by themselves, on which {seeds} agree: q of "
-        f"{LEVEL:g} or less over the heat map by Benjamini and Hochberg, of a p by renaming the languages of each seed."
+        f" A dot marks a cell that effects of {effects} do not explain, in agreement over {seeds} (by a permutation "
+        f"test that renames the languages seed by seed; false discovery rate of {LEVEL:g} over the heat map)."
     )
     marked = any(test.marked for _, test in there)
     text += "" if marked or every else " No cell stands out that far."

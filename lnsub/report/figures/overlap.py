@@ -73,7 +73,7 @@ def overlap_figure(material: Material, options: Options) -> Figure | Missing:
         reading += " Pairs are of different seeds; on the diagonal two seeds of one language, the ceiling."
     else:
         reading += " The diagonal, a ticket with itself, is left empty."
-    reading += mark_words([part[:2] for part in parts], tests["overlap"], "its languages", "pairs of one seed each")
+    reading += mark_words([part[:2] for part in parts], tests["overlap"], "both languages", "pairs of one seed")
     shared = [_shared(material, study, sparsity) for study, sparsity, _ in parts]
     if any(row[ZEROS] for row in shared):
         reading += (

@@ -23,8 +23,8 @@ READING = (
     "How far fine-tuning under each kind of ticket or mask ends above or below that under the target's own ticket, as "
     "fixed effects of a mixed model at each sparsity: metric = kind + source + target + seed + what source and target, "
     "and target and seed, have together + rest. All but the kind are random effects, crossed, fitted by restricted "
-    "maximum likelihood. A 95 % t interval with Satterthwaite's degrees of freedom: it speaks of languages and seeds "
-    "like these. p is two-sided and not adjusted for the number of kinds. The second table has the shares of the "
+    "maximum likelihood. The 95 % t interval, with Satterthwaite's degrees of freedom (df), speaks of languages and "
+    "seeds like these. p is two-sided and not adjusted for the number of kinds. The second table has the shares of the "
     "variance. Tickets of mixtures are left out."
 )
 
@@ -114,7 +114,11 @@ def _interval(row: dict[str, Any], metric: MainMetric) -> str:
 def _effects_table(effects: list[dict[str, Any]], material: Material) -> str:
     names = variant_names({row["kind"] for row in effects})
     body = []
-    for row in sorted(effects, key=lambda row: (material.studies.index(row["study"]), row["sparsity"])):
+    places, order = (
+        {study: at for at, study in enumerate(material.studies)},
+        {kind: at for at, kind in enumerate(names)},
+    )
+    for row in sorted(effects, key=lambda row: (places[row["study"]], row["sparsity"], order[row["kind"]])):
         metric = material.metrics[row["study"]]
         body.append(
             (
