@@ -38,6 +38,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "statistics": Benchmark(
         "benchmarks.statistics", "how often intervals hold the truth and tests reject it, in simulated studies"
     ),
+    "transfers": Benchmark(
+        "benchmarks.transfers",
+        "how often a mixed model's intervals hold the truth, and heat maps mark what is not there",
+    ),
     "quality": Benchmark("benchmarks.quality", "the metric that those ways reach on as many examples"),
 }
 """By name, as in ``python -m benchmarks NAME`` and in the markers in docs/performance.md or docs/statistics.md."""
