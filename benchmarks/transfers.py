@@ -12,8 +12,10 @@ from benchmarks.harness import Row, at_least, at_most
 from lnsub.analysis.many_comparisons import LEVEL, cells_beyond_effects, smallest_q
 from lnsub.analysis.mixed_model import OWN, Fit, mixed_model
 
-DRAWS, DRAWS_OF_TEN = 300, 100
-"""Simulated transfers a row; of ten languages and three seeds fewer, as each takes a second or more."""
+DRAWS, DRAWS_OF_FIVE, DRAWS_OF_TEN = 300, 200, 50
+"""Simulated heat maps a row, transfers of five languages, and of ten, each of which takes a second or more."""
+DESIGNS = ((5, 1, 0.0), (5, 1, 2.0), (5, 2, 0.0), (5, 2, 2.0), (5, 3, 0.0), (5, 3, 2.0), (10, 3, 1.0))
+"""Languages, seeds, and the standard deviation of what is about pairs."""
 SOURCE, TARGET, SEED, TOGETHER, REST = 1.0, 3.0, 0.5, 1.0, 1.0
 """Standard deviations of the effects, in those of what is left of one fit."""
 EFFECTS = {"foreign": -1.0, "inherited": -2.0}
@@ -22,13 +24,13 @@ EFFECTS = {"foreign": -1.0, "inherited": -2.0}
 
 def run(quick: bool, repeats: int) -> list[Row]:
     """Simulates the mixed model's intervals, and the marks of heat maps."""
-    return [*intervals(3 if quick else DRAWS, 2 if quick else DRAWS_OF_TEN), *marks(3 if quick else DRAWS)]
+    return [*intervals(3 if quick else DRAWS_OF_FIVE, 1 if quick else DRAWS_OF_TEN), *marks(3 if quick else DRAWS)]
 
 
 def intervals(draws: int, draws_of_ten: int) -> list[Row]:
     """Coverage of the intervals of foreign less own and of inherited less own."""
     rows = []
-    for (languages, seeds), pairs in product(((5, 1), (5, 2), (5, 3), (10, 3)), (0.0, 1.0, 2.0)):
+    for languages, seeds, pairs in DESIGNS:
         rng = np.random.default_rng([4, languages, seeds])
         held: dict[str, list[bool]] = {}
         for _ in range(draws_of_ten if languages == 10 else draws):
