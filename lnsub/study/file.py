@@ -206,10 +206,8 @@ def _check_conditions(study: Study) -> None:
                     raise UserError(f"{where}, has {language[:40]}, which is none of the task's languages.")
                 run = (language, seed, condition.name(seed))
                 if run in there:
-                    shown_name = run[2] or "a plain run"
-                    raise UserError(
-                        f"{where}, makes a run that is there already: {language}, seed {seed}, {shown_name}."
-                    )
+                    what = run[2] or "plain"
+                    raise UserError(f"{where}, makes a run that is there already: {language}, seed {seed}, {what}.")
                 there.add(run)
     seeds = study.transfer.ticket_seeds if study.transfer else None
     if odd := next((seed for seed in seeds or () if seed not in study.seeds), None):
@@ -226,7 +224,7 @@ def _check_list(where: str, setting: Field[Any], values: list[Any]) -> None:
     if not values and setting.default_factory is not list:
         left_out = "" if setting.default is not None else ", or leave it out"
         raise UserError(f"{where} is empty: name at least one{left_out}.")
-    if setting.name not in {"config", "options"}:
+    if setting.name not in {"config", "options", "conditions"}:
         for twice in [value for number, value in enumerate(values) if value in values[:number]][:1]:
             raise UserError(f"{where} has {shown(twice)} twice.")
 

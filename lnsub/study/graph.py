@@ -89,8 +89,11 @@ def _transfers(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
     chosen = study.transfer
     if chosen is None:
         return
-    for place, (source, seed) in enumerate(transferred(study)):
+    numbers = {source.name: number for number, source in enumerate(sources(study))}
+    for source, seed in transferred(study):
         task, language = source.task, source.language
+        # Its fit's number, so that SLURM starts it as soon as that has ended; with further seeds, numbers of its own.
+        place = numbers[source.name] + len(numbers) * (chosen.seeds or [seed]).index(seed)
         targets = _targets(study, task)
         # Targets that no ticket is found on have their shared baselines with the sources in turn.
         found_on = study.tasks[task].languages
