@@ -36,11 +36,11 @@ def intervals(draws: int, draws_of_ten: int) -> list[Row]:
         for _ in range(draws_of_ten if languages == 10 else draws):
             fits = transfer(rng, languages, seeds, pairs)
             for row in mixed_model(fits).effects:
-                held.setdefault(f"{row['kind']} by the mixed model", []).append(
+                held.setdefault(f"{row['kind']} covered by the mixed model", []).append(
                     row["low"] <= EFFECTS[row["kind"]] <= row["high"]
                 )
             low, high = over_cells(fits)
-            held.setdefault("foreign by a t interval over cells", []).append(low <= EFFECTS["foreign"] <= high)
+            held.setdefault("foreign covered by a t interval over cells", []).append(low <= EFFECTS["foreign"] <= high)
         shares = {name: round(float(np.mean(found)), 3) for name, found in sorted(held.items())}
         what = f"pairs differ by {pairs:g}" if pairs else "nothing about pairs"
         claims = [at_least(shares[name], 0.9, "covered") for name in shares if "mixed" in name]
