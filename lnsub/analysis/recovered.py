@@ -211,7 +211,9 @@ class Gains:
         if not found:
             return "without one of the languages or seeds, no cell is left"
         over = f"jackknife over {languages} languages"
-        return f"{over} and {seeds} seeds" if seeds >= FEWEST else f"{over}, of {seeds} averaged seeds"
+        if seeds >= FEWEST:
+            return f"{over} and {seeds} seeds"
+        return f"{over}, {seeds} seeds averaged" if seeds > 1 else f"{over}, of one seed"
 
 
 def _zero(bound: Callable[[float], float | None], start: float, side: int) -> float | None:

@@ -23,6 +23,7 @@ from lnsub.report.figures.metric import metric_by_sparsity
 from lnsub.report.figures.mixture import mixture_figure, mixture_parts_figure
 from lnsub.report.figures.overlap import overlap_figure
 from lnsub.report.figures.pruned import neutrality_figure, pruned_where
+from lnsub.report.figures.recovered import recovered_figure
 from lnsub.report.figures.retrieval import retrieval_figure
 from lnsub.report.figures.similarity import similarity_figure
 from lnsub.report.figures.transfer import drop_figure, transfer_figure, zero_shot_figure
@@ -42,6 +43,7 @@ FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (
     across_figure,
     zero_shot_figure,
     baseline_figure,
+    recovered_figure,
     overlap_figure,
     overlap_by_sparsity,
     overlap_by_layer,
@@ -66,6 +68,9 @@ TABLES: frozenset[str] = frozenset(
         "across_tasks",
         "zero_shot",
         "baselines",
+        "recovered_share",
+        "recovered_cells",
+        "recovered_changes",
         "overlap",
         "clusters",
         "overlap_by_sparsity",

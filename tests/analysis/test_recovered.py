@@ -49,7 +49,7 @@ def test_the_share_is_what_a_loop_over_the_cells_gives():
     assert row["own"] - row["inherited"] == pytest.approx(row["own_gain"]) == pytest.approx(np.mean(own))
     (cell,) = found[(found["source"] == "fr") & (found["target"] == "ur") & (found["seed"] == 68)].to_dict("records")
     assert cell["share"] == pytest.approx(gain["fr", "ur", 68] / gain["ur", "ur", 68])
-    assert row["interval"] == "jackknife over 3 languages, of 2 averaged seeds"
+    assert row["interval"] == "jackknife over 3 languages, 2 seeds averaged"
 
 
 def test_a_loss_gives_the_share_of_its_negative():
