@@ -35,6 +35,9 @@ GOOD: dict[str, list[str]] = {
     "overlap": ["overlap", "T", "U", "--by=layer", "--output=out/table"],
     "overlap, inherited": ["overlap", "T", "U", "--inherited=B", "--inherited-output=out/masks"],
     "combine": ["combine", "union", "T", "U", "--output=out/made.safetensors"],
+    "combine departures": [
+        *("combine", "departures", "T", "U", "--inherited=T", "--part=own", "--output=out/made.safetensors"),
+    ],
     "export": ["export", "T", "--output=out/model", "--base-model=B"],
     "retrieve": ["retrieve", "--base-model=B", "--pairs=P", "--output=out/table", "--layers=0,2", "--k=1"],
     "retrieve, recorded": ["retrieve", "--base-model=B", "--pairs=P", "--tickets=T", "--record=out/records"],
@@ -174,6 +177,11 @@ VALUES: dict[str, dict[str, list[str]]] = {  # bad values by option
         "--language": ["", "en+", "../x", "x" * 300],
     },
     "combine": {"how": ["xor", "", "UNION", "\0"]},
+    "combine departures": {
+        "--part": ["", "both", "OWN", "\0"],
+        "--seed": ["", "a", "-1", "1.5", "9" * 5000, "4294967296"],
+        "--inherited": ["", " ", "nowhere", "/dev/zero", "fifo", "\x1b[2J"],
+    },
     "export": {
         "--base-model": ["nowhere/x", "T", "/dev/null", "a/b/c/d"],
         "--task": ["chess", "", "XNLI", "../x", "\x1b[2J"],

@@ -78,8 +78,8 @@ _READING = (
     "targets and seeds. Gains are averaged before they are divided, as a ratio of means does not hang on the few "
     "targets whose own ticket gains next to nothing; where own tickets are not clearly better than the inherited mask, "
     "there is no share. Strokes are 95 % intervals: Fieller's, by the jackknife over languages and, where there are "
-    "three, seeds. The change between sparsities is paired, over the languages and seeds that both have. One-shot masks "
-    "and shuffled tickets are the target's own."
+    "three, seeds. The change between sparsities is paired, over the languages and seeds that both have. One-shot "
+    "masks and shuffled tickets are the target's own."
 )
 
 
