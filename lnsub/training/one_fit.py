@@ -14,6 +14,7 @@ from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.budget import Budget
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.module import SubnetModule
+from lnsub.training.origin import condition_of
 
 
 def fit_once(
@@ -144,5 +145,7 @@ def records(
         "ticket": ticket.checksum if ticket else None,
         "source_task": found.task if found else None,
         "source_seed": found.seed if found else None,
+        "condition": condition_of(module, datamodule),
+        "source_condition": (found.condition or None) if found else None,
     }
     return records_of(metrics, **{**shared, **facts})
