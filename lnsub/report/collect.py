@@ -230,7 +230,11 @@ def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.Dat
     columns = ["kind", "task", "score", "init", "ticket", "source_task"]
     rows = records[columns].to_dict("records")
     records["variant"] = [variant_of(row, p) for row, p in zip(rows, found, strict=True)]
-    records["found_on"] = pd.Series([p.task if p else "unknown" for p in found], index=records.index, dtype=object)
+    # An inherited mask that sentences were embedded under is in no file.
+    made = [INHERITED if task == INHERITED else "unknown" for task in records["source_task"]]
+    records["found_on"] = pd.Series(
+        [p.task if p else other for p, other in zip(found, made, strict=True)], index=records.index, dtype=object
+    )
     return records
 
 
