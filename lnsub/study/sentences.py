@@ -94,12 +94,13 @@ def _under_tickets(
             after,
             places[name],
         )
-    for task, name in first.items() if chosen.tickets.inherited else ():
+    # After the tickets' places and those of the dense models, of which there are no more than tasks.
+    for place, task in enumerate(first if chosen.tickets.inherited else (), start=len(fits) + len(facts)):
         # All tickets of a task and sparsity have one inherited mask, so any of them says which.
-        source = sets[name][0]
+        source = sets[first[task]][0]
         run = RunFolder.of(study.folder, *source)
         tickets = [str(run.ticket(sparsity)) for sparsity in chosen.tickets.sparsities]
         name = f"{task}-inherited"
         args = sentence_args(command, chosen, facts[task].base_model, tickets, folder, name, inherited=True)
         leaves = FileLeft(str(folder / f"{name}.csv"))
-        yield Job(f"{command}-{name}", command, tuple(args), leaves, (fits[source],), after, places[first[task]])
+        yield Job(f"{command}-{name}", command, tuple(args), leaves, (fits[source],), after, place)
