@@ -27,7 +27,9 @@ def shares(draws: int) -> list[Row]:
                 if pd.notna(row[f"{name}_low"]):
                     held[name].append(row[f"{name}_low"] <= truth <= row[f"{name}_high"])
             ratios = cells.loc[cells["sparsity"] == 0.5, "share"].dropna()
-            held["naive"].append(bool(abs(ratios.mean() - SHARES[0.5]) <= 1.96 * float(ratios.sem())))
+            held["naive"].append(
+                bool(abs(ratios.mean() - SHARES[0.5]) <= 1.96 * ratios.std(ddof=1) / np.sqrt(len(ratios)))
+            )
         covered = {name: round(float(np.mean(found)), 3) for name, found in held.items() if found}
         words = {
             "share": "covered",
