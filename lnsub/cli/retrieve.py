@@ -15,6 +15,7 @@ from lnsub.cli.sentence_options import (
     layers_of,
     notes,
     read_sentences,
+    tickets_and_masks,
 )
 
 if TYPE_CHECKING:
@@ -63,20 +64,18 @@ def _run(options: argparse.Namespace) -> int:
     layers, top = layers_of(options), tuple(comma_list("--top", options.top, int))
 
     from lnsub.runs.records import append_new, check_records
-    from lnsub.tickets.hub import expanded
-    from lnsub.tickets.ticket import Ticket
 
     # Files first, so that a bad one is reported before the model is loaded. Earlier tables had English in their names.
     check_table(options.output, ["from_pivot", "en_to_other"])
     if options.record:
         check_records(options.record)
-    tickets = [Ticket.load(path) for path in expanded(options.tickets)]
+    tickets, masks = tickets_and_masks(options)
     pairs = read_sentences(options)
 
     from lnsub.analysis.retrieval.measure import Retrieval, Settings
 
     settings = Settings(layers, options.pooling, options.margin, options.neighbours, top, options.batch_tokens)
-    retrieval = Retrieval(options.base_model, pairs, tickets, settings, options.device, options.own_tickets)
+    retrieval = Retrieval(options.base_model, pairs, tickets, settings, options.device, options.own_tickets, masks)
     rows: list[dict[str, Any]] = []
     lines: dict[str, str] = {}
     for retrieved in each_shown(

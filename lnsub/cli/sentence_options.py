@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lnsub.analysis.parallel.cells import Cell
     from lnsub.analysis.parallel.sentence_pairs import Pairs
     from lnsub.models.apply import Fit
+    from lnsub.tickets.ticket import Ticket
 
 Measured = TypeVar("Measured")
 
@@ -49,6 +50,16 @@ def add_sentences(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="embed each language under its own ticket among --tickets (of one task, sparsity, seed, score, scope and "
         "schedule), instead of both languages of a pair under the same",
+    )
+    parser.add_argument(
+        "--inherited",
+        action="store_true",
+        help="also under the inherited masks of the tickets: the largest pre-trained weights, as many as each keeps",
+    )
+    parser.add_argument(
+        "--without-tickets",
+        action="store_true",
+        help="with --inherited: not under the tickets themselves, where they are measured elsewhere",
     )
     parser.add_argument(
         "--fetch-only", action="store_true", help="only read the sentences, from the Hub where need be, and count them"
@@ -120,6 +131,31 @@ def count_fetched(options: argparse.Namespace) -> int:
     rows = [{"pivot": one.pivot, "target": one.language, "fetched_pairs": len(one)} for one in read_sentences(options)]
     emit(formatted(rows, options.format, ["pivot", "target", "fetched_pairs"], "sentences", []), options.output)
     return 0
+
+
+def tickets_and_masks(options: argparse.Namespace) -> "tuple[list[Ticket], list[Ticket]]":
+    """Reads the tickets; returns those to measure, and the inherited masks to measure beside them.
+
+    Raises:
+        UserError: a ticket cannot be read, or is of another base model; options do not go together.
+    """
+    from lnsub.tickets.hub import expanded
+    from lnsub.tickets.ticket import Ticket
+
+    if options.inherited and not options.tickets:
+        raise UserError("--inherited measures the inherited masks of tickets: name them with --tickets.")
+    if options.without_tickets and not options.inherited:
+        raise UserError("--without-tickets goes with --inherited: leave --tickets out instead.")
+    if options.without_tickets and options.own_tickets:
+        raise UserError("--own-tickets and --without-tickets contradict each other: leave one out.")
+    tickets = [Ticket.load(path) for path in expanded(options.tickets)]
+    if not options.inherited:
+        return tickets, []
+
+    from lnsub.models.inherited import Theta0, inherited_masks
+
+    masks = inherited_masks(Theta0.load(options.base_model), tickets)
+    return [] if options.without_tickets else tickets, masks
 
 
 def chosen_cells(options: argparse.Namespace, cells: "Sequence[Cell]") -> "list[Cell]":

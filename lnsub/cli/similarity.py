@@ -15,6 +15,7 @@ from lnsub.cli.sentence_options import (
     layers_of,
     notes,
     read_sentences,
+    tickets_and_masks,
 )
 
 if TYPE_CHECKING:
@@ -68,14 +69,12 @@ def _run(options: argparse.Namespace) -> int:
     layers, measures = layers_of(options), tuple(comma_list("--measures", options.measures))
 
     from lnsub.runs.records import append_new, check_records
-    from lnsub.tickets.hub import expanded
-    from lnsub.tickets.ticket import Ticket
 
     # Files first, so that a bad one is reported before the model is loaded.
     check_table(options.output, ["null_low"])
     if options.record:
         check_records(options.record)
-    tickets = [Ticket.load(path) for path in expanded(options.tickets)]
+    tickets, masks = tickets_and_masks(options)
     pairs = read_sentences(options)
 
     from lnsub.analysis.similarity.measure import Settings, Similarity
@@ -89,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
         options.seed,
         options.batch_tokens,
     )
-    similarity = Similarity(options.base_model, pairs, tickets, settings, options.device, options.own_tickets)
+    similarity = Similarity(options.base_model, pairs, tickets, settings, options.device, options.own_tickets, masks)
     rows: list[dict[str, Any]] = []
     lines: dict[str, str] = {}
     for similar in each_shown(

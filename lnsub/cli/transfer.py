@@ -127,7 +127,7 @@ def _list(transfer: "Transfer") -> int:
 def _report(transfer: "Transfer", chosen: list[int] | None) -> None:
     from rich.console import Console
 
-    from lnsub.transfer.tables import transfer_tables
+    from lnsub.transfer.tables import recovered_lines, transfer_tables
 
     console = Console()
     cells = transfer.cells if chosen is None else [transfer.cells[number - 1] for number in chosen]
@@ -135,6 +135,8 @@ def _report(transfer: "Transfer", chosen: list[int] | None) -> None:
     if chosen is None and recorded:
         for table in transfer_tables(recorded, transfer.languages, transfer.fit.task.metric):
             console.print(table)
+        for line in recovered_lines(recorded, transfer.fit.task):
+            console.print(line, highlight=False, soft_wrap=True)
     else:
         for cell, records in recorded:
             for r in records:

@@ -23,6 +23,7 @@ from lnsub.report.figures.metric import metric_by_sparsity
 from lnsub.report.figures.mixture import mixture_figure, mixture_parts_figure
 from lnsub.report.figures.overlap import overlap_figure
 from lnsub.report.figures.pruned import neutrality_figure, pruned_where
+from lnsub.report.figures.recovered import recovered_figure
 from lnsub.report.figures.retrieval import retrieval_figure
 from lnsub.report.figures.similarity import similarity_figure
 from lnsub.report.figures.ticket_kinds import ticket_kinds_figure
@@ -44,6 +45,7 @@ FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (
     across_figure,
     zero_shot_figure,
     baseline_figure,
+    recovered_figure,
     overlap_figure,
     overlap_by_sparsity,
     overlap_by_layer,
@@ -70,6 +72,9 @@ TABLES: frozenset[str] = frozenset(
         "across_tasks",
         "zero_shot",
         "baselines",
+        "recovered_share",
+        "recovered_cells",
+        "recovered_changes",
         "overlap",
         "overlap_by_pair",
         "clusters",

@@ -19,7 +19,7 @@ from lnsub.report.settings import Run, run_settings
 from lnsub.report.ticket_index import TicketIndex, model_name
 from lnsub.runs.records import ABLATION, BY_LAYER
 from lnsub.runs.tree import read_runs_noting
-from lnsub.tickets.combining import HOW
+from lnsub.tickets.combining import is_combined
 from lnsub.tickets.provenance import INHERITED, Provenance, start_sparsity
 
 STUDY = ("model", "task", "score", "scope")
@@ -189,7 +189,7 @@ def variant_of(record: Mapping[Any, Any], found: Provenance | None) -> str:
     # A run by this score finds the same masks, and then `found` is its ticket.
     if INHERITED in {origin, record.get("source_task")}:
         return "inherited"
-    if score in HOW or (found and found.sources):
+    if is_combined(score) or (found and found.sources):
         return "combined"
     elsewhere = isinstance(origin, str) and origin != record["task"] and record["kind"] not in BY_LAYER
     return "other task" if elsewhere else "ticket"
@@ -230,7 +230,11 @@ def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.Dat
     columns = ["kind", "task", "score", "init", "ticket", "source_task"]
     rows = records[columns].to_dict("records")
     records["variant"] = [variant_of(row, p) for row, p in zip(rows, found, strict=True)]
-    records["found_on"] = pd.Series([p.task if p else "unknown" for p in found], index=records.index, dtype=object)
+    # An inherited mask that sentences were embedded under is in no file.
+    made = [INHERITED if task == INHERITED else "unknown" for task in records["source_task"]]
+    records["found_on"] = pd.Series(
+        [p.task if p else other for p, other in zip(found, made, strict=True)], index=records.index, dtype=object
+    )
     return records
 
 

@@ -150,4 +150,5 @@ def by_panel(data: pd.DataFrame, studies: Sequence[str], options: Options) -> li
 
 def joined(data: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Concatenates frames; an empty frame for none."""
-    return pd.concat([part for part in data if not part.empty], ignore_index=True) if data else pd.DataFrame()
+    parts = [part for part in data if not part.empty]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

@@ -76,9 +76,26 @@ def transfer_args(
 
 
 def sentence_args(
-    command: str, chosen: SentenceStudy, base_model: str, tickets: Sequence[str], folder: Path, name: str
+    command: str,
+    chosen: SentenceStudy,
+    base_model: str,
+    tickets: Sequence[str],
+    folder: Path,
+    name: str,
+    *,
+    inherited: bool = False,
 ) -> list[str]:
-    """The command line of `lnsub retrieve` or `lnsub similarity`: the table and the records go to ``folder``."""
+    """The command line of `lnsub retrieve` or `lnsub similarity`: the table and the records go to ``folder``.
+
+    Args:
+        command: which of the two.
+        chosen: its settings.
+        base_model: the base model.
+        tickets: files of tickets; none: the dense model.
+        folder: where to.
+        name: of the table, and of the folder of records.
+        inherited: the tickets' inherited masks instead of the tickets.
+    """
     args = [command, *source_args(chosen, base_model)]
     args += ["--layers", _joined(chosen.layers)] if chosen.layers else []
     args += ["--pooling", chosen.pooling] if chosen.pooling != "mean" else []
@@ -88,8 +105,11 @@ def sentence_args(
         args += ["--measures", ",".join(chosen.measures)]
         args += ["--resamples", str(chosen.resamples), "--shuffles", str(chosen.shuffles)]
     if tickets:
-        own = chosen.tickets is not None and chosen.tickets.own
-        args += ["--tickets", *tickets, "--without-dense", *(["--own-tickets"] if own else [])]
+        args += ["--tickets", *tickets, "--without-dense"]
+        if inherited:
+            args += ["--inherited", "--without-tickets"]
+        elif chosen.tickets is not None and chosen.tickets.own:
+            args += ["--own-tickets"]
     return [*args, "--format", "csv", "--output", str(folder / f"{name}.csv"), "--record", str(folder / name)]
 
 

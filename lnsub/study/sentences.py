@@ -72,6 +72,7 @@ def _under_tickets(
         return
     sets: dict[str, list[tuple[str, str, int]]] = {}
     places: dict[str, int] = {}
+    first: dict[str, str] = {}
     for place, (task, language, seed) in enumerate(fits):
         if task in (chosen.tickets.tasks or facts) and language in (chosen.tickets.languages or [language]):
             whose = "own" if chosen.tickets.own else language
@@ -79,6 +80,7 @@ def _under_tickets(
                 name = f"{task}-{whose}-seed{seed}"
                 places.setdefault(name, place)
                 sets.setdefault(name, []).append((task, language, seed))
+                first.setdefault(task, name)
     for name, sources in sets.items():
         runs = [RunFolder.of(study.folder, *source) for source in sources]
         tickets = [str(run.ticket(sparsity)) for run in runs for sparsity in chosen.tickets.sparsities]
@@ -92,3 +94,13 @@ def _under_tickets(
             after,
             places[name],
         )
+    # After the tickets' places and those of the dense models, of which there are no more than tasks.
+    for place, task in enumerate(first if chosen.tickets.inherited else (), start=len(fits) + len(facts)):
+        # All tickets of a task and sparsity have one inherited mask, so any of them says which.
+        source = sets[first[task]][0]
+        run = RunFolder.of(study.folder, *source)
+        tickets = [str(run.ticket(sparsity)) for sparsity in chosen.tickets.sparsities]
+        name = f"{task}-inherited"
+        args = sentence_args(command, chosen, facts[task].base_model, tickets, folder, name, inherited=True)
+        leaves = FileLeft(str(folder / f"{name}.csv"))
+        yield Job(f"{command}-{name}", command, tuple(args), leaves, (fits[source],), after, place)

@@ -86,12 +86,14 @@ class TicketChoice:
         tasks: the tasks that they were found on; null: all.
         languages: the languages and mixtures that they were found on; null: all.
         own: embed each language under its own ticket, instead of all under each.
+        inherited: also embed all under the inherited masks, once for each task.
     """
 
     sparsities: list[Fraction]
     tasks: list[str] | None = None
     languages: list[str] | None = None
     own: bool = False
+    inherited: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 from lnsub.common.errors import UserError
 from lnsub.common.printable import printable
 from lnsub.tickets.packed import count_bits
-from lnsub.tickets.provenance import Provenance
+from lnsub.tickets.provenance import DEPARTURES, Provenance
 from lnsub.tickets.ticket import Ticket
 
 
@@ -45,7 +45,7 @@ def combine(tickets: Sequence[Ticket], how: str) -> Ticket:
     masks = {name: HOW[how]([t.masks[name] for t in tickets]) for name in common}
     kept = sum(count_bits(mask) for mask in masks.values())
     sparsity = 1 - kept / sum(math.prod(shapes[name]) for name in common)
-    provenance = _provenance(tickets, how, sorted(shapes.keys() - common), sparsity)
+    provenance = merged_provenance(tickets, how, sparsity, left_out=sorted(shapes.keys() - common))
     return Ticket(masks, {name: shapes[name] for name in common}, provenance)
 
 
@@ -92,7 +92,22 @@ HOW: dict[str, Callable[[Sequence[np.ndarray]], np.ndarray]] = {
 """The ways to combine tickets: functions from several packed masks of equal length to one."""
 
 
-def _provenance(tickets: Sequence[Ticket], how: str, left_out: list[str], sparsity: float) -> Provenance:
+def is_combined(score: object) -> bool:
+    """Whether a ticket's score says that it was combined of several, by any way of `lnsub combine`."""
+    return score in HOW or str(score).partition(":")[0] == DEPARTURES
+
+
+def merged_provenance(
+    tickets: Sequence[Ticket], how: str, sparsity: float, *, left_out: Sequence[str] = ()
+) -> Provenance:
+    """The provenance of a ticket made from several, as :func:`combine` says.
+
+    Args:
+        tickets: the tickets.
+        how: what stands as the score.
+        sparsity: the made ticket's.
+        left_out: parameters that not all have.
+    """
     all_of = [t.provenance for t in tickets]
 
     def shared(field: str, otherwise: Any) -> Any:
@@ -102,7 +117,7 @@ def _provenance(tickets: Sequence[Ticket], how: str, left_out: list[str], sparsi
     same_units = len({p.units for p in all_of}) == 1
     sources = {
         "how": how,
-        "left_out": left_out,
+        "left_out": list(left_out),
         "tickets": [
             {"checksum": t.checksum}
             | {field: getattr(t.provenance, field) for field in ("task", "language", "seed", "sparsity")}

@@ -15,6 +15,9 @@ INHERITED = "inherited"
 RANDOM_FROM = "random_from"
 """Start of the score of a mask that was pruned at random from a ticket of a lower sparsity: ``random_from:0.1``."""
 
+DEPARTURES = "departures"
+"""Start of the score of an inherited mask with a part of two tickets' departures: ``departures:shared``."""
+
 LONGEST = 5000
 """The most characters of a field that is no JSON; the longest path of a base model has 4,096."""
 

@@ -6,12 +6,13 @@ from lnsub.cli.combine import HOW as OFFERED
 from lnsub.cli.commands import run
 from lnsub.common.errors import UserError
 from lnsub.tickets.combining import HOW, combine
+from lnsub.tickets.departing import part_of_departures
 from lnsub.tickets.ticket import Ticket
 from tests.support.ticket_factory import SHAPES, kept_set, random_masks, ticket
 
 
 def test_every_way_to_combine_is_offered() -> None:
-    assert list(OFFERED) == list(HOW)
+    assert list(OFFERED) == [*HOW, "departures"]
 
 
 @pytest.mark.parametrize("how", list(HOW))
@@ -58,3 +59,40 @@ def test_what_cannot_be_combined_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--output"):
         run("combine", ["union", path, path])
     assert not (tmp_path / "b").exists()
+
+
+def test_departures_are_written_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(ticket(random_masks(0.5, i), language=code).save(tmp_path / code)) for i, code in enumerate("abc")]
+    output = tmp_path / "made.safetensors"
+    three = [Ticket.load(path) for path in files]
+    for part in ("shared", "own", "foreign"):
+        args = [*files[:2], "--inherited", files[2], "--part", part, "--seed=3", "--output", str(output), "--force"]
+        assert run("combine", ["departures", *args]) == 0
+        expected = part_of_departures(*three, part, seed=3)
+        assert Ticket.load(output).checksum == expected.ticket.checksum
+        assert f"{part} departures" in (said := capsys.readouterr().out)
+        assert f"{expected.drawn} of {expected.of[0]} weights kept though small" in said
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        (["departures", "a", "b", "--part=own"], "need --inherited MASK"),
+        (["departures", "a", "b", "--inherited=c"], r"need --part shared\|own\|foreign"),
+        (["departures", "a", "--inherited=c", "--part=own"], "OWN and FOREIGN, and one inherited mask: got 2"),
+        (["departures", "a", "b", "--inherited=c", "--part=own", "--seed=-1"], "--seed takes a whole number"),
+        (["departures", "a", "b", "--inherited=c", "--part=both"], "both"),
+        (["union", "a", "b", "--part=own"], "--part goes with `lnsub combine departures`, not with union"),
+        (["union", "a", "b", "--inherited=c"], "--inherited goes with"),
+        (["departures", "a", "b", "--inherited=out", "--part=own"], "--output out is one of the tickets"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    args: list[str], word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for i, code in enumerate("abc"):
+        ticket(random_masks(0.5, i), language=code).save(tmp_path / code)
+    with pytest.raises(UserError, match=word):
+        run("combine", [*args, "--output=out"])
+    assert not (tmp_path / "out").exists()

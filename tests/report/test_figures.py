@@ -8,7 +8,7 @@ import pytest
 
 from lnsub.common.errors import UserError
 from lnsub.report import Made, Options, report
-from lnsub.report.figures.by_layer import means, ticket_panels
+from lnsub.report.figures.by_layer import level_order, means, ticket_panels
 from lnsub.runs.records import append
 from lnsub.tickets.ticket import Ticket
 from tests.support.report_page import cells, chart, data, panels, rows, section, summary, words
@@ -235,6 +235,28 @@ def test_tickets_are_drawn_beside_the_dense_model_on_the_same_languages() -> Non
     # Not the mean of Arabic and French, which the tickets were not measured on.
     assert means(both[both["line"] == 0.0]) == {1: 0.5}
     assert means(both[both["line"] == 0.5]) == {1: 0.4}
+
+
+def test_inherited_masks_are_a_line_beside_the_tickets_of_their_sparsity() -> None:
+    rows = pd.DataFrame(
+        [
+            {"system": system, "own": False, "target": target, "layer": 1, "sparsity": sparsity, "value": value}
+            for system, target, sparsity, value in [
+                ("dense", "fr", 0.0, 0.5),
+                ("wikiann", "fr", 0.5, 0.4),
+                ("inherited", "fr", 0.5, 0.3),
+                ("inherited", "ar", 0.5, 0.0),
+                ("inherited", "fr", 0.8, 0.2),
+            ]
+        ]
+    )
+    ((_, _, both, sparsities),) = ticket_panels(rows, (0.5, 0.8))
+    assert sparsities == [0.5]
+    assert level_order(both) == ["dense model", "50\u00a0% pruned", "inherited mask, 50\u00a0% pruned"]
+    assert means(both[both["line"] == -0.5]) == {1: 0.3}
+    ((title, _, alone, _),) = ticket_panels(rows[rows["system"] != "wikiann"], (0.8,))
+    assert title.startswith("Inherited masks, ")
+    assert means(alone[alone["line"] == 0.8]) == {1: 0.2}
 
 
 def test_similarity_is_drawn_by_measure_with_its_null_and_intervals(made: Made) -> None:

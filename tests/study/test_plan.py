@@ -106,9 +106,12 @@ def test_a_whole_study_has_every_job_that_it_names(planned: Planned):
             ("wikiann", "xnli", 6),
         )
     }
-    assert ids["retrieve"] == {"retrieve-dense", *(f"retrieve-{name}" for name in named)}
-    assert ids["similarity"] == {"similarity-dense", "similarity-xnli-own-seed5", "similarity-xnli-own-seed6"}
+    inherited = {f"retrieve-{task}-inherited" for task in ("xnli", "wikiann")}
+    assert ids["retrieve"] == {"retrieve-dense", *inherited, *(f"retrieve-{name}" for name in named)}
+    own = {f"similarity-xnli-own-seed{seed}" for seed in (5, 6)}
+    assert ids["similarity"] == {"similarity-dense", "similarity-xnli-inherited", *own}
     needs = {job.id: job.needs for job in plan.jobs}
+    assert needs["retrieve-wikiann-inherited"] == ("fit-wikiann-bb-seed5",)
     assert needs["transfer-wikiann-aa+bb-seed6"] == ("fit-wikiann-aa+bb-seed6",)
     assert needs["fit-wikiann-aa+bb-seed6"] == ("tokenise-wikiann-aa+bb-seed6",)
     assert needs["across-xnli-to-wikiann-bb-seed5"] == ("fit-xnli-bb-seed5",)

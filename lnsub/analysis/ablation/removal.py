@@ -11,6 +11,7 @@ from torch import Tensor
 from lnsub.common.errors import UserError
 from lnsub.common.plain_data import UnreadableError, parse_json
 from lnsub.pruning.masks import Mask, shuffled
+from lnsub.tickets.provenance import DEPARTURES
 from lnsub.tickets.ticket import Ticket
 from lnsub.tickets.units import Units
 
@@ -145,9 +146,9 @@ def reference_for(ticket: Ticket, references: Sequence[Ticket]) -> Ticket:
 
 
 def source_of(ticket: Ticket) -> str:
-    """The language whose part of the model a ticket is: of a difference, that of the ticket that it was taken from."""
+    """The language whose part of the model a ticket is: of a difference or departures, that of the first ticket."""
     p = ticket.provenance
-    if p.score == "difference" and p.sources:
+    if p.score.partition(":")[0] in {"difference", DEPARTURES} and p.sources:
         try:
             return str(parse_json(p.sources)["tickets"][0]["language"])
         except (UnreadableError, KeyError, IndexError, TypeError):

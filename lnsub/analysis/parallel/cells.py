@@ -7,6 +7,7 @@ from typing import Any
 from lnsub.analysis.overlap.jaccard import labels
 from lnsub.analysis.parallel.sentence_pairs import Pairs
 from lnsub.common.errors import UserError
+from lnsub.tickets.provenance import INHERITED
 from lnsub.tickets.ticket import Ticket
 
 
@@ -60,6 +61,8 @@ class Cell:
             "split": "pairs",
             "n": len(self.pairs),
             "ticket": self.ticket.checksum if self.ticket else None,
+            # The mask is made on the way, so that no ticket file of the tree says what it is.
+            "source_task": INHERITED if found and found.task == INHERITED else None,
             # English goes without saying, as in the records of versions that knew no other pivot.
             "pivot": None if self.pairs.pivot == "en" else self.pairs.pivot,
             "pivot_ticket": self.pivot_ticket.checksum if own and self.pivot_ticket else None,

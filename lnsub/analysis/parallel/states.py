@@ -71,11 +71,12 @@ class ParallelStates:
         tickets: tickets that were found in this base model.
         own: each language is embedded under its own ticket, see :func:`lnsub.analysis.parallel.cells.own_cells`,
             rather than both under the same.
+        beside: further masks of this base model, under each of which both languages are embedded in any case.
         reading: which states.
         device: where to compute; see :class:`lnsub.analysis.parallel.embedding.SentenceEncoder`.
 
     Attributes:
-        cells: the dense model's and then each ticket's, each over all languages.
+        cells: the dense model's and then each ticket's and each mask's, each over all languages.
         encoder: the model.
         layers: the layers that are read.
 
@@ -90,6 +91,7 @@ class ParallelStates:
         pairs: Sequence[Pairs],
         tickets: Sequence[Ticket] = (),
         own: bool = False,
+        beside: Sequence[Ticket] = (),
         reading: Reading | None = None,
         device: str = "auto",
     ) -> None:
@@ -98,8 +100,9 @@ class ParallelStates:
             raise UserError("No ticket is named: --own-tickets needs those of each language.")
         self.reading = reading or Reading()
         self.cells = (own_cells if own else shared_cells)(tickets, pairs)
+        self.cells += [cell for cell in shared_cells(beside, pairs) if cell.ticket]
         self.encoder = SentenceEncoder(base_model, device)
-        self._fits = {id(ticket): self.encoder.check(ticket) for ticket in tickets}
+        self._fits = {id(ticket): self.encoder.check(ticket) for ticket in (*tickets, *beside)}
         last = self.encoder.layers
         self.layers = tuple(range(last + 1)) if self.reading.layers is None else self.reading.layers
         for layer in self.layers:

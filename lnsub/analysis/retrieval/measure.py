@@ -182,6 +182,7 @@ class Retrieval:
         settings: how to measure.
         device: where to compute; see :class:`lnsub.analysis.parallel.embedding.SentenceEncoder`.
         own_tickets: each language is embedded under its own ticket rather than both under the same.
+        beside: further masks, such as inherited ones, under each of which both languages are embedded.
 
     Attributes:
         cells: see :class:`lnsub.analysis.parallel.states.ParallelStates`.
@@ -200,6 +201,7 @@ class Retrieval:
         settings: Settings | None = None,
         device: str = "auto",
         own_tickets: bool = False,
+        beside: Sequence[Ticket] = (),
     ) -> None:
         self.settings = settings or Settings()
         for one in pairs:
@@ -214,7 +216,7 @@ class Retrieval:
                     f"top is {max(self.settings.top)}, but '{one.language}' has {len(one)} sentence pairs, among which "
                     "every translation would be found: give more pairs or a smaller number."
                 )
-        self._states = ParallelStates(base_model, pairs, tickets, own_tickets, self.settings.reading, device)
+        self._states = ParallelStates(base_model, pairs, tickets, own_tickets, beside, self.settings.reading, device)
         self.cells, self.layers = self._states.cells, self._states.layers
 
     def measure(self, cell: Cell, after_layer: Callable[[], None] = lambda: None) -> Retrieved:

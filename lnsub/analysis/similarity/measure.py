@@ -194,6 +194,7 @@ class Similarity:
         settings: how to measure.
         device: where to compute; see :class:`lnsub.analysis.parallel.embedding.SentenceEncoder`.
         own_tickets: each language is embedded under its own ticket rather than both under the same.
+        beside: further masks, such as inherited ones, under each of which both languages are embedded.
 
     Attributes:
         cells: see :class:`lnsub.analysis.parallel.states.ParallelStates`.
@@ -211,12 +212,13 @@ class Similarity:
         settings: Settings | None = None,
         device: str = "auto",
         own_tickets: bool = False,
+        beside: Sequence[Ticket] = (),
     ) -> None:
         self.settings = settings or Settings()
         for one in pairs:
             if len(one) < FEWEST:
                 raise UserError(f"'{one.language}' has {len(one)} sentence pairs: similarity needs at least {FEWEST}.")
-        self._states = ParallelStates(base_model, pairs, tickets, own_tickets, self.settings.reading, device)
+        self._states = ParallelStates(base_model, pairs, tickets, own_tickets, beside, self.settings.reading, device)
         hidden = self._states.encoder.hidden
         for one in pairs:
             if "pwcca" in self.settings.measures and len(one) < 2 * hidden:

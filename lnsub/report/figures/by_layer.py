@@ -10,6 +10,7 @@ from lnsub.report.collect import STUDY
 from lnsub.report.figure import Panel, joined, listed, nearest, pruned_name
 from lnsub.report.languages import label, labels
 from lnsub.report.spread import UNTRAINED, seed_words
+from lnsub.tickets.provenance import INHERITED
 
 DENSE = "dense"
 """The system of records without a ticket; that of the others is the task of their tickets."""
@@ -41,19 +42,27 @@ def ticket_panels(rows: pd.DataFrame, sparsities: Sequence[float]) -> list[tuple
 
     Returns:
         For each task, and once more for tickets that are each language's own: the title's beginning, what a sentence
-        calls them, the dense model's rows (on their languages alone, so that the means compare) and theirs with a
-        column ``line`` (the sparsity), and the sparsities shown.
+        calls them, the rows of the dense model and of inherited masks of these sparsities (on their languages alone, so
+        that the means compare) and theirs with a column ``line`` (the sparsity; of an inherited mask its negative), and
+        the sparsities shown.
     """
     dense, shown = rows[rows["system"] == DENSE], nearest(rows["sparsity"], sparsities)
     found = []
-    for (task, own), of_task in rows[rows["system"] != DENSE].groupby(["system", "own"]):
+    inherited = rows[rows["system"] == INHERITED]
+    tickets = rows[~rows["system"].isin([DENSE, INHERITED])]
+    if tickets.empty:
+        tickets, inherited = inherited, inherited.iloc[:0]
+    for (task, own), of_task in tickets.groupby(["system", "own"]):
         levels = of_task[of_task["sparsity"].isin(shown)]
         if levels.empty:  # tickets that prune nothing
             continue
         targets = sorted(set(levels["target"]))
         beside = dense[dense["target"].isin(targets)]
-        both = joined([beside.assign(line=0.0), levels.assign(line=levels["sparsity"])])
-        name = f"{task_title(str(task))} tickets"
+        masks = inherited[inherited["target"].isin(targets) & inherited["sparsity"].isin(levels["sparsity"])]
+        both = joined(
+            [beside.assign(line=0.0), levels.assign(line=levels["sparsity"]), masks.assign(line=-masks["sparsity"])]
+        )
+        name = "Inherited masks" if task == INHERITED else f"{task_title(str(task))} tickets"
         over = label(targets[0]) if len(targets) == 1 else "mean" if own else "mean over languages"
         title = f"{name}, each language under its own, {over}" if own else f"{name}, {over}"
         found.append((title, f"{name} of each language" if own else name, both, sorted(set(levels["sparsity"]))))
@@ -65,9 +74,16 @@ def pivot_words(pivot: str) -> str:
     return "English" if pivot == "en" else label(pivot)
 
 
-def level_name(sparsity: float) -> str:
-    """How a legend says how much was pruned."""
-    return pruned_name(sparsity) if sparsity else "dense model"
+def level_name(line: float) -> str:
+    """How a legend says what a ``line`` of :func:`ticket_panels` is."""
+    if line < 0:
+        return f"inherited mask, {pruned_name(-line)}"
+    return pruned_name(line) if line else "dense model"
+
+
+def level_order(both: pd.DataFrame) -> list[str]:
+    """The names of a panel's lines: the dense model, tickets and inherited masks by sparsity."""
+    return [level_name(line) for line in sorted(set(both["line"]), key=lambda line: (line < 0, abs(line)))]
 
 
 def means(rows: pd.DataFrame, column: str = "value") -> dict[int, float]:
@@ -133,10 +149,10 @@ def layer_panel(
 
 def by_layer_seeds(records: pd.DataFrame) -> str:
     """Says how many seeds the tickets that were measured are of; the pre-trained model's states are of none."""
-    found = records[records["ticket"].notna()]
+    found = records[records["ticket"].notna() & (records["found_on"] != INHERITED)]
     if found.empty:
         return UNTRAINED
-    return f"{seed_words(found)} The dense model is the pre-trained one, which has none."
+    return f"{seed_words(found)} The dense model and inherited masks are of the pre-trained one, which has none."
 
 
 def first_and_last(by_layer: Mapping[int, float]) -> str:

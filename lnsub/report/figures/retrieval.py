@@ -10,6 +10,7 @@ from lnsub.report.figures.by_layer import (
     by_layer_seeds,
     layer_panel,
     level_name,
+    level_order,
     lines_of,
     means,
     pivot_words,
@@ -42,9 +43,8 @@ def retrieval_figure(material: Material, options: Options) -> Figure | Missing:
             )
             leads.append(_best(f"the dense model{among}", dense))
         for title, name, both, sparsities in ticket_panels(rows, options.sparsities):
-            styles = sorted(set(both["line"]))
             lines = lines_of(both, "line", level_name, scale=100)
-            order = [level_name(sparsity) for sparsity in styles]
+            order = level_order(both)
             with_pivot = "" if pivot == "en" else f" with {pivot_words(pivot)}"
             panels.append(
                 layer_panel(f"{title}{with_pivot} ({how})", lines, order, "found, %", part=f"{name} {how} {other}")
@@ -53,10 +53,16 @@ def retrieval_figure(material: Material, options: Options) -> Figure | Missing:
                 _best(f"{name} at {sparsity_name(sparsity)}{among}", both[both["line"] == sparsity])
                 for sparsity in sparsities
             ]
+            leads += [
+                _best(f"inherited masks at {sparsity_name(sparsity)}{among}", masks)
+                for sparsity in sparsities
+                if not (masks := both[both["line"] == -sparsity]).empty
+            ]
     reading = (
         "The share of sentences whose translation scores highest among all sentences of the other language, or is "
         "among the first so many, in both directions on average, by the states of each layer (0: the embeddings); "
-        "nothing is trained. A ticket is applied to the pre-trained weights: to both languages, or to each its own. "
+        "nothing is trained. A ticket is applied to the pre-trained weights: to both languages, or to each its own; an "
+        "inherited mask keeps the largest pre-trained weights without any training. "
         f"The CSV has chance, as many as count in the number of sentences. {NO_INTERVAL}"
     )
     lead = f"Translations are found best: {'; '.join(leads)}."

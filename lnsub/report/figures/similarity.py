@@ -16,6 +16,7 @@ from lnsub.report.figures.by_layer import (
     first_and_last,
     layer_panel,
     level_name,
+    level_order,
     lines_of,
     means,
     pivot_words,
@@ -60,9 +61,8 @@ def similarity_figure(material: Material, options: Options) -> Figure | Missing:
             )
             leads.append(f"{name} ({how}) of the dense model goes from {first_and_last(means(dense))}")
         for title, who, both, sparsities in ticket_panels(rows, options.sparsities):
-            styles = sorted(set(both["line"]))
             lines = lines_of(both, "line", level_name)
-            order = [level_name(sparsity) for sparsity in styles]
+            order = level_order(both)
             with_pivot = "" if pivot == "en" else f" with {pivot_words(pivot)}"
             panels.append(
                 _panel(f"{name}, {title}{with_pivot} ({how})", lines, order, name, both, part=f"{name} {who} {file}")
@@ -77,7 +77,7 @@ def similarity_figure(material: Material, options: Options) -> Figure | Missing:
         "measure of shuffled sentences, its mean over languages: what lies on it says nothing of translations. "
         f"Strokes, at the dense model's points alone, are {SENTENCES}. PWCCA weights the directions of the language "
         "that the others are compared with. Nothing is trained; a ticket is applied to the pre-trained weights: to "
-        "both languages, or to each its own."
+        "both languages, or to each its own; an inherited mask keeps the largest of them without any training."
     )
     return Figure(
         "similarity_by_layer",

@@ -16,6 +16,7 @@ from lnsub.analysis.retrieval.margin import accuracy, translation_ranks
 from lnsub.analysis.retrieval.measure import Retrieval, Settings
 from lnsub.cli.commands import run
 from lnsub.common.errors import UserError
+from lnsub.models.inherited import Theta0, inherited_masks
 from lnsub.runs.records import read
 from lnsub.tickets.ticket import Ticket
 from tests.support.sentence_models import WORDS, make_base, ticket_of
@@ -197,6 +198,19 @@ def test_tickets_without_the_dense_model_have_the_rows_that_they_have_beside_it(
     assert 0 < len(alone) < len(beside)
 
 
+def test_inherited_masks_are_those_that_overlap_makes(capsys, base, pairs, tickets, tmp_path):
+    args = ["--base-model", base, "--pairs", pairs / "rest.csv", "--record", tmp_path / "made"]
+    beside = retrieve(capsys, *args, "--tickets", tickets["half"], "--inherited")
+    alone = retrieve(capsys, *args, "--tickets", tickets["half"], "--inherited", "--without-dense", "--without-tickets")
+    assert [row["ticket"] for row in beside[::3]][:1] == ["dense"]
+    assert alone == [row for row in beside if row["source"] == "inherited"]
+    (mask,) = inherited_masks(Theta0.load(str(base)), [Ticket.load(tickets["half"])])
+    by_hand = ["--base-model", base, "--pairs", pairs / "rest.csv", "--without-dense"]
+    assert alone == retrieve(capsys, *by_hand, "--tickets", mask.save(tmp_path / "mask.safetensors"))
+    found = {(r.ticket, r.source_task) for r in read(tmp_path / "made" / "results.jsonl")}
+    assert found == {(None, None), (Ticket.load(tickets["half"]).checksum, None), (mask.checksum, "inherited")}
+
+
 def test_fetching_only_counts_the_sentences_and_needs_no_model(capsys, pairs, tmp_path):
     rows = retrieve(capsys, "--base-model", tmp_path / "none", "--pairs", pairs, "--fetch-only")
     assert [(row["pivot"], row["target"], row["fetched_pairs"]) for row in rows] == [
@@ -209,6 +223,8 @@ def test_fetching_only_counts_the_sentences_and_needs_no_model(capsys, pairs, tm
     ("args", "message"),
     [
         (["--without-dense"], "--without-dense needs --tickets"),
+        (["--inherited"], "--inherited measures the inherited masks of tickets: name them"),
+        (["--without-tickets"], "--without-tickets goes with --inherited"),
         (["--layers", "0,3"], r"There is no layer 3: .* has 0 \(the embeddings\) to 2"),
         (["--layers=-1"], "There is no layer -1"),
         (["--layers", "last"], "--layers .*'last'"),
