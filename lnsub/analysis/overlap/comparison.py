@@ -21,11 +21,11 @@ from lnsub.analysis.overlap.jaccard import (
     labels,
     mean,
     overlap,
-    relation_of,
     same_parameters,
     summary,
 )
 from lnsub.analysis.overlap.neutrality import neutrality
+from lnsub.analysis.overlap.shared import relation_of
 from lnsub.common.errors import UserError
 from lnsub.tickets.provenance import INHERITED
 from lnsub.tickets.ticket import Ticket

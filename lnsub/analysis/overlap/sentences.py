@@ -4,7 +4,8 @@ from typing import Any
 
 from lnsub.analysis.overlap.clusters import stability_words
 from lnsub.analysis.overlap.comparison import Comparison, Rows
-from lnsub.analysis.overlap.jaccard import COMPARABLE, RELATIONS, comparable, labels, mean
+from lnsub.analysis.overlap.jaccard import COMPARABLE, comparable, labels, mean
+from lnsub.analysis.overlap.shared import RELATIONS
 
 Row = dict[str, Any]
 
@@ -103,5 +104,6 @@ def clusters_named(rows: Rows) -> list[str]:
 
 
 def _set_name(key: tuple[Any, ...]) -> str:
-    task, score, scope, sparsity = key
-    return f"{task} at sparsity {sparsity:.2f} ({score}, {scope})"
+    task, score, scope, sparsity, labels_of = key
+    trained = f", {labels_of} labels" if labels_of else ""
+    return f"{task} at sparsity {sparsity:.2f} ({score}, {scope}{trained})"

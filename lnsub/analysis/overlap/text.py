@@ -212,7 +212,7 @@ def _interval(low: float | None, high: float | None) -> str | None:
 def _short_labels(tickets: Sequence[Ticket]) -> tuple[dict[str, str], str]:
     """From the tickets' labels to short ones, of the parts that tell them apart; and the parts that all have."""
     all_of = [t.provenance for t in tickets]
-    parts = [(p.task, p.language, f"seed{p.seed}", Path(ticket_filename(p.sparsity)).stem) for p in all_of]
+    parts = [(p.task, p.language, p.run, Path(ticket_filename(p.sparsity)).stem) for p in all_of]
     differs = [len(set(column)) > 1 for column in zip(*parts, strict=True)]
     short = {}
     for label, part in zip(labels(tickets), parts, strict=True):
