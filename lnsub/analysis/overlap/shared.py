@@ -37,9 +37,9 @@ def shared(a: Provenance, b: Provenance) -> tuple[str, ...]:
     """Tells what two tickets share.
 
     A head is shared by runs of one task with the same seed for it, and where it came from the checkpoint; the order of
-    the data by runs of one task. Rows that neither ticket names are those of earlier versions, which drew the same for
-    all runs of a task and language. Of inherited and combined tickets, which are of no one run, only the language is
-    known.
+    the data by runs of one task. Tickets of earlier versions do not name their rows, which were the same for all runs
+    of a task and language, as plain runs' are. Of inherited and combined tickets, which are of no one run, only the
+    language is known.
 
     Returns:
         Those of ``head``, ``order``, ``rows`` and ``language`` that they share, in this order.
@@ -48,10 +48,17 @@ def shared(a: Provenance, b: Provenance) -> tuple[str, ...]:
     found = {
         "head": of_runs and _head(a) == _head(b) and (task or _head(a) == "pretrained"),
         "order": of_runs and task and (a.order or str(a.seed)) == (b.order or str(b.seed)),
-        "rows": of_runs and task and a.rows == b.rows and (language or bool(a.rows)),
+        "rows": of_runs and task and _same_rows(a, b),
         "language": language,
     }
     return tuple(word for word, there in found.items() if there)
+
+
+def _same_rows(a: Provenance, b: Provenance) -> bool:
+    if a.rows and b.rows:
+        return a.rows == b.rows
+    others = any(word in p.condition for p in (a, b) for word in ("sample", "subset"))
+    return a.language == b.language and not others
 
 
 def _head(p: Provenance) -> str:
