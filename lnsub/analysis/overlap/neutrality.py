@@ -103,9 +103,7 @@ def _on_equal_terms(members: Sequence[Ticket]) -> list[tuple[dict[str, str], lis
     for within in sorted(ceilings, key=lambda words: ("order" in words, "head" in words, "rows" not in words)):
         fair = [ticket for ticket in members if id(ticket) in ceilings[within]]
         provenances = [ticket.provenance for ticket in fair]
-        across = {
-            shared(a, b) for a, b in combinations(provenances, 2) if a.language != b.language and a.run != b.run
-        }
+        across = {shared(a, b) for a, b in combinations(provenances, 2) if a.language != b.language and a.run != b.run}
         # Two languages have rows in common only where the data are parallel.
         both = [tuple(w for w in within if w != "language"), tuple(w for w in within if w not in {"language", "rows"})]
         for alike in [words for words in both if words in across][:1]:
