@@ -17,6 +17,7 @@ from lnsub.common.names import plain_name
 from lnsub.common.plain_data import UnreadableError, read_text
 from lnsub.study.settings import (
     Configs,
+    PrimaryEndpoint,
     ReportStudy,
     RetrievalStudy,
     SimilarityStudy,
@@ -28,6 +29,8 @@ from lnsub.study.settings import (
 )
 from lnsub.training.config_files import check_files, load_yaml
 from lnsub.training.parse_errors import user_errors
+
+_SECTIONS = ("tasks", "transfer", "retrieval", "similarity", "primary", "report", "slurm")
 
 _OWN = {"config", "seed_everything", "output", "data.language", "data.init_args.language", "model.ticket"}
 """Settings of `lnsub fit` that each job has its own value of."""
@@ -97,7 +100,7 @@ def _with_sections(found: dict[str, Any]) -> dict[str, Any]:
     """
     if isinstance(found.get("report"), str):
         found = {**found, "report": {"page": found["report"]}}
-    sections = {name: found.get(name) for name in ("tasks", "transfer", "retrieval", "similarity", "report", "slurm")}
+    sections = {name: found.get(name) for name in _SECTIONS}
     sections = {name: section for name, section in sections.items() if section is not None}
     if isinstance(tasks := sections.get("tasks"), dict):
         sections |= {f"tasks.{name}": task for name, task in tasks.items()}
@@ -134,6 +137,7 @@ def _overridden(sections: dict[str, Any], overrides: Sequence[str]) -> tuple[dic
 
 
 def _setting_names() -> list[str]:
+    # Without those of primary, whose `sparsity` would hide what a transfer's is to be called.
     kinds = (TaskStudy, TransferStudy, TicketChoice, RetrievalStudy, SimilarityStudy, ReportStudy, Slurm, Study)
     return sorted({setting.name for kind in kinds for setting in fields(kind)})
 
@@ -174,8 +178,29 @@ def _check(study: Study) -> None:
         _known_task(study, "transfer.config", name)
     if study.transfer and study.transfer.across_tasks and len(study.tasks) < 2:
         raise UserError("transfer.across_tasks needs two tasks at least, and the study has one.")
+    if study.primary:
+        _check_primary(study, study.primary)
     if Path(study.report.page).name != study.report.page:
         raise UserError(f"report.page is {study.report.page}: it must be a file's name in the study's folder.")
+
+
+def _check_primary(study: Study, primary: PrimaryEndpoint) -> None:
+    _known_task(study, "primary.task", primary.task)
+    if len(primary.sets) != 2:
+        raise UserError(
+            f"primary.sets has {len(primary.sets)}: name two sets of runs, such as [seed57, seed57-sample1]."
+        )
+    for name in primary.sets:
+        found = re.fullmatch(r"seed(\d+)(-[a-z0-9-]+)?", name)
+        if found is None or int(found[1]) not in study.seeds:
+            raise UserError(
+                f"primary.sets has {name[:40]}, which is no run of this study: runs are called after its seeds, such "
+                f"as seed{study.seeds[0]} or seed{study.seeds[0]}-sample1."
+            )
+    if primary.measure.startswith("departure") and not study.report.inherited:
+        raise UserError(
+            f"primary.measure is {primary.measure}, which takes inherited masks: set report.inherited: true."
+        )
 
 
 def _known_task(study: Study, where: str, name: str) -> None:

@@ -5,6 +5,7 @@ runs of shuffled labels resemble each other for nothing that the labels say. One
 pairs, from those that share most to the floor.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -30,29 +31,38 @@ def by_shared(tickets: Sequence[Ticket], pairs: Rows, by: Iterable[str] = ()) ->
         by: columns by which the rows are grouped, such as ``layer``.
 
     Returns:
-        Rows for each set of tickets that are :data:`lnsub.analysis.overlap.jaccard.ALIKE`, group of ``by``, class of
-        pairs (``shared``, and ``trained_on``, the labels, see :func:`lnsub.analysis.overlap.shared.pair_labels`) and
-        ``measure``: the ``mean``, its 95 % interval ``low`` and ``high`` by the jackknife over languages, None with
-        fewer than three, ``pairs`` (of tickets) and ``languages``. Every two languages, and every language with
-        itself, counts once, however many runs it has. Classes that share most come first, those of shuffled labels
-        last.
+        The rows of :func:`class_means` for each set of tickets that are
+        :data:`lnsub.analysis.overlap.jaccard.ALIKE` and each group of ``by``, with the columns of both.
     """
     by = tuple(by)
-    rows = []
-    for key, group, inside in sets_of_pairs(tickets, pairs, by):
-        classes: dict[tuple[str, str], Rows] = {}
-        for row in inside:
-            classes.setdefault((row["shared"], pair_labels(row)), []).append(row)
-        for shared, trained_on in sorted(classes, key=_place):
-            of_class = classes[shared, trained_on]
-            for measure in measures_of(of_class):
-                rows.append(
-                    dict(zip(ALIKE, key, strict=True))
-                    | dict(zip(by, group, strict=True))
-                    | {"shared": shared, "trained_on": trained_on, "measure": measure}
-                    | _mean(of_class, measure)
-                )
-    return rows
+    return [
+        dict(zip(ALIKE, key, strict=True)) | dict(zip(by, group, strict=True)) | row
+        for key, group, inside in sets_of_pairs(tickets, pairs, by)
+        for row in class_means(inside)
+    ]
+
+
+def class_means(pairs: Rows) -> Rows:
+    """Averages pairs of tickets that differ only in their runs by what they share.
+
+    Args:
+        pairs: their rows.
+
+    Returns:
+        Rows for each class of pairs (``shared``, and ``trained_on``, the labels, see
+        :func:`lnsub.analysis.overlap.shared.pair_labels`) and ``measure``: the ``mean``, its 95 % interval ``low`` and
+        ``high`` by the jackknife over languages, None with fewer than three, ``pairs`` (of tickets) and ``languages``.
+        Every two languages, and every language with itself, counts once, however many runs it has. Classes that share
+        most come first, those of shuffled labels last.
+    """
+    classes: dict[tuple[str, str], Rows] = {}
+    for row in pairs:
+        classes.setdefault((row["shared"], pair_labels(row)), []).append(row)
+    return [
+        {"shared": shared, "trained_on": trained_on, "measure": measure} | _mean(classes[shared, trained_on], measure)
+        for shared, trained_on in sorted(classes, key=_place)
+        for measure in measures_of(classes[shared, trained_on])
+    ]
 
 
 def sets_of_pairs(
@@ -77,7 +87,7 @@ def sets_of_pairs(
 
 def measures_of(pairs: Rows) -> list[str]:
     """Those of :data:`MEASURES` that pairs have."""
-    return [measure for measure in MEASURES if any(row.get(measure) is not None for row in pairs)]
+    return [measure for measure in MEASURES if any(_known(row.get(measure)) for row in pairs)]
 
 
 def means_by_language(pairs: Rows, measure: str, *, ordered: bool = False) -> tuple[list[str], np.ndarray]:
@@ -94,12 +104,17 @@ def means_by_language(pairs: Rows, measure: str, *, ordered: bool = False) -> tu
     names = sorted({row[f"language_{side}"] for row in pairs for side in "ab"})
     sums, counts = np.zeros((len(names), len(names))), np.zeros((len(names), len(names)))
     for row in pairs:
-        if row.get(measure) is not None:
+        if _known(row.get(measure)):
             at = names.index(row["language_a"]), names.index(row["language_b"])
             for place in {at} if ordered else {at, at[::-1]}:
                 sums[place] += row[measure]
                 counts[place] += 1
     return names, np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+
+
+def _known(value: float | None) -> bool:
+    """Whether there is a value; in rows of a frame NaN stands for None."""
+    return value is not None and not math.isnan(value)
 
 
 def _place(of_class: tuple[str, str]) -> tuple[int, bool, int, str]:
@@ -120,6 +135,6 @@ def _mean(pairs: Rows, measure: str) -> dict[str, Any]:
 
     low, high = interval(statistic, [len(names)])
     return {"mean": statistic([np.ones(len(names))]), "low": low, "high": high} | {
-        "pairs": sum(row.get(measure) is not None for row in pairs),
+        "pairs": sum(_known(row.get(measure)) for row in pairs),
         "languages": len(names),
     }

@@ -44,27 +44,34 @@ def language_contrasts(
         by: columns by which the rows are grouped, such as ``layer``.
 
     Returns:
-        Rows for each set of tickets that are :data:`lnsub.analysis.overlap.jaccard.ALIKE`, group of ``by``, two sets of
-        runs and measure: ``runs_a``, ``runs_b``, ``shared`` (what pairs of two languages share) and ``shared_same``
-        (what pairs of one do), ``measure``, and the values of :func:`contrast`. No row where the two have fewer than
-        two languages in common.
+        The rows of :func:`contrast_rows` for each set of tickets that are
+        :data:`lnsub.analysis.overlap.jaccard.ALIKE`, group of ``by`` and two sets of runs, with the columns of all.
     """
-    by = tuple(by)
-    rows = []
-    asked = list(sets)
-    for key, group, inside in sets_of_pairs(tickets, pairs, by):
-        for runs in asked:
-            between = pairs_between(inside, runs)
-            for measure in measures_of(between):
-                _, table = table_of(between, measure)
-                if len(table) > 1:
-                    rows.append(
-                        dict(zip(ALIKE, key, strict=True))
-                        | dict(zip(by, group, strict=True))
-                        | {"runs_a": runs[0], "runs_b": runs[1], **_shared(between), "measure": measure}
-                        | contrast(table)
-                    )
-    return rows
+    by, asked = tuple(by), list(sets)
+    return [
+        dict(zip(ALIKE, key, strict=True)) | dict(zip(by, group, strict=True)) | row
+        for key, group, inside in sets_of_pairs(tickets, pairs, by)
+        for runs in asked
+        for row in contrast_rows(inside, runs)
+    ]
+
+
+def contrast_rows(pairs: Rows, runs: tuple[str, str]) -> Rows:
+    """Contrasts languages with data samples over two sets of runs.
+
+    Args:
+        pairs: rows of pairs of tickets that differ only in their runs.
+        runs: the two sets.
+
+    Returns:
+        A row a measure: ``runs_a``, ``runs_b``, ``shared`` (what pairs of two languages share) and ``shared_same``
+        (what pairs of one do), ``measure``, and the values of :func:`contrast`. No row where the two sets have fewer
+        than two languages in common.
+    """
+    between = pairs_between(pairs, runs)
+    tables = {measure: table_of(between, measure)[1] for measure in measures_of(between)}
+    about = {"runs_a": runs[0], "runs_b": runs[1], **_shared(between)}
+    return [about | {"measure": name} | contrast(table) for name, table in tables.items() if len(table) > 1]
 
 
 def pairs_between(pairs: Rows, runs: tuple[str, str]) -> Rows:
