@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.harness import Row, at_least, at_most
 from benchmarks.mbert import provenance
+from benchmarks.statistics_contrast import contrasts
 from lnsub.analysis.correlation import FEWEST, correlation
 from lnsub.analysis.jackknife import interval
 from lnsub.analysis.overlap.departure import NULLS, count_departures
@@ -25,9 +26,10 @@ DRAWS = 300
 
 
 def run(quick: bool, repeats: int) -> list[Row]:
-    """Simulates the neutrality index, the correlation of overlap with transfer, and the null of departures."""
+    """Simulates the neutrality index, the contrast of languages, the correlation with transfer, and the null."""
     draws = 3 if quick else DRAWS
-    return [*indices(draws, 20 if quick else 500), *correlations(draws), *nulls(draws, 32 if quick else 192)]
+    rows = [*indices(draws, 20 if quick else 500), *contrasts(draws), *correlations(draws)]
+    return [*rows, *nulls(draws, 32 if quick else 192)]
 
 
 COMMON, OF_LANGUAGE, OF_SEED, OF_RUN = 1.0, 0.7, 0.3, 0.5

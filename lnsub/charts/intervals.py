@@ -27,6 +27,7 @@ def interval_rows(
     x_label: str,
     order: Sequence[str],
     head: str,
+    span: tuple[float, float] | None = None,
     decimals: int = 1,
     levels: bool = False,
 ) -> Drawing:
@@ -38,6 +39,7 @@ def interval_rows(
         x_label: the name and unit of the values.
         order: all series, which gives each its colour and marker.
         head: what the classes are, for the table.
+        span: the ends of the axis, for charts to be held side by side; None for those of the data, and zero.
         decimals: of the values in tooltips and in the table.
         levels: the series are sparsities, which can be chosen.
     """
@@ -59,7 +61,8 @@ def interval_rows(
     )
     offset = alt.YOffset(field="series", type="nominal", sort=present, scale=alt.Scale(domain=present))
     axis = alt.Axis(title=x_label, tickCount=4)
-    x = alt.X(field="value", type="quantitative", scale=alt.Scale(zero=True, padding=8), axis=axis)
+    scale = alt.Scale(zero=True, padding=8) if span is None else alt.Scale(domain=list(span), nice=False, padding=8)
+    x = alt.X(field="value", type="quantitative", scale=scale, axis=axis)
     channels = series("series", order, present, {}, max(width_of(name) for name in rows) + 10)
     tooltip = [
         alt.Tooltip(field="row", type="nominal", title=" "),

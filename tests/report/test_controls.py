@@ -9,7 +9,7 @@ from lnsub.common.errors import UserError
 from lnsub.report import Made, Options, report
 from lnsub.report.figure import Primary
 from tests.support.controls_tree import LANGUAGES, RUNS, SPARSITIES, run_ticket, write_controls
-from tests.support.report_page import data, panels, section, summary, words
+from tests.support.report_page import chart, data, panels, section, summary, words
 from tests.support.report_tree import inherited_ticket
 from tests.support.ticket_factory import kept_set
 
@@ -64,7 +64,12 @@ def test_controls_hold_every_class_of_pairs_and_every_two_sets_of_runs(controls:
     assert means["language", "given"] > means["nothing", "given"]
     contrasts = [r for r in data(controls, "contrasts") if r["measure"] == "departure_overlap"]
     assert len(contrasts) == 3 * len(SPARSITIES)
-    assert list(panels(controls, "controls")) == ["NER: pairs of tickets by what they share"]
+    title = "NER: pairs by what they share"
+    drawn = panels(controls, "controls")
+    assert list(drawn) == [title, f"{title}, labels shuffled in one", f"{title}, labels shuffled"]
+    points = chart(controls, drawn[title])["data"]["values"]
+    assert len(points) == 5 * len(SPARSITIES)
+    assert all(point["low"] < point["value"] < point["high"] for point in points)
 
 
 def test_other_figures_are_of_plain_runs_alone(controls: Made) -> None:

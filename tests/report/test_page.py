@@ -35,7 +35,7 @@ def test_the_page_needs_nothing_beside_itself(made: Made) -> None:
 
 
 def test_every_figure_is_drawn_linked_and_has_its_data(made: Made) -> None:
-    assert made.left_out == ("Beside the paper",)
+    assert made.left_out == ("Controls: what tickets that are alike have in common", "Beside the paper")
     sections = {e.get("id"): e for e in document(made).iter("section")}
     there = {path.name.removeprefix("report.").removesuffix(".csv") for path in made.data}
     assert there == TABLES - {"beside_the_paper"}

@@ -43,20 +43,23 @@ def controls_figure(material: Material, options: Options) -> Figure | Missing:
     data = pd.DataFrame(classes)
     measure = next(measure for measure in MEASURES if measure in set(data["measure"]))
     drawn = data[data["measure"] == measure]
-    panels = [_panel(study, rows, MEASURES[measure]) for study, rows in by_study(drawn, material.studies)]
+    panels = [
+        panel for study, rows in by_study(drawn, material.studies) for panel in _panels(study, rows, MEASURES[measure])
+    ]
     reading = (
         "Pairs of tickets by what the two have in common beside the base model: the initial head, the order of the "
-        "data (with dropout), the training rows, the language; in the last rows the labels of one or of both were "
-        "shuffled, which is the floor. Points are means in which every language, or every two, counts once; strokes: "
-        f"{LANGUAGES_LEFT_OUT}. The table below holds one language against two for every two sets of runs, over pairs "
-        "that share the same otherwise: p is the share of all pairings of the languages of the two sets whose mean is "
-        "as high as that of each language with itself. These p are not adjusted for their number."
+        "data (with dropout), the training rows, the language. In panels of their own: pairs of which the labels of "
+        "one or of both were shuffled, which is the floor. Points are means in which every language, or every two, "
+        f"counts once; strokes: {LANGUAGES_LEFT_OUT}. The table below holds one language against two for every two "
+        "sets of runs, over pairs that share the same otherwise: p is the share of all pairings of the languages of "
+        "the two sets whose mean is as high as that of each language with itself. These p are not adjusted for their "
+        "number."
     )
     shown = pd.DataFrame(row for row in contrasts if row["measure"] == measure)
     more = {"contrasts": pd.DataFrame(contrasts)} if contrasts else {}
     seeds = seed_words(material.controls, ("seed_a", "seed_b"))
     table = _table(shown, options) if len(shown) else ""
-    return Figure("controls", TITLE, reading, seeds, tuple(panels), data, _lead(drawn, options), table, more)
+    return Figure("controls", TITLE, reading, seeds, tuple(panels), data, _lead(drawn, measure, options), table, more)
 
 
 def _contrasts(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -65,24 +68,27 @@ def _contrasts(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for two in combinations(sorted(runs), 2) for row in contrast_rows(pairs, two)]
 
 
-def _panel(study: str, rows: pd.DataFrame, x_label: str) -> Panel:
-    classes: dict[str, dict[str, Mean]] = {}
-    for row in _dicts(rows):
-        bounded = pd.notna(row["low"])
-        mean = Mean(100 * row["mean"], 100 * row["low"] if bounded else None, 100 * row["high"] if bounded else None)
-        classes.setdefault(class_name(row), {})[pruned_name(row["sparsity"])] = mean
+def _panels(study: str, rows: pd.DataFrame, x_label: str) -> list[Panel]:
+    """A panel for pairs of given labels, and one for each kind of shuffled ones, which are shown by fewer pairs."""
     order = [pruned_name(sparsity) for sparsity in sorted(set(rows["sparsity"]))]
-    title = f"{study}: pairs of tickets by what they share"
-    drawing = interval_rows(classes, label=title, x_label=x_label, order=order, head="shared", levels=True)
-    return Panel(title, drawing, study, part="controls")
+    ends = [100 * float(end) for column in ("mean", "low", "high") for end in rows[column].dropna()]
+    span = min(*ends, 0.0), max(*ends, 0.0)
+    panels = []
+    for trained_on, of_labels in rows.groupby("trained_on", sort=False):
+        title = f"{study}: pairs by what they share" + ("" if trained_on == GIVEN else f", labels {trained_on}")
+        classes: dict[str, dict[str, Mean]] = {}
+        for row in _dicts(of_labels):
+            low, high = (None if pd.isna(row[end]) else 100 * row[end] for end in ("low", "high"))
+            name = row["shared"].replace(" + ", ", ")
+            classes.setdefault(name, {})[pruned_name(row["sparsity"])] = Mean(100 * row["mean"], low, high)
+        drawing = interval_rows(
+            classes, label=title, x_label=x_label, order=order, head="shared", span=span, levels=True
+        )
+        panels.append(Panel(title, drawing, study, part=str(trained_on), group=study))
+    return panels
 
 
-def class_name(row: dict[str, Any]) -> str:
-    """What a class of pairs is called: ``head + order + language``, ``nothing (labels shuffled)``."""
-    return row["shared"] + ("" if row["trained_on"] == GIVEN else f" (labels {row['trained_on']})")
-
-
-def _lead(rows: pd.DataFrame, options: Options) -> str:
+def _lead(rows: pd.DataFrame, measure: str, options: Options) -> str:
     """The classes that decide: one language on other rows, and two languages, with the same head and without."""
     asked = {
         "head + order + language": "one language, same head, other rows",
@@ -98,7 +104,8 @@ def _lead(rows: pd.DataFrame, options: Options) -> str:
                 f"{100 * means[shared]:.1f}\u00a0% ({words})" for shared, words in asked.items() if shared in means
             ]
             parts += [(str(study), sparsity, ", ".join(found))] if found else []
-    return f"Departures shared above their null: {by_level(parts)}." if parts else ""
+    what = MEASURES[measure].removesuffix(", %")
+    return f"{what[0].upper()}{what[1:]}: {by_level(parts)}." if parts else ""
 
 
 def _table(rows: pd.DataFrame, options: Options) -> str:
@@ -111,7 +118,7 @@ def _table(rows: pd.DataFrame, options: Options) -> str:
     return rows_table(head, body, folded=f"{len(body)} contrasts of one language with two")
 
 
-CONTRAST_HEAD = ("one language, %", "two, %", "difference, points", "95 %", "two / one", "95 %", "p", "smallest p")
+CONTRAST_HEAD = ("one language, %", "two, %", "difference, points", "95 %", "p", "smallest p", "two / one", "95 %")
 
 
 def contrast_cells(row: dict[str, Any]) -> list[str]:
@@ -128,10 +135,10 @@ def contrast_cells(row: dict[str, Any]) -> list[str]:
         f"{100 * row['other_language']:.1f}",
         f"{100 * row['difference']:.1f}",
         _ends(row["difference_low"], row["difference_high"], 100, 1),
-        DASH if pd.isna(row["ratio"]) else f"{row['ratio']:.2f}",
-        _ends(row["ratio_low"], row["ratio_high"], 1, 2),
         p_words(row["p"]),
         p_words(row["smallest_p"]),
+        DASH if pd.isna(row["ratio"]) else f"{row['ratio']:.2f}",
+        _ends(row["ratio_low"], row["ratio_high"], 1, 2),
     ]
 
 
