@@ -7,6 +7,8 @@ language. Controlled comparisons vary one of them and hold the others.
 from dataclasses import dataclass
 from typing import Literal
 
+from lnsub.common.bounds import CountOrZero, Seed
+
 Labels = Literal["shuffled"]
 
 
@@ -22,10 +24,10 @@ class Condition:
         labels: ``shuffled``: each training label is that of another, drawn at random.
     """
 
-    head_seed: int | None = None
-    order_seed: int | None = None
-    subset_seed: int | None = None
-    train_sample: int | None = None
+    head_seed: Seed | None = None
+    order_seed: Seed | None = None
+    subset_seed: Seed | None = None
+    train_sample: CountOrZero | None = None
     labels: Labels | None = None
 
     def name(self, seed: int) -> str | None:
@@ -43,6 +45,13 @@ class Condition:
         parts += [f"sample{self.train_sample}"] if self.train_sample else []
         parts += [] if self.labels is None else [self.labels]
         return "-".join(parts) or None
+
+    def settings(self) -> dict[str, str | int]:
+        """The settings of `lnsub fit` that give it, by dotted name."""
+        own = {"head_seed": self.head_seed, "order_seed": self.order_seed, "subset_seed": self.subset_seed}
+        of_data = {"train_sample": self.train_sample, "labels": self.labels}
+        found = {**own, **{f"data.init_args.{name}": value for name, value in of_data.items()}}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 PLAIN = Condition()

@@ -6,6 +6,7 @@
         config.yaml                      the resolved configuration; `lnsub fit --config` of it repeats the run
         tickets/s0.10.safetensors ...    one per sparsity
         results.jsonl                    one record per line
+        examples/dense-fr-validation.npz ... what was right of each example, one per evaluation
         checkpoints/last.ckpt            to resume from; previous.ckpt is the one before
         metrics.csv, wandb/              the loggers' own
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from lnsub.common.names import plain_name
 from lnsub.runs.condition import PLAIN, Condition
+from lnsub.runs.examples import FOLDER, file_name
 from lnsub.runs.records import FILE_NAME, Record, append, read
 
 
@@ -65,9 +67,13 @@ class RunFolder:
         """The file of records."""
         return self.path / FILE_NAME
 
+    def examples(self, record: Record) -> Path:
+        """The file of what was counted of each example in a record's evaluation; there need not be one."""
+        return self.path / FOLDER / file_name(record)
+
     def sweep(self) -> None:
         """Removes what killed processes left half-written; call it only while no other process writes here."""
-        for folder in (self.path, self.path / "tickets", self.checkpoint.parent):
+        for folder in (self.path, self.path / "tickets", self.path / FOLDER, self.checkpoint.parent):
             for path in folder.glob("*.partial"):
                 path.unlink()
 

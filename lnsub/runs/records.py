@@ -52,7 +52,9 @@ class Record:
         split: the split that was measured on.
         metric: the metric's name.
         value: its value.
-        n: examples measured on.
+        n: of a share or a mean, such as an accuracy, a loss or a perplexity, how many things it is over: pairs, words,
+            predicted tokens, or for ``bits_per_byte`` bytes, see :attr:`lnsub.tasks.task.Task.denominators`. Of any
+            other metric, such as F1, and of retrieval and similarity, the examples measured on.
         wall_s: seconds that the fine-tuning took.
         ticket: the checksum of the mask that was trained under; None where dense.
         layer: for ``retrieval`` and ``similarity``: the hidden state that was compared, 0 for the embeddings.

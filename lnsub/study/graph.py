@@ -5,12 +5,14 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from lnsub.data.receipts import receipt_path
+from lnsub.runs.condition import PLAIN
 from lnsub.runs.folder import RunFolder
 from lnsub.study.commands import fit_args, prepare_args, report_args, transfer_args
 from lnsub.study.job import KINDS, Job, Work
 from lnsub.study.leaves import CellsLeft, FileLeft, ReceiptLeft, RunLeft
 from lnsub.study.sentences import sentence_jobs
 from lnsub.study.settings import Study
+from lnsub.study.sources import Source, has_shared_baselines, plain_sources, sources, transferred
 from lnsub.tickets.provenance import RANDOM_FROM
 
 if TYPE_CHECKING:
@@ -66,16 +68,17 @@ def _data(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
 
 
 def _fits(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
-    for place, (task, language, seed) in enumerate(_sources(study)):
+    for place, source in enumerate(sources(study)):
+        task, language, seed, condition = source
         fact = facts[task]
-        folder = RunFolder.of(study.folder, task, language, seed)
+        folder = RunFolder.of(study.folder, *source)
         rounds = len(fact.sparsities)
         yield Job(
-            _fit(task, language, seed),
+            f"fit-{source.name}",
             "fit",
-            ("fit", *fit_args(study, task, language, seed)),
+            ("fit", *fit_args(study, task, language, seed, condition)),
             RunLeft(str(folder.path), language, fact.sparsities, fact.metrics),
-            (_tokenise(task, language, seed),),
+            (_tokenise(task, language, seed),) if "+" not in language or seed in study.seeds else (),
             place=place,
             work=_work(fact, task, [language], seed, rounds),
         )
@@ -86,13 +89,17 @@ def _transfers(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
     chosen = study.transfer
     if chosen is None:
         return
-    for place, (task, language, seed) in enumerate(_sources(study)):
+    numbers = {source.name: number for number, source in enumerate(sources(study))}
+    for source, seed in transferred(study):
+        task, language = source.task, source.language
+        # Its fit's number, so that SLURM starts it as soon as that has ended; with further seeds, numbers of its own.
+        place = numbers[source.name] + len(numbers) * (chosen.seeds or [seed]).index(seed)
         targets = _targets(study, task)
         # Targets that no ticket is found on have their shared baselines with the sources in turn.
-        sources = study.tasks[task].languages
-        others = [target for target in targets if target not in sources]
+        found_on = study.tasks[task].languages
+        others = [target for target in targets if target not in found_on]
         own = [language] if language in targets else []
-        on = own + others[sources.index(language) :: len(sources)]
+        on = own + others[found_on.index(language) :: len(found_on)] if has_shared_baselines(study, source) else []
         for kind in ("transfer", *(["zero-shot"] if chosen.zero_shot else [])):
             # In a zero-shot transfer all is trained on the source.
             trained, on_these = ([language], [language]) if kind == "zero-shot" else (targets, on)
@@ -104,9 +111,10 @@ def _transfers(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
                 study,
                 facts[task],
                 kind,
-                f"{kind}-{task}-{language}-seed{seed}",
+                f"{kind}-{source.name}{_again(source, seed)}",
                 task,
-                (task, language, seed),
+                source,
+                seed,
                 targets,
                 baselines,
                 on_these,
@@ -134,12 +142,16 @@ def _across(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
     wanted = study.transfer.across_tasks if study.transfer else []
     pairs = [(source, target) for source, target in product(facts, facts) if source != target]
     place = 0
-    for (source, target), language, seed in product(pairs, wanted, study.seeds):
-        if language in study.tasks[source].languages and language in study.tasks[target].languages:
-            name = f"across-{source}-to-{target}-{language}-seed{seed}"
-            where, cells = (source, language, seed), len(_levels(study, source))
-            yield _transfer_job(study, facts[target], "across", name, target, where, [language], [], [], place, cells)
-            place += 1
+    found = [(source, seed) for source, seed in transferred(study) if source.condition is PLAIN]
+    for (first, second), language in product(pairs, wanted):
+        for source, seed in found:
+            if (source.task, source.language) == (first, language) and language in study.tasks[second].languages:
+                name = f"across-{first}-to-{second}-{language}-seed{source.seed}{_again(source, seed)}"
+                cells, to = len(_levels(study, first)), [language]
+                yield _transfer_job(
+                    study, facts[second], "across", name, second, source, seed, to, [], [], place, cells
+                )
+                place += 1
 
 
 def _transfer_job(
@@ -148,7 +160,8 @@ def _transfer_job(
     kind: str,
     name: str,
     task: str,
-    source: tuple[str, str, int],
+    source: Source,
+    seed: int,
     targets: list[str],
     baselines: list[str],
     on: list[str],
@@ -156,10 +169,9 @@ def _transfer_job(
     cells: int,
 ) -> Job:
     assert study.transfer is not None
-    *_, seed = source
     output = study.folder / "transfer"
     run = RunFolder.of(study.folder, *source)
-    tickets = [str(run.ticket(sparsity)) for sparsity in _levels(study, source[0])]
+    tickets = [str(run.ticket(sparsity)) for sparsity in _levels(study, source.task)]
     zero_shot = kind == "zero-shot"
     args = transfer_args(
         study, task, tickets, targets, seed, output, baselines=baselines, baselines_on=on, zero_shot=zero_shot
@@ -177,12 +189,13 @@ def _transfer_job(
         fact.metrics,
         test_by,
     )
-    after = tuple(_tokenise(task, target, seed) for target in targets)
-    return Job(name, kind, tuple(args), leaves, (_fit(*source),), after, place, _work(fact, task, targets, seed, cells))
+    after = tuple(_tokenise(task, target, source.seed) for target in targets if source.seed in study.seeds)
+    needs, work = (f"fit-{source.name}",), _work(fact, task, targets, seed, cells)
+    return Job(name, kind, tuple(args), leaves, needs, after, place, work)
 
 
 def _sentences(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
-    return sentence_jobs(study, facts, {source: _fit(*source) for source in _sources(study)})
+    return sentence_jobs(study, facts, {source[:3]: f"fit-{source.name}" for source in plain_sources(study)})
 
 
 def _work(fact: "TaskFacts", task: str, languages: list[str], seed: int, fits: int) -> Work:
@@ -197,12 +210,6 @@ def _levels(study: Study, task: str) -> list[float]:
     assert study.transfer is not None
     own = study.tasks[task].transfer_sparsities
     return study.transfer.sparsities if own is None else own
-
-
-def _sources(study: Study) -> Iterator[tuple[str, str, int]]:
-    for name, task in study.tasks.items():
-        for language, seed in product(task.languages, study.seeds):
-            yield name, language, seed
 
 
 def _targets(study: Study, task: str) -> list[str]:
@@ -220,5 +227,6 @@ def _tokenise(task: str, language: str, seed: int | None) -> str:
     return f"tokenise-{task}-{language}" + (f"-seed{seed}" if "+" in language and seed is not None else "")
 
 
-def _fit(task: str, language: str, seed: int) -> str:
-    return f"fit-{task}-{language}-seed{seed}"
+def _again(source: Source, seed: int) -> str:
+    """What the name of a job has besides where tickets are fine-tuned with another seed than their own."""
+    return f"-again{seed}" if seed != source.seed else ""

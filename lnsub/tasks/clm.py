@@ -1,6 +1,7 @@
 """Causal language modelling: the next token of running text, by models that read from left to right."""
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,10 +15,11 @@ from lnsub.common.bounds import Count
 from lnsub.data.batching import IGNORED, BatchRows, Collator, ragged
 from lnsub.models.architecture import require_left_to_right
 from lnsub.models.pretrained import Dtype, Init, load_model, load_tokenizer
+from lnsub.tasks.counts import tokens_read
 from lnsub.tasks.metrics import BitsPerByte, CrossEntropy, Perplexity, TokenAccuracy
 from lnsub.tasks.running_text import Frame, RunningText, special_frame
 from lnsub.tasks.task import Task, model_inputs
-from lnsub.tasks.token_bytes import bytes_of_tokens
+from lnsub.tasks.token_bytes import bytes_of_tokens, bytes_on_device
 from lnsub.tasks.token_loss import mean_nats
 
 
@@ -30,6 +32,10 @@ class CausalLMTask(Task):
     metric_title = "perplexity"
     higher_is_better = False
     dataset = "wikimedia/wikipedia"
+    counted = ("correct", "nats", "tokens", "bytes")
+    denominators = MappingProxyType(
+        {"accuracy": "tokens", "loss": "tokens", "perplexity": "tokens", "bits_per_byte": "bytes"}
+    )
     auto_class = "AutoModelForCausalLM"
     pipeline = "text-generation"
 
@@ -62,6 +68,14 @@ class CausalLMTask(Task):
             "perplexity": Perplexity(),
         }
         return MetricCollection(scores, compute_groups=[["accuracy"], ["bits_per_byte", "loss", "perplexity"]])
+
+    def counts(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Counts each block's predicted tokens: right, their summed cross-entropy in nats, all, and their bytes."""
+        labels = batch["labels"]
+        block = torch.arange(len(labels), device=labels.device)[:, None].expand_as(labels)
+        sizes = bytes_on_device(self.tokenizer, labels.device)[labels.clamp(min=0)]
+        size = (sizes * (labels != IGNORED)).sum(1, keepdim=True).double()
+        return torch.cat([tokens_read(logits, labels, block, len(labels)), size], 1)
 
     def decode(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
         """Returns the predicted positions of each block, the tokens that stand there and those predicted."""

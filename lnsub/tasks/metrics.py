@@ -8,10 +8,11 @@ import math
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import Metric
 
 from lnsub.data.batching import IGNORED
+from lnsub.tasks.counts import entities
 from lnsub.tasks.token_loss import summed_nats
 
 
@@ -110,17 +111,15 @@ class BitsPerByte(CrossEntropy):
 
 
 class EntityScore(Metric):
-    """Entity-level F1, precision or recall over all types together (micro), as seqeval's strict mode with IOB2.
+    """Entity-level F1, precision or recall over all types together (micro), as seqeval computes it.
 
-    An entity is a B- tag and the I- tags of its type that follow at once; an I- tag that continues nothing belongs to
-    no entity. A predicted entity counts only if its type and both its ends are right. Scores with nothing to divide
-    by are 0.
+    See :func:`~lnsub.tasks.counts.entities` for what an entity is. Scores with nothing to divide by are 0.
 
-    ``update`` takes logits [batch, length, 1 + 2 types] and labels [batch, length], with tags 0 for O and 2k - 1, 2k
-    for B and I of type k. Positions without a label are left out, so that a word's later pieces do not split an entity.
+    ``update`` takes logits [batch, length, 1 + 2 types] and labels [batch, length].
 
     Args:
         score: which of the three.
+        lenient: seqeval's default mode, in place of its strict one with IOB2.
     """
 
     higher_is_better = True
@@ -128,25 +127,19 @@ class EntityScore(Metric):
     predicted: Tensor
     gold: Tensor
 
-    def __init__(self, score: Literal["f1", "precision", "recall"] = "f1") -> None:
+    def __init__(self, score: Literal["f1", "precision", "recall"] = "f1", *, lenient: bool = False) -> None:
         super().__init__()
         self.score = score
+        self.lenient = lenient
         for state in ("true_positives", "predicted", "gold"):
             self.add_state(state, torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Counts the entities of one batch."""
-        # A column of O after each sentence ends its last entity, so that sentences can be laid end to end.
-        labels = nn.functional.pad(labels, (0, 1), value=0)
-        counted = labels != IGNORED
-        gold = labels[counted]
-        predicted = nn.functional.pad(logits.argmax(-1), (0, 1), value=0)[counted]
-        starts, ends = _entities(gold)
-        starts_predicted, ends_predicted = _entities(predicted)
-        same = starts & starts_predicted & (gold == predicted) & (ends == ends_predicted)
-        self.true_positives = self.true_positives + same.sum()
-        self.predicted = self.predicted + starts_predicted.sum()
-        self.gold = self.gold + starts.sum()
+        hits, predicted, gold = entities(logits, labels, lenient=self.lenient).sum(0).long()
+        self.true_positives = self.true_positives + hits
+        self.predicted = self.predicted + predicted
+        self.gold = self.gold + gold
 
     def compute(self) -> Tensor:
         """Returns the score, float64, in seqeval's order of operations."""
@@ -159,20 +152,3 @@ class EntityScore(Metric):
             return recall
         total = precision + recall
         return 2.0 * precision * recall / torch.where(total == 0, 1.0, total)
-
-
-def _entities(tags: Tensor) -> tuple[Tensor, Tensor]:
-    """Finds the entities in a sequence of tags [n].
-
-    Returns:
-        Whether an entity starts at each position, bool [n], and for each position the first one after it that does
-        not continue an entity, int64 [n].
-    """
-    starts = tags % 2 == 1
-    before = nn.functional.pad(tags[:-1], (1, 0), value=0)
-    continues = (tags > 0) & ~starts & ((before == tags) | (before == tags - 1))
-    positions = torch.arange(len(tags), device=tags.device)
-    stops = torch.where(continues, len(tags), positions)
-    # The smallest stop after a position: a running minimum from the right, moved one place to the left.
-    ends = nn.functional.pad(stops.flip(0).cummin(0).values.flip(0)[1:], (0, 1), value=len(tags))
-    return starts, ends

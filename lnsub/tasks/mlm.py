@@ -1,5 +1,6 @@
 """Masked language modelling on running text: Wikipedia, as in Foroutan et al. (2022)."""
 
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from lnsub.common.errors import UserError
 from lnsub.data.batching import IGNORED
 from lnsub.models.architecture import refuse_left_to_right
 from lnsub.models.pretrained import Dtype, Init, load_model, load_tokenizer, refuse_encoder_decoder
+from lnsub.tasks.counts import tokens_read
 from lnsub.tasks.masking import MaskingCollator
 from lnsub.tasks.metrics import Accuracy, CrossEntropy, Perplexity
 from lnsub.tasks.running_text import Frame, RunningText, special_frame
@@ -29,6 +31,8 @@ class MLMTask(Task):
     metric_title = "perplexity"
     higher_is_better = False
     dataset = "wikimedia/wikipedia"
+    counted = ("correct", "nats", "tokens")
+    denominators = MappingProxyType({"accuracy": "tokens", "loss": "tokens", "perplexity": "tokens"})
     auto_class = "AutoModelForMaskedLM"
     pipeline = "fill-mask"
 
@@ -70,6 +74,11 @@ class MLMTask(Task):
         """Returns the accuracy, the loss (nats) and the perplexity per masked token."""
         scores = {"accuracy": Accuracy(), "loss": CrossEntropy(), "perplexity": Perplexity()}
         return MetricCollection(scores, compute_groups=[["accuracy"], ["loss", "perplexity"]])
+
+    def counts(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Counts each block's masked tokens: right, their summed cross-entropy in nats, and all."""
+        block = batch["positions"] // batch["input_ids"].shape[1]
+        return tokens_read(logits, batch["labels"], block, len(batch["index"]))
 
     def decode(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
         """Returns the masked positions of each block, the original tokens and those predicted."""
@@ -128,6 +137,6 @@ class WikipediaMLM(RunningText):
             vocabulary=len(tokenizer),
             special=tuple(tokenizer.all_special_ids),
             probability=self.mlm_probability,
-            seed=self.seed if training else EVAL_MASK_SEED,
+            seed=self.order_seed if training else EVAL_MASK_SEED,
             fixed=not training,
         )

@@ -5,8 +5,10 @@ A new task is one file with two classes: a :class:`Task` (its facts, head, forwa
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -47,6 +49,10 @@ class Task(ABC):
     """The data set on the Hub that is used unless another is named."""
     labels: ClassVar[tuple[str, ...]] = ()
     """The labels' names in the order of their numbers; none for a task that predicts tokens."""
+    counted: ClassVar[tuple[str, ...]] = ()
+    """Names of what :meth:`counts` counts; none for a task that does not count by example."""
+    denominators: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Of each metric that is a share or a mean: the one of :attr:`counted` that it is a share or a mean of."""
     auto_class: ClassVar[str]
     """The class of transformers that loads an exported model of an encoder."""
     pipeline: ClassVar[str]
@@ -93,6 +99,21 @@ class Task(ABC):
     @abstractmethod
     def metrics(self) -> MetricCollection:
         """Returns fresh metrics; each takes ``update(logits, labels)`` and is exact when summed over processes."""
+
+    def counts(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor | None:
+        """Counts what each example adds to the metrics, so that two models can be compared on the same examples.
+
+        The main metric is a function of the columns' sums. It must not wait for the device.
+
+        Args:
+            logits: what :meth:`forward` returned.
+            batch: the same batch.
+
+        Returns:
+            One row an example and one column for each of :attr:`counted`, float64 [batch, columns]; None where that is
+            empty.
+        """
+        return None
 
     @abstractmethod
     def decode(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, Any]]:

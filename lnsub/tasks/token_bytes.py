@@ -59,3 +59,9 @@ def bytes_of_tokens(name: str) -> Tensor:
         if number < len(found):
             found[number] = size(token, number)
     return found
+
+
+@lru_cache(maxsize=8)
+def bytes_on_device(name: str, device: torch.device) -> Tensor:
+    """Returns :func:`bytes_of_tokens` on a device, copied there once."""
+    return bytes_of_tokens(name).to(device)

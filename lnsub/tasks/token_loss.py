@@ -33,6 +33,20 @@ def summed_nats(logits: Tensor, labels: Tensor) -> Tensor:
         return torch.stack(pieces).sum() if pieces else torch.zeros((), dtype=torch.float64, device=logits.device)
 
 
+def nats(logits: Tensor, labels: Tensor) -> Tensor:
+    """Returns the cross-entropy in nats of each label, float64 [...], 0 where it does not count, without a gradient.
+
+    Arguments are as for :func:`summed_nats`.
+    """
+    with torch.no_grad():
+        pieces = [
+            F.cross_entropy(part.float(), wanted, ignore_index=IGNORED, reduction="none").double()
+            for part, wanted in _pieces(logits.flatten(0, -2), labels.flatten())
+        ]
+        found = torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.float64, device=logits.device)
+        return found.view(labels.shape)
+
+
 def mean_nats(logits: Tensor, labels: Tensor) -> Tensor:
     """Returns the mean cross-entropy in nats over the labels that count; 0 where none does.
 

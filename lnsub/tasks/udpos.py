@@ -1,12 +1,15 @@
 """Parts of speech on Universal Dependencies (Nivre et al., 2020, https://arxiv.org/abs/2004.10643)."""
 
+from types import MappingProxyType
 from typing import Any
 
+from torch import Tensor
 from torchmetrics import MetricCollection
 
 from lnsub.common.errors import UserError
 from lnsub.common.names import looks_local
 from lnsub.data.rows import RowSource, open_rows
+from lnsub.tasks.counts import words_right
 from lnsub.tasks.metrics import TokenAccuracy
 from lnsub.tasks.words import TaggedWords, WordTask
 
@@ -37,10 +40,16 @@ class UDPOSTask(WordTask):
         *("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART"),
         *("PRON", "PROPN", "PUNCT", "SCONJ", "SYM", "VERB", "X"),
     )
+    counted = ("correct", "words")
+    denominators = MappingProxyType({"accuracy": "words"})
 
     def metrics(self) -> MetricCollection:
         """Returns the accuracy over words."""
         return MetricCollection({"accuracy": TokenAccuracy()})
+
+    def counts(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Counts each sentence's words: right, and all."""
+        return words_right(logits, batch["labels"])
 
 
 class UDPOS(TaggedWords):

@@ -7,6 +7,7 @@ https://arxiv.org/abs/1910.10683, appendix D).
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 import datasets
@@ -25,6 +26,7 @@ from lnsub.data.batching import IGNORED
 from lnsub.data.cache import Encoded, Encoder
 from lnsub.models.architecture import left_to_right
 from lnsub.models.pretrained import Dtype, Init, load_config, load_model, load_tokenizer
+from lnsub.tasks.counts import examples_right
 from lnsub.tasks.labels import label_names, label_reader, labelled
 from lnsub.tasks.metrics import Accuracy
 from lnsub.tasks.task import LanguageDataModule, Task, model_inputs
@@ -42,6 +44,8 @@ class XNLITask(Task):
     metric_title = "accuracy"
     dataset = "facebook/xnli"
     labels = LABELS
+    counted = ("correct", "pairs")
+    denominators = MappingProxyType({"accuracy": "pairs"})
     auto_class = "AutoModelForSequenceClassification"
     pipeline = "text-classification"
 
@@ -71,6 +75,10 @@ class XNLITask(Task):
     def metrics(self) -> MetricCollection:
         """Returns the accuracy; of an encoder-decoder, the exact match of greedy decoding."""
         return MetricCollection({"accuracy": Accuracy()})
+
+    def counts(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Counts each pair: whether it is right, and 1."""
+        return examples_right(logits, batch["labels"])
 
     def decode(self, logits: Tensor, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
         """Returns the label of each pair, and what was predicted.
@@ -103,6 +111,8 @@ class XNLI(LanguageDataModule):
 
     task_class = XNLITask
     columns = ("premise", "hypothesis", "label")
+    labels_of = "row"
+    parallel = True
 
     @property
     def text_to_text(self) -> bool:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal
 
@@ -24,17 +23,17 @@ from lnsub.tickets.ticket import Ticket
 from lnsub.training.budget import Budget
 from lnsub.training.captured import CapturedTraining, StepName
 from lnsub.training.device_settings import use_tensor_cores
+from lnsub.training.evaluating import Evaluating
 from lnsub.training.optimizers import LR_SCHEDULES, OptimizerName, ScheduleName, make_optimizer
 from lnsub.training.ranks import relative_count
 from lnsub.training.rows_in_use import RowsInUse
 from lnsub.training.sharded import ShardedStrategy, check_strategy, compute_dtype
 from lnsub.training.staying import StayingOnDevice
-from lnsub.training.validation import Validation
 
 log = logging.getLogger(__name__)
 
 
-class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice):
+class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice, Evaluating):
     """A Hugging Face model with a task head and a mask on its prunable weights.
 
     Pruned weights are zeroed once, and their gradients before clipping and the optimizer step. This is equivalent to
@@ -62,8 +61,9 @@ class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice):
             other masks. None: do not compile.
         step: ``captured`` runs the whole training step as one CUDA graph for each shape of batch on a GPU; where it
             cannot, it says why and is ``eager``.
-        seed: seed of the weights that the checkpoint lacks (the task head) and of dropout; set by
-            ``seed_everything``.
+        seed: the run's, ``seed_everything``.
+        head_seed: seed of the weights that the checkpoint lacks, such as the task head; None: ``seed``.
+        order_seed: seed of dropout; None: ``seed``.
 
     Raises:
         UserError: a value is out of range, or the base model or the ticket cannot be used.
@@ -86,6 +86,8 @@ class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice):
         compile: Mode | None = None,
         step: StepName = "eager",
         seed: Seed = 0,
+        head_seed: Seed | None = None,
+        order_seed: Seed | None = None,
     ) -> None:
         super().__init__()
         check_numbers(hints_of(SubnetModule), locals(), prefix="model.")
@@ -93,6 +95,7 @@ class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice):
         self.base_model = base_model
         self.init = init
         self.seed = seed
+        self.head_seed, self.order_seed = (seed if s is None else s for s in (head_seed, order_seed))
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
@@ -103,20 +106,19 @@ class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice):
         self.compile_mode = compile
         self.step_name = step
         self.budget: Budget | None = None
-        self.validation: Validation | None = None
 
         self.ticket = Ticket.load(ticket) if ticket else None  # before the model, so that a bad file fails early
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.model, _ = task.build(base_model, init=init, attention=attention, dtype=dtype)
+            torch.manual_seed(self.head_seed)
+            self.model, fresh = task.build(base_model, init=init, attention=attention, dtype=dtype)
         # from_pretrained leaves the model in eval mode, without dropout.
         self.model.train()
         self.subnet = Subnet(self.model)
         if compile is not None:
             compile_for_training(self.model, compile)
-        self.fingerprint = self._fingerprint(dtype) if init == "pretrained" else f"random-{seed}"
-        self.val_metrics = task.metrics()
-        self.test_metrics = task.metrics()
+        self.fingerprint = self._fingerprint(dtype) if init == "pretrained" else f"random-{self.head_seed}"
+        self.has_fresh_weights = bool(fresh)
+        self.val_metrics, self.test_metrics = task.metrics(), task.metrics()
         if self.ticket is not None:
             self._apply_ticket(self.ticket)
         # DDP would send all buffers from rank 0 to the others in each forward pass: the masks, 85 MB a step for mBERT,
@@ -216,60 +218,14 @@ class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice):
 
     def on_train_epoch_start(self) -> None:
         """Seeds dropout by seed, epoch and rank, so that it does not depend on restarts."""
-        state = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank]).generate_state(1)
+        state = np.random.SeedSequence([self.order_seed, self.current_epoch, self.global_rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
         # Recorded results depend on dropout starting after one draw from this stream.
         torch.empty((), dtype=torch.int64).random_()
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Adds one batch to the validation metrics."""
-        self.val_metrics.update(self._infer(batch), batch["labels"])
-
-    def _infer(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits in inference mode, which Lightning does not use for validation during `fit` or under gloo.
-
-        The metrics stay outside because their sums are sent between processes. A sharded model stays outside because
-        its gathered parameters are reused in training.
-        """
-        with nullcontext() if self.device_mesh is not None else torch.inference_mode():
-            return self(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs the validation metrics as ``val_<name>``, over all ranks."""
-        self._log_and_reset("val", self.val_metrics)
-
-    def on_validation_end(self) -> None:
-        """Keeps the metrics, so that a fit that ends with a validation needs no further one."""
-        if not self.trainer.sanity_checking:
-            logged = self.trainer.callback_metrics.items()
-            metrics = {
-                name.removeprefix("val_").removesuffix(self._suffix): float(value)
-                for name, value in logged
-                if name.startswith("val_")
-            }
-            self.validation = Validation(self.trainer.datamodule, self.trainer.global_step, metrics)
-
-    @property
-    def _suffix(self) -> str:
-        return getattr(self.trainer.datamodule, "metric_suffix", "")
-
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Adds one batch to the test metrics."""
-        self.test_metrics.update(self._infer(batch), batch["labels"])
-
-    def on_test_epoch_end(self) -> None:
-        """Logs the test metrics as ``test_<name>``, over all ranks."""
-        self._log_and_reset("test", self.test_metrics)
-
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> list[dict[str, Any]]:
         """Returns one prediction per example, decoded by the task."""
         return self.task.decode(self(batch), batch)
-
-    def _log_and_reset(self, prefix: str, metrics: Any) -> None:
-        # Equal on all ranks: torchmetrics reduces the states of all ranks before it computes.
-        found = {f"{prefix}_{name}{self._suffix}": value for name, value in metrics.compute().items()}
-        self.log_dict(found, rank_zero_only=False)
-        metrics.reset()
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimizer, and its learning-rate schedule over this fit's own steps or those of all rounds."""

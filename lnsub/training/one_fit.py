@@ -1,19 +1,26 @@
 """One fit and its evaluation: the building blocks of rounds, fine-tuning runs and transfers."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
 
 from lnsub.common.errors import UserError
+from lnsub.runs.examples import Examples
 from lnsub.runs.records import Record, records_of
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.budget import Budget
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.module import SubnetModule
+from lnsub.training.origin import condition_of
+from lnsub.training.validation import Validation
+
+log = logging.getLogger(__name__)
 
 
 def fit_once(
@@ -70,7 +77,7 @@ def _naming_settings() -> Iterator[None]:
 
 def measure(
     trainer: Trainer, module: SubnetModule, datamodule: LanguageDataModule, split: str = "validation"
-) -> dict[str, float]:
+) -> Validation:
     """Evaluates the current weights.
 
     Args:
@@ -80,16 +87,17 @@ def measure(
         split: ``validation`` or ``test``.
 
     Returns:
-        Metric values by name. A validation at the end of the fit is not repeated.
+        Metric values by name, and what was counted of each example. A validation at the end of the fit is not repeated.
     """
     done = module.validation
     if split == "validation" and done and done.of is datamodule and done.step == trainer.global_step:
-        return done.metrics
+        return done
     evaluate = trainer.validate if split == "validation" else trainer.test
     (logged,) = evaluate(module, datamodule=datamodule, verbose=False)
     prefix = "val_" if split == "validation" else "test_"
     found = {name.removeprefix(prefix): float(value) for name, value in logged.items() if name.startswith(prefix)}
-    return {name.removesuffix(datamodule.metric_suffix): value for name, value in found.items()}
+    metrics = {name.removesuffix(datamodule.metric_suffix): value for name, value in found.items()}
+    return Validation(datamodule, trainer.global_step, metrics, module.examples)
 
 
 def measure_parts(
@@ -116,33 +124,50 @@ def measure_parts(
 
 
 def records(
-    module: SubnetModule, datamodule: LanguageDataModule, metrics: dict[str, float], *, split: str, **facts: Any
+    module: SubnetModule, datamodule: LanguageDataModule, found: Validation, *, split: str, **facts: Any
 ) -> list[Record]:
-    """Converts the result of :func:`measure` into records.
+    """Converts the result of :func:`measure` into records, and keeps what was counted of each example beside them.
 
     Args:
         module: the evaluated model.
         datamodule: the data that it was evaluated on.
-        metrics: the values.
+        found: the result.
         split: the split.
         facts: fields of a :class:`~lnsub.runs.records.Record` to override. The defaults come from the module's ticket.
     """
     ticket = module.ticket
-    found = ticket.provenance if ticket else None
+    source = ticket.provenance if ticket else None
     shared: dict[str, Any] = {
         "task": module.task.name,
         "model": module.base_model,
-        "source": found.language if found else None,
+        "source": source.language if source else None,
         "target": datamodule.language,
-        "sparsity": found.sparsity if found else 0.0,
-        "score": found.ranked_by if found else None,
+        "sparsity": source.sparsity if source else 0.0,
+        "score": source.ranked_by if source else None,
         "init": module.init,
         "seed": module.seed,
         "round": None,
         "split": split,
-        "n": len(datamodule.table(split)),
+        "n": len(found.examples) if found.examples else len(datamodule.table(split)),
         "ticket": ticket.checksum if ticket else None,
-        "source_task": found.task if found else None,
-        "source_seed": found.seed if found else None,
+        "source_task": source.task if source else None,
+        "source_seed": source.seed if source else None,
+        "condition": condition_of(module, datamodule),
+        "source_condition": (source.condition or None) if source else None,
     }
-    return records_of(metrics, **{**shared, **facts})
+    made = records_of(found.metrics, **{**shared, **facts})
+    if found.examples is None:
+        return made
+    if not datamodule.parts and module.trainer.is_global_zero:  # a mixture's are kept language by language
+        _keep(Checkpoints.of(module.trainer).folder.examples(made[0]), found.examples)
+    columns = module.task.denominators
+    totals = {metric: found.examples.total(column) for metric, column in columns.items()}
+    return [replace(record, n=totals.get(record.metric, record.n)) for record in made]
+
+
+def _keep(path: Path, examples: Examples) -> None:
+    """Writes what was counted of each example; a run goes on without."""
+    try:
+        examples.save(path)
+    except UserError as error:
+        log.warning(f"The counts of each example are not kept. {error}")

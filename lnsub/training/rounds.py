@@ -22,6 +22,7 @@ from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.imp import IMPCallback
 from lnsub.training.module import SubnetModule
 from lnsub.training.one_fit import fit_once, measure, measure_parts, records
+from lnsub.training.validation import Validation
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +48,10 @@ def run_rounds(
         part, parts = (0, 1) if imp.rewind_lr else (imp.round, len(imp.levels))
         here, after = replace(budget, part=part, parts=parts), (imp.first_epoch, imp.first_step)
         seconds = fit_once(trainer, module, datamodule, here, checkpoint, after=after)
-        metrics = measure(trainer, module, datamodule)
-        pruned = None if imp.in_last_round else imp.prune(trainer, module, datamodule, metrics)
+        measured = measure(trainer, module, datamodule)
+        pruned = None if imp.in_last_round else imp.prune(trainer, module, datamodule, measured.metrics)
         checkpoints.wait()  # a round is recorded only where a checkpoint of its start, or a later one, is on disk
-        _write(imp, trainer, module, datamodule, metrics, seconds, pruned[0] if pruned else None)
+        _write(imp, trainer, module, datamodule, measured, seconds, pruned[0] if pruned else None)
         imp.start_next_round(trainer, module, pruned)
         if pruned or imp.keep_checkpoint:
             checkpoints.save(trainer)
@@ -132,7 +133,7 @@ def _write(
     trainer: Trainer,
     module: SubnetModule,
     datamodule: LanguageDataModule,
-    metrics: dict[str, float],
+    measured: Validation,
     seconds: float,
     ticket: Ticket | None,
 ) -> None:
@@ -146,7 +147,7 @@ def _write(
         "wall_s": seconds,
         "ticket": imp.checksum,
     }
-    found = records(module, datamodule, metrics, kind="imp", **facts)
+    found = records(module, datamodule, measured, kind="imp", **facts)
     found += measure_parts(trainer, module, datamodule, **facts)
     if trainer.is_global_zero:
         folder = Checkpoints.of(trainer).folder
@@ -154,7 +155,7 @@ def _write(
         if ticket is not None:
             _save_ticket(ticket, folder.ticket(ticket.provenance.sparsity))
     row = {"imp/round": float(imp.round), "imp/sparsity": imp.sparsity}
-    row |= {f"imp/val_{name}": value for name, value in metrics.items()}
+    row |= {f"imp/val_{name}": value for name, value in measured.metrics.items()}
     log_row(trainer, row)
 
 

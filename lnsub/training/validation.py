@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from lightning.pytorch import LightningDataModule
 
+from lnsub.runs.examples import Examples
+
 
 @dataclass(frozen=True)
 class Validation:
@@ -13,8 +15,10 @@ class Validation:
         of: the data module that was validated on.
         step: the trainer's global step.
         metrics: values by name.
+        examples: what the task counts of each example; None for a task that does not.
     """
 
     of: LightningDataModule | None
     step: int
     metrics: dict[str, float]
+    examples: Examples | None = None

@@ -123,9 +123,9 @@ class CellFit:
             for target, split in wanted:
                 if target in unusable or (split == "test" and split not in data[target].splits()):
                     continue
-                metrics = measure(trainer, run.module, data[target], split)
+                measured = measure(trainer, run.module, data[target], split)
                 facts: dict[str, Any] = _facts(cell) | {"wall_s": seconds, "split": split}
-                found += records(run.module, data[target], metrics, **facts)
+                found += records(run.module, data[target], measured, **facts)
                 if cell.kind == "transfer":
                     found += measure_parts(trainer, run.module, data[target], **facts)
             _log(trainer, found)
@@ -206,6 +206,9 @@ def _facts(cell: Cell) -> dict[str, object]:
         "sparsity": cell.sparsity,
         "source_task": found.provenance.task if found else task,
         "source_seed": found.provenance.seed if found else None,
+        # Of a transfer's cells all have the same settings, so that these tell none apart.
+        "condition": None,
+        "source_condition": (found.provenance.condition or None) if found else None,
     }
 
 

@@ -99,13 +99,43 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "an endpoint of an unknown task": ({"primary": {**PRIMARY, "task": "mlm"}}, ["primary.task names mlm", "xnli"]),
     "an endpoint of one set": ({"primary": {**PRIMARY, "sets": ["seed57"]}}, ["primary.sets has 1: name two"]),
     "an endpoint of a set twice": ({"primary": {**PRIMARY, "sets": ["seed57"] * 2}}, ["primary.sets has seed57 twice"]),
-    "an endpoint of other seeds": ({"primary": {**PRIMARY, "sets": ["seed57", "seed9"]}}, ["primary.sets has seed9"]),
+    "an endpoint of other seeds": (
+        {"primary": {**PRIMARY, "sets": ["seed57", "seed9"]}},
+        ["primary.sets has seed9", "there are seed57."],
+    ),
     "an endpoint out of bounds": ({"primary": {**PRIMARY, "sparsity": 1.5}}, ["sparsity", "below 1, not 1.5"]),
     "an unknown contrast": ({"primary": {**PRIMARY, "contrast": "seed"}}, ["contrast", "Expected one of 'language'"]),
     "an endpoint without its measure": (
-        {"primary": PRIMARY, "report": {"inherited": False}},
+        {"tasks": task(conditions=[{"train_sample": 1}]), "primary": PRIMARY, "report": {"inherited": False}},
         ["primary.measure is departure_corrected", "report.inherited: true"],
     ),
+    "a condition that is none": (
+        {"tasks": task(conditions=[{"transfer": True}])},
+        ["number 1", "there already: fr, seed 57, plain"],
+    ),
+    "a condition that is the run's own": (
+        {"tasks": task(conditions=[{"head_seed": 57}])},
+        ["tasks.xnli.conditions, number 1", "there already"],
+    ),
+    "a condition twice": (
+        {"tasks": task(conditions=[{"train_sample": 1}, {"train_sample": 1, "labels": None}])},
+        ["tasks.xnli.conditions, number 2", "fr, seed 57, sample1"],
+    ),
+    "a condition in another language": (
+        {"tasks": task(conditions=[{"train_sample": 1, "languages": ["de"]}])},
+        ["number 1, has de"],
+    ),
+    "a condition of other labels": ({"tasks": task(conditions=[{"labels": "random"}])}, ["labels", "random"]),
+    "a condition out of bounds": (
+        {"tasks": task(conditions=[{"train_sample": -1}])},
+        ["train_sample: -1 cannot be used"],
+    ),
+    "an unknown condition": ({"tasks": task(conditions=[{"sample": 1}])}, ["sample"]),
+    "a condition for all runs": (
+        {"settings": {"data.init_args.train_sample": 1}},
+        ["settings has data.init_args.train_sample", "one of a task's conditions"],
+    ),
+    "a seed that no ticket has": ({"transfer": {**TRANSFER, "ticket_seeds": [5]}}, ["transfer.ticket_seeds has 5"]),
     "nested settings": (
         {"settings": {"trainer": {"max_epochs": 1}}},
         ["settings.trainer", "`trainer.max_epochs: ...`"],

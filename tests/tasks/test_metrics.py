@@ -29,6 +29,12 @@ def seqeval_score(score: str, gold: list[list[str]], predicted: list[list[str]])
         return SCORES[score](gold, predicted, mode="strict", scheme=IOB2)
 
 
+def default_f1(gold: list[list[str]], predicted: list[list[str]]) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return seqeval.metrics.f1_score(gold, predicted)
+
+
 def logits_for(predicted: torch.Tensor, classes: int, rng: np.random.Generator) -> torch.Tensor:
     """Random logits whose largest is that of ``predicted``."""
     noise = torch.from_numpy(rng.random((*predicted.shape, classes)))
@@ -88,6 +94,20 @@ def test_entity_scores_over_many_batches_equal_seqeval_over_all_sentences():
     assert metrics["f1"].gold > 1000
     for score, metric in metrics.items():
         assert metric.compute().item() == seqeval_score(score, gold, predicted)
+
+
+def test_the_lenient_f1_equals_that_of_seqevals_default_mode():
+    strict, lenient, gold, predicted = EntityScore("f1"), EntityScore("f1", lenient=True), [], []
+    for seed in range(300):
+        logits, labels, *named = tagging(seed)
+        one = EntityScore("f1", lenient=True)
+        for metric in (strict, lenient, one):
+            metric.update(logits, labels)
+        assert one.compute().item() == default_f1(*named)
+        gold += named[0]
+        predicted += named[1]
+    assert lenient.compute().item() == default_f1(gold, predicted)
+    assert lenient.gold > strict.gold > 500
 
 
 def test_an_inside_tag_that_continues_nothing_is_no_entity():

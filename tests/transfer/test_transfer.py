@@ -221,7 +221,7 @@ def test_one_cell_by_its_number_is_the_same_as_in_a_run_over_all(world, finished
     after = listed(capsys, arguments(world, tmp_path / "out"))
     assert [name for *_, name in after] == [name for *_, name in before]
     assert [state for _, state, _ in after] == ["missing", "done", "missing", "missing"]
-    assert len(read_tree(tmp_path / "out")) == 3
+    assert len(read_tree(tmp_path / "out")) == 4
     assert values(tmp_path / "out").items() <= values(finished).items()
 
 
