@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.harness import Row, at_least, at_most
 from benchmarks.mbert import provenance
 from benchmarks.recovered import shares
+from benchmarks.statistics_contrast import contrasts
 from lnsub.analysis.correlation import FEWEST, correlation
 from lnsub.analysis.jackknife import interval
 from lnsub.analysis.overlap.departure import NULLS, count_departures
@@ -26,10 +27,11 @@ DRAWS = 300
 
 
 def run(quick: bool, repeats: int) -> list[Row]:
-    """Simulates the neutrality index, correlation of overlap with transfer, null of departures and recovered share."""
+    """Simulates indices, contrasts of languages, correlations with transfer, nulls of departures, recovered shares."""
     draws = 3 if quick else DRAWS
     return [
         *indices(draws, 20 if quick else 500),
+        *contrasts(draws),
         *correlations(draws),
         *nulls(draws, 32 if quick else 192),
         *shares(draws),

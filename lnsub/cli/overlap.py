@@ -38,6 +38,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "neuron, head or row, tickets of that granularity are compared unit by unit instead of weight by weight",
     )
     parser.add_argument("--summary", action="store_true", help="also the means over pairs, by task and sparsity")
+    parser.add_argument(
+        "--shared",
+        action="store_true",
+        help="also the means over pairs by what the two share beside the base model: head, order of the data, rows, "
+        "language",
+    )
+    parser.add_argument(
+        "--contrast",
+        action="append",
+        default=[],
+        metavar="RUNS,RUNS",
+        help="also language against data sample, with a permutation test: pairs of one language in two sets of runs, "
+        "such as seed57,seed57-sample1, against pairs of two languages; may be repeated",
+    )
     add_inherited(parser)
     parser.add_argument(
         "--null",
@@ -72,7 +86,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from lnsub.analysis.overlap.comparison import check_references, compare, split_inherited
-    from lnsub.analysis.overlap.text import NO_CLUSTERS, NO_INDEX, comparison_text
+    from lnsub.analysis.overlap.text import NO_CLUSTERS, NO_CONTRAST, NO_INDEX, comparison_text
     from lnsub.common.tables import to_csv, to_json
     from lnsub.tickets.hub import expanded
     from lnsub.tickets.parameters import group_columns
@@ -83,6 +97,7 @@ def _run(options: argparse.Namespace) -> int:
         group_columns((), by)  # rejects a mistyped word before any file is read
     _check_inherited(options)
     cluster_count = _cluster_count(options.clusters)
+    contrasts = [_two_sets(contrast) for contrast in options.contrast]
     check_table(options.output, ["chance"])
     tickets, inherited = split_inherited(load_all(expanded(options.tickets)))
     theta_0 = None
@@ -93,6 +108,7 @@ def _run(options: argparse.Namespace) -> int:
         references = {Path(ticket.where).resolve() for ticket in inherited}
         tickets = [ticket for ticket in tickets if Path(ticket.where).resolve() not in references]
         check_references(tickets, inherited)
+    _check_sets(contrasts, {ticket.provenance.run for ticket in tickets})
     comparison = compare(
         tickets,
         groupings,
@@ -104,6 +120,8 @@ def _run(options: argparse.Namespace) -> int:
         cluster_count=cluster_count,
         by_unit=by_unit,
         null=options.null or "magnitude",
+        shared=options.shared,
+        contrasts=contrasts,
     )
     if options.format == "table":
         text = comparison_text(comparison, None if options.output else _screen_width())
@@ -111,6 +129,8 @@ def _run(options: argparse.Namespace) -> int:
         text = (to_csv if options.format == "csv" else to_json)(comparison.rows())
         if options.neutrality and not comparison.indices:
             sys.stderr.write(f"{NO_INDEX}\n")
+        if contrasts and not comparison.contrasts:
+            sys.stderr.write(f"{NO_CONTRAST}\n")
         if options.clusters is not None and not comparison.clusters:
             sys.stderr.write(f"{NO_CLUSTERS}\n")
     emit(text, options.output)
@@ -139,6 +159,25 @@ def _cluster_count(asked: str | None) -> int | None:
     if not asked.isascii() or not asked.isdigit() or len(asked) > 9 or int(asked) < 2:
         raise UserError(f"--clusters takes a whole number of at least 2; it is '{asked[:40]}'.")
     return int(asked)
+
+
+def _two_sets(asked: str) -> tuple[str, str]:
+    """The two sets of runs of a ``--contrast``."""
+    from lnsub.common.errors import UserError
+
+    names = comma_list("--contrast", asked)
+    if len(names) != 2 or names[0] == names[1]:
+        raise UserError(f"--contrast takes two sets of runs, such as seed57,seed57-sample1; it is '{asked[:80]}'.")
+    return names[0], names[1]
+
+
+def _check_sets(contrasts: "Sequence[tuple[str, str]]", there: set[str]) -> None:
+    from lnsub.common.errors import UserError
+
+    for name in [name for pair in contrasts for name in pair if name not in there][:1]:
+        raise UserError(
+            f"--contrast names {name[:80]}, of which no ticket here is; they are of {', '.join(sorted(there))[:200]}."
+        )
 
 
 def _check_inherited(options: argparse.Namespace) -> None:

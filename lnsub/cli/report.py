@@ -1,12 +1,24 @@
 """`lnsub report`."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lnsub.cli.options import add_inherited, comma_list
 
-_OF_RUNS = {"sparsities": "0.5,0.8", "split": "validation", "tolerance": None, "inherited": None, "wandb": None}
+if TYPE_CHECKING:
+    from lnsub.report.figure import Primary
+
+_OF_RUNS = {
+    "sparsities": "0.5,0.8",
+    "split": "validation",
+    "tolerance": None,
+    "inherited": None,
+    "wandb": None,
+    "primary": None,
+}
 """Options that are of a tree of runs alone, and their defaults."""
 
 
@@ -51,6 +63,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", metavar="pdf,svg,png", help="formats of those files (default: pdf)")
     add_inherited(parser)
     parser.add_argument(
+        "--primary",
+        metavar="TASK,SPARSITY,RUNS,RUNS[,MEASURE]",
+        help="the primary endpoint, shown first: language against data sample (`lnsub overlap --contrast`) over two "
+        "sets of runs, such as wikiann,0.5,seed57,seed57-sample1; the measure is departure_corrected by default, which "
+        "needs --inherited",
+    )
+    parser.add_argument(
         "--wandb", metavar="[E/]P", help="also log the tables to this W&B project; offline without an API key"
     )
     parser.set_defaults(call=_run)
@@ -74,6 +93,28 @@ def _check_runs(options: argparse.Namespace) -> None:
             raise UserError(f"--{name} is for a report of runs: leave it out with --published.")
 
 
+def _primary(asked: str) -> "Primary":
+    """The endpoint that ``--primary`` names."""
+    from lnsub.analysis.overlap.by_shared import MEASURES
+    from lnsub.common.errors import UserError
+    from lnsub.report.figure import Primary
+
+    parts = [part.strip() for part in asked.split(",")]
+    try:
+        task, sparsity, a, b = parts[0], float(parts[1]), parts[2], parts[3]
+    except (IndexError, ValueError):
+        sparsity, task, a, b = math.nan, "", "", ""
+    if len(parts) > 5 or not (task and a and b) or a == b or not 0 < sparsity < 1:
+        raise UserError(
+            f"--primary takes a task, a sparsity between 0 and 1 and two sets of runs, such as "
+            f"wikiann,0.5,seed57,seed57-sample1; it is '{asked[:120]}'."
+        )
+    measure = parts[4] if len(parts) > 4 else MEASURES[0]
+    if measure not in MEASURES:
+        raise UserError(f"--primary has the measure '{measure[:40]}', which is none of {', '.join(MEASURES)}.")
+    return Primary(task, sparsity, (a, b), measure)
+
+
 def _run(options: argparse.Namespace) -> int:
     from lnsub.common.errors import UserError
 
@@ -89,6 +130,7 @@ def _run(options: argparse.Namespace) -> int:
         raise UserError(f"--output must name a file that ends in .html; it is {options.output}.")
     if options.format is not None and options.figures is None:
         raise UserError("--format is for the files of --figures DIR: name a folder, or leave --format out.")
+    primary = _primary(options.primary) if options.primary is not None else None
     formats = comma_list("--format", options.format) if options.format is not None else ["pdf"]
     files = {"figures": options.figures, "formats": tuple(form.lower() for form in formats)}
 
@@ -98,7 +140,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.published:
         made = published_report(options.output, **files)
     else:
-        chosen = Options(sparsities, options.tolerance)
+        chosen = Options(sparsities, options.tolerance, primary)
         made = report(options.runs, options.output, chosen, options.split, options.inherited, **files)
     for note in made.notes:
         sys.stderr.write(f"lnsub: {printable(note)}\n")

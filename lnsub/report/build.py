@@ -16,12 +16,14 @@ from lnsub.report.figures.ablation import ablation_figure
 from lnsub.report.figures.across import across_figure
 from lnsub.report.figures.baselines import baseline_figure
 from lnsub.report.figures.beside import beside_figure
+from lnsub.report.figures.controls import controls_figure
 from lnsub.report.figures.correlation import overlap_against_transfer
 from lnsub.report.figures.findings import findings_figure, published_findings
 from lnsub.report.figures.layers import overlap_by_layer, overlap_by_sparsity
 from lnsub.report.figures.metric import metric_by_sparsity
 from lnsub.report.figures.mixture import mixture_figure, mixture_parts_figure
 from lnsub.report.figures.overlap import overlap_figure
+from lnsub.report.figures.primary import primary_figure
 from lnsub.report.figures.pruned import neutrality_figure, pruned_where
 from lnsub.report.figures.recovered import recovered_figure
 from lnsub.report.figures.retrieval import retrieval_figure
@@ -50,6 +52,7 @@ FIGURES: tuple[Callable[[Material, Options], Figure | Missing], ...] = (
     overlap_by_sparsity,
     overlap_by_layer,
     neutrality_figure,
+    controls_figure,
     overlap_against_transfer,
     pruned_where,
     retrieval_figure,
@@ -81,6 +84,9 @@ TABLES: frozenset[str] = frozenset(
         "overlap_by_sparsity",
         "overlap_by_layer",
         "neutrality",
+        "controls",
+        "contrasts",
+        "primary",
         "overlap_against_transfer",
         "correlations",
         "pruned_where",
@@ -146,7 +152,8 @@ def report(
     files = _checked(figures, formats)
     options = options or Options()
     material = collect(root, split, inherited_from)
-    drawn = [draw(material, options) for draw in FIGURES]
+    first = primary_figure(material, options)
+    drawn = [*([first] if first else []), *(draw(material, options) for draw in FIGURES)]
     tables = _tables(drawn)
     drawn += [beside_figure(material, tables), findings_figure(material, tables)]
     return _written(output, material, drawn, files)

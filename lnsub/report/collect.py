@@ -73,6 +73,8 @@ class Material:
     """Sentences on what was left out or looked odd."""
     ablation: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Records of ablations, of all metrics."""
+    controls: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Pairs of tickets as in ``pairs``, with those of runs under a condition."""
     about: str = ""
     """What the page says of itself in place of how much there is; for numbers that are not of runs."""
 
@@ -116,6 +118,9 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
             f"{int(unmeasured.sum())} values that are no number, infinite or beyond {LARGEST:g} are not drawn."
         )
         frame = frame[~unmeasured]
+    runs, every = run_settings(root, frame), len(frame)
+    frame, apart = _plain(frame)
+    notes += apart
     measured = frame[~frame["kind"].isin(BY_LAYER) & (frame["split"] == split)]
     whole, parts = measured[~measured["kind"].isin({"part", ABLATION})], measured[measured["kind"] == "part"]
     ablation = measured[measured["kind"] == ABLATION]
@@ -135,7 +140,6 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
         if not rows.empty:
             rows["study"] = [names.get(key, "") for key in rows[list(STUDY)].itertuples(index=False, name=None)]
     metrics = main_metrics(measured)
-    runs = run_settings(root, frame)
     return Material(
         root=root,
         records=records.assign(study=records.get("study", pd.Series(dtype=object))),
@@ -149,7 +153,7 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
         languages=_languages(frame, known.values()),
         mixtures=_mixtures(records),
         facts={
-            "records": len(frame),
+            "records": every,
             "tickets": sum(len(members) for members in ticket_index.sets().values()),
             # The dense model's states are not random, so the seed of their records is not one of the study's.
             "seeds": frame.loc[~frame["kind"].isin(BY_LAYER), "seed"].nunique(),
@@ -160,6 +164,7 @@ def collect(root: Path, split: str = "validation", inherited_from: str | None = 
         alone=tables["alone"],
         densities=tables["densities"],
         indices=tables["indices"],
+        controls=tables["controls"],
     )
 
 
@@ -236,6 +241,16 @@ def _annotated(records: pd.DataFrame, known: Mapping[str, Provenance]) -> pd.Dat
         [p.task if p else other for p, other in zip(found, made, strict=True)], index=records.index, dtype=object
     )
     return records
+
+
+def _plain(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The records of plain runs and their tickets, and a sentence on the others, which are of other settings."""
+    apart = frame["condition"].notna() | frame["source_condition"].notna()
+    if not apart.any():
+        return frame, []
+    runs = frame.loc[apart, "run"].nunique()
+    note = f"{int(apart.sum())} records of {runs} runs under a condition are drawn in no figure of plain runs."
+    return frame[~apart], [note]
 
 
 def _languages(frame: pd.DataFrame, tickets: Iterable[Provenance]) -> list[str]:

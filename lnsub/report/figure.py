@@ -11,6 +11,23 @@ from lnsub.charts.text import number
 
 
 @dataclass(frozen=True)
+class Primary:
+    """A primary endpoint: language against data sample, see :mod:`lnsub.analysis.overlap.contrast`.
+
+    Attributes:
+        task: the tickets'.
+        sparsity: likewise.
+        runs: the two sets of runs, by the names of their folders.
+        measure: a column of pairs.
+    """
+
+    task: str
+    sparsity: float
+    runs: tuple[str, str]
+    measure: str = "departure_corrected"
+
+
+@dataclass(frozen=True)
 class Options:
     """What can be chosen of a report.
 
@@ -18,10 +35,12 @@ class Options:
         sparsities: those that heat maps and bars show; of each study the nearest that it has.
         tolerance: how far a ticket may fall short of the dense model and still match it, see
             :func:`lnsub.analysis.criteria.tolerance`; None for the criteria over seeds.
+        primary: the endpoint that is shown first; None for none.
     """
 
     sparsities: tuple[float, ...] = (0.5, 0.8)
     tolerance: float | None = None
+    primary: Primary | None = None
 
 
 @dataclass(frozen=True)
@@ -74,10 +93,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Missing:
-    """A figure without data: its title, and the reason."""
+    """A figure without data: its title, the reason, and whether it was asked for by name, as the summary then says."""
 
     title: str
     reason: str
+    asked: bool = False
 
 
 def nearest(available: Iterable[float], asked: Sequence[float]) -> list[float]:

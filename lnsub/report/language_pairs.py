@@ -2,10 +2,8 @@
 
 import pandas as pd
 
-from lnsub.analysis.overlap.jaccard import RELATIONS
+from lnsub.analysis.overlap.shared import CEILING, CROSS_OTHER, CROSS_SAME
 from lnsub.report.figure import joined
-
-CROSS_SAME, CROSS_OTHER, _, CEILING = RELATIONS
 
 SHARES = ("overlap", "chance", "corrected", "departure_overlap", "null", "departure_corrected", "inherited_share")
 """The columns of pairs that are averaged; the last four where there are inherited masks, or theta_0."""

@@ -54,7 +54,7 @@ def page(material: Material, figures: Sequence[Figure | Missing], csv_prefix: st
     body = tag(
         "main",
         tag("header", tag("h1", escape(title)), tag("p", escape(_scope(material, models)), class_="sub")),
-        _summary(drawn, material),
+        _summary(drawn, missing, material),
         tag("nav", tag("ul", *(tag("li", _link(figure)) for figure in drawn)), aria_label="Figures") if drawn else "",
         pick_bar(material, drawn),
         *(_section(figure, csv_prefix) for figure in drawn),
@@ -101,8 +101,9 @@ def _scope(material: Material, models: list[str]) -> str:
     return text + (f"; base models {listed(models)}." if len(models) > 1 else ".")
 
 
-def _summary(drawn: list[Figure], material: Material) -> str:
-    items = [tag("li", _link(figure), f": {_prose(figure.lead)}") for figure in drawn if figure.lead]
+def _summary(drawn: list[Figure], missing: list[Missing], material: Material) -> str:
+    items = [tag("li", escape(gap.title), f": not there, as {_prose(gap.reason)}.") for gap in missing if gap.asked]
+    items += [tag("li", _link(figure), f": {_prose(figure.lead)}") for figure in drawn if figure.lead]
     said = tag("ul", *items) if items else tag("p", "No figure has data yet.")
     names = tag("p", "Languages: ", ", ".join(map(html_label, material.languages)), class_="languages")
     return tag("div", tag("h2", "Summary"), said, names if material.languages else "", class_="summary", id="summary")

@@ -16,6 +16,7 @@ UNTRAINED = "Seeds: none, as the dense model is the pre-trained one and no ticke
 RANGE = "strokes reach from the lowest to the highest seed, and are no confidence interval"
 SENTENCES = "a 95 % interval by the delete-d jackknife, for which sentences are drawn without replacement"
 JACKKNIFE = "a 95 % t interval by the jackknife, for which languages and seeds are left out one at a time"
+LANGUAGES_LEFT_OUT = "a 95 % t interval by the jackknife, for which languages are left out one at a time"
 PERMUTED = "the share of permutations of the languages that do as much, with effects of source and target taken out"
 DRAWS = "a 95 % prediction interval by Student's t over the random removals, for which nothing is resampled"
 NO_INTERVAL = "No interval is drawn."

@@ -1,4 +1,4 @@
-"""The ticket files of a tree of runs, and comparisons of those that differ in language and seed alone."""
+"""The ticket files of a tree of runs, and comparisons of those that differ in their runs alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from lnsub.tickets.finding import FoundTicket
 from lnsub.tickets.provenance import INHERITED, Provenance, start_sparsity
 from lnsub.tickets.ticket import Ticket
 
-TABLES = ("pairs", "layers", "alone", "densities", "indices")
+TABLES = ("pairs", "layers", "alone", "densities", "indices", "controls")
 """What the comparison of a tree's tickets gives, see :class:`lnsub.report.collect.Material`."""
 
 SetKey = tuple[str, str, str, str, float, str]
@@ -72,13 +72,13 @@ class TicketIndex:
         return {ticket.checksum: ticket.provenance for ticket in ordered}
 
     def sets(self) -> dict[SetKey, list[FoundTicket]]:
-        """The tickets that were found by pruning, in sets that differ in language and seed alone; copies left out."""
-        found: dict[SetKey, dict[tuple[str, str, int], FoundTicket]] = {}
+        """The tickets that were found by pruning, in sets that differ in their runs alone; copies left out."""
+        found: dict[SetKey, dict[tuple[str, str, str], FoundTicket]] = {}
         for ticket in self.tickets:
             p = ticket.provenance
             if is_found(p):
                 key = (model_name(p.base_model), p.task, p.ranked_by, p.scope, round(p.sparsity, 6), p.base_fingerprint)
-                found.setdefault(key, {})[ticket.checksum, p.language, p.seed] = ticket
+                found.setdefault(key, {})[ticket.checksum, p.language, p.run] = ticket
         return {key: list(found[key].values()) for key in sorted(found)}
 
     def inherited_of(self, key: SetKey) -> list[FoundTicket]:
@@ -153,7 +153,7 @@ def _theta_0(base_model: str, named_by_tickets: bool) -> Theta0:
 def compare_set(
     tickets: list[Ticket], inherited: list[Ticket], theta_0: Mapping[str, np.ndarray] | None
 ) -> dict[str, Rows]:
-    """Compares tickets that differ in language and seed alone.
+    """Compares tickets that differ in their runs alone.
 
     Args:
         tickets: one or more.
@@ -161,21 +161,25 @@ def compare_set(
         theta_0: the base model's weights, for the null of the departures.
 
     Returns:
-        Rows by table, see :data:`TABLES`.
+        Rows by table, see :data:`TABLES`: those of plain runs, and as ``controls`` the pairs of all.
     """
     tables = {name: Rows() for name in TABLES}
+    plain = [ticket for ticket in tickets if not ticket.provenance.condition]
     tables["densities"] = [
         {"language": ticket.provenance.language, "seed": ticket.provenance.seed} | row
-        for ticket in tickets
+        for ticket in plain
         for row in density_by(ticket.kept_by_name, ticket.weights_by_name)
     ]
-    if len(tickets) > 1 or inherited:
-        found = compare(tickets, [("layer",)], inherited=inherited, theta_0=theta_0)
+    if len(plain) > 1 or (plain and inherited):
+        found = compare(plain, [("layer",)], inherited=inherited, theta_0=theta_0)
         tables["pairs"], tables["layers"] = found.by(found.pairs, ()), found.by(found.pairs, ("layer",))
         tables["alone"] = found.by(found.inheritance, ())
-    if min(len({t.provenance.seed for t in tickets}), len({t.provenance.language for t in tickets})) > 1:
+    tables["controls"] = tables["pairs"]
+    if len(plain) < len(tickets) > 1:
+        tables["controls"] = compare(tickets, inherited=inherited, theta_0=theta_0).pairs
+    if plain and min(len({t.provenance.seed for t in plain}), len({t.provenance.language for t in plain})) > 1:
         tables["indices"] = [
             {column: value for column, value in row.items() if column not in COMPARABLE}
-            for row in neutrality(tickets, inherited=inherited, theta_0=theta_0)
+            for row in neutrality(plain, inherited=inherited, theta_0=theta_0)
         ]
     return tables

@@ -143,6 +143,9 @@ def report_args(study: Study, base_models: Sequence[str]) -> list[str]:
     args += ["--sparsities", _joined(sparsities)] if sparsities else []
     # With one base model its name as the study has it, as the tickets' own may be meant for another folder.
     args += ["--inherited", *(base_models if len(base_models) == 1 else [])] if chosen.inherited else []
+    if (primary := study.primary) is not None:
+        parts = [primary.task, f"{primary.sparsity:g}", *primary.sets, primary.measure]
+        args += ["--primary", ",".join(parts)]
     if chosen.figures is not None:
         args += ["--figures", str(folder / chosen.figures), "--format", ",".join(chosen.formats)]
     return args

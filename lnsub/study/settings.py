@@ -156,6 +156,25 @@ class SimilarityStudy(SentenceStudy):
 
 
 @dataclass(frozen=True)
+class PrimaryEndpoint:
+    """The one result that the study is made for, named before there are data; all others are secondary or exploratory.
+
+    Attributes:
+        task: whose tickets.
+        sparsity: of the tickets.
+        sets: two sets of runs by the names of their folders, such as ``[seed57, seed57-sample1]``.
+        contrast: ``language``: pairs of one language in the two sets of runs against pairs of two.
+        measure: what is compared of a pair of tickets.
+    """
+
+    task: str
+    sparsity: Fraction
+    sets: list[str]
+    contrast: Literal["language"] = "language"
+    measure: Literal["departure_corrected", "departure_overlap", "overlap", "corrected"] = "departure_corrected"
+
+
+@dataclass(frozen=True)
 class ReportStudy:
     """The page.
 
@@ -228,6 +247,7 @@ class Study:
         transfer: what is fine-tuned under the tickets; null: nothing.
         retrieval: sentence retrieval; null: none.
         similarity: similarity of states; null: none.
+        primary: the result that the study is made for; null: none is named.
         report: the page.
         slurm: resources on SLURM.
     """
@@ -241,6 +261,7 @@ class Study:
     transfer: TransferStudy | None = None
     retrieval: RetrievalStudy | None = None
     similarity: SimilarityStudy | None = None
+    primary: PrimaryEndpoint | None = None
     report: ReportStudy = field(default_factory=ReportStudy)
     slurm: Slurm = field(default_factory=Slurm)
 

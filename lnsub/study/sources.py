@@ -17,10 +17,15 @@ class Source(NamedTuple):
     condition: Condition = PLAIN
 
     @property
+    def run(self) -> str:
+        """What its folder is called: ``seed57-sample1``."""
+        apart = self.condition.name(self.seed)
+        return f"seed{self.seed}" + (f"-{apart}" if apart else "")
+
+    @property
     def name(self) -> str:
         """Its name in those of jobs: ``wikiann-fr-seed57-sample1``."""
-        apart = self.condition.name(self.seed)
-        return f"{self.task}-{self.language}-seed{self.seed}" + (f"-{apart}" if apart else "")
+        return f"{self.task}-{self.language}-{self.run}"
 
 
 def plain_sources(study: Study) -> Iterator[Source]:

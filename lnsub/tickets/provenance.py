@@ -103,6 +103,11 @@ class Provenance:
         """How weights were ranked: the score, and the granularity where that is not single weights."""
         return self.score if self.granularity == "weight" else f"{self.score} by {self.granularity}"
 
+    @property
+    def run(self) -> str:
+        """What the folder of the run is called: ``seed57``, ``seed57-sample1``."""
+        return f"seed{self.seed}" + (f"-{self.condition}" if self.condition else "")
+
     def to_metadata(self) -> dict[str, str]:
         """Returns the fields as metadata strings of a ticket file, without those that say nothing."""
         texts = {f.name: str(getattr(self, f.name)) for f in dataclasses.fields(self)}
@@ -130,8 +135,8 @@ class Provenance:
         for name in ("seed", "round"):
             if not -1 <= values[name] < 2**63:
                 raise ValueError(f"its {name!r} is {metadata[name][:40]!r}, which is out of range")
-        for name in ("task", "language"):
-            if problem := name_problem(values[name]):
+        for name in ("task", "language", "condition"):
+            if (values[name] or name != "condition") and (problem := name_problem(values[name])):
                 raise ValueError(f"its {name!r} is {values[name][:40]!r}, which is not a plain name: {problem}")
         if not 0 <= values["sparsity"] <= 1:
             raise ValueError(f"its 'sparsity' is {metadata['sparsity']!r}, which is not between 0 and 1")

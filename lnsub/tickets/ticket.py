@@ -116,9 +116,9 @@ class Ticket:
 
     @property
     def label(self) -> str:
-        """A short name for tables and messages: ``xnli/fr/seed0/s0.50``."""
+        """A short name for tables and messages, as its file is in a tree of runs: ``xnli/fr/seed0-sample1/s0.50``."""
         p = self.provenance
-        return f"{p.task}/{p.language}/seed{p.seed}/{Path(ticket_filename(p.sparsity)).stem}"
+        return f"{p.task}/{p.language}/{p.run}/{Path(ticket_filename(p.sparsity)).stem}"
 
     @property
     def where(self) -> str:

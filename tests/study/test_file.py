@@ -40,6 +40,7 @@ def task(**changes: Any) -> dict[str, Any]:
 
 
 TRANSFER = {"sparsities": [0.5]}
+PRIMARY = {"task": "xnli", "sparsity": 0.5, "sets": ["seed57", "seed57-sample1"]}
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "an unknown setting": ({"seed": [1]}, ["seed", "did you mean seeds?"]),
     "one of a task": ({"tasks": task(langauges=["fr"])}, ["langauges", "did you mean languages?"]),
@@ -94,6 +95,19 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "mixtures without targets": (
         {"tasks": task(languages=["fr+ur"]), "transfer": TRANSFER},
         ["tasks.xnli.languages has mixtures alone", "transfer.languages"],
+    ),
+    "an endpoint of an unknown task": ({"primary": {**PRIMARY, "task": "mlm"}}, ["primary.task names mlm", "xnli"]),
+    "an endpoint of one set": ({"primary": {**PRIMARY, "sets": ["seed57"]}}, ["primary.sets has 1: name two"]),
+    "an endpoint of a set twice": ({"primary": {**PRIMARY, "sets": ["seed57"] * 2}}, ["primary.sets has seed57 twice"]),
+    "an endpoint of other seeds": (
+        {"primary": {**PRIMARY, "sets": ["seed57", "seed9"]}},
+        ["primary.sets has seed9", "there are seed57."],
+    ),
+    "an endpoint out of bounds": ({"primary": {**PRIMARY, "sparsity": 1.5}}, ["sparsity", "below 1, not 1.5"]),
+    "an unknown contrast": ({"primary": {**PRIMARY, "contrast": "seed"}}, ["contrast", "Expected one of 'language'"]),
+    "an endpoint without its measure": (
+        {"tasks": task(conditions=[{"train_sample": 1}]), "primary": PRIMARY, "report": {"inherited": False}},
+        ["primary.measure is departure_corrected", "report.inherited: true"],
     ),
     "a condition that is none": (
         {"tasks": task(conditions=[{"transfer": True}])},

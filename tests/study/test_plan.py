@@ -333,6 +333,13 @@ def test_a_plan_is_kept_until_something_that_it_depends_on_changes(study_world, 
         ]
 
 
+def test_the_page_is_told_the_primary_endpoint(planned: Planned):
+    primary = {"task": "xnli", "sparsity": 0.3, "sets": ["seed5", "seed5-head6"]}
+    tasks = {"xnli": {**XNLI, "conditions": [{"head_seed": 6}]}}
+    (job,) = planned(tasks=tasks, transfer=None, seeds=[5], primary=primary).of_kind("report")
+    assert job.args[job.args.index("--primary") + 1] == "xnli,0.3,seed5,seed5-head6,departure_corrected"
+
+
 def test_a_job_comes_back_from_the_file_as_it_was(planned: Planned):
     for job in planned(**WHOLE).jobs:
         assert Job.from_plain(json.loads(json.dumps(job.to_plain()))) == job

@@ -89,8 +89,8 @@ def find_clusters(pairs: Sequence[Mapping[str, Any]], count: int | None = None) 
     order, heights, found, cophenetic = _tree(overall, names, count)
     several = len(set(found))
     by_seed = []
-    for seed in sorted({row["seed_a"] for row in pairs}):
-        own = _mean_overlaps([row for row in pairs if row["seed_a"] == row["seed_b"] == seed])
+    for run in sorted({_run(row, "a") for row in pairs}):
+        own = _mean_overlaps([row for row in pairs if _run(row, "a") == _run(row, "b") == run])
         if len(own) == len(overall):
             by_seed.append(_tree(own, names, several)[2])
     together = {
@@ -176,6 +176,11 @@ def adjusted_rand(a: Sequence[int], b: Sequence[int]) -> float:
     expected = rows * columns / (len(a) * (len(a) - 1) / 2)
     most = (rows + columns) / 2
     return 1.0 if most == expected else (both - expected) / (most - expected)
+
+
+def _run(row: Mapping[str, Any], side: str) -> str:
+    """The run of one side; rows that name none are of plain ones."""
+    return str(row.get(f"run_{side}", row[f"seed_{side}"]))
 
 
 def _mean_overlaps(pairs: Sequence[Mapping[str, Any]]) -> dict[frozenset[str], float]:

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from lnsub.analysis.overlap.by_shared import by_shared
 from lnsub.analysis.overlap.by_unit import UnitMagnitudes, over_units, units_of_ticket
 from lnsub.analysis.overlap.clusters import cluster_rows
+from lnsub.analysis.overlap.contrast import language_contrasts
 from lnsub.analysis.overlap.counts import count
 from lnsub.analysis.overlap.departure import Null
 from lnsub.analysis.overlap.inheritance import departures, inheritance
@@ -21,11 +23,11 @@ from lnsub.analysis.overlap.jaccard import (
     labels,
     mean,
     overlap,
-    relation_of,
     same_parameters,
     summary,
 )
 from lnsub.analysis.overlap.neutrality import neutrality
+from lnsub.analysis.overlap.shared import relation_of
 from lnsub.common.errors import UserError
 from lnsub.tickets.provenance import INHERITED
 from lnsub.tickets.ticket import Ticket
@@ -67,6 +69,10 @@ class Comparison:
     """Tickets that have no inherited mask: combined ones of several scopes, and those that keep nothing."""
     unit: str = "weight"
     """What is compared: ``weight``, or the granularity of tickets over units."""
+    shared: Rows | None = None
+    """:func:`lnsub.analysis.overlap.by_shared.by_shared`; None where not asked for."""
+    contrasts: Rows | None = None
+    """:func:`lnsub.analysis.overlap.contrast.language_contrasts`; None where not asked for."""
 
     def by(self, rows: Rows | None, grouping: tuple[str, ...]) -> Rows:
         """Picks the rows of one grouping; none where there are no rows."""
@@ -74,9 +80,9 @@ class Comparison:
         return [row for row in rows or () if columns & row.keys() == set(grouping)]
 
     def rows(self) -> Rows:
-        """All rows; the column ``table`` tells them apart: ``pair``, ``ticket``, ``mean``, ``index`` or ``cluster``."""
+        """All rows; the column ``table`` tells them apart: ``pair``, ``ticket``, ``mean``, ``shared``, ..."""
         tables: dict[str, Rows | None] = {"pair": self.pairs, "ticket": self.inheritance, "mean": self.means}
-        tables |= {"index": self.indices, "cluster": self.clusters}
+        tables |= {"shared": self.shared, "contrast": self.contrasts, "index": self.indices, "cluster": self.clusters}
         return [{"table": name} | row for name, rows in tables.items() for row in rows or ()]
 
 
@@ -130,6 +136,8 @@ def compare(
     cluster_count: int | None = None,
     by_unit: str | None = None,
     null: Null = "magnitude",
+    shared: bool = False,
+    contrasts: Sequence[tuple[str, str]] = (),
 ) -> Comparison:
     """Compares tickets.
 
@@ -146,6 +154,8 @@ def compare(
         by_unit: compare the ``neuron``, ``head`` or ``row`` units that tickets of this granularity keep; None compares
             weights.
         null: what flips depend on by themselves; see :func:`lnsub.analysis.overlap.departure.count_departures`.
+        shared: gather the means over pairs by what they share.
+        contrasts: two sets of runs each, to contrast languages with data samples over.
 
     Returns:
         The rows.
@@ -162,7 +172,7 @@ def compare(
         inherited = [over_units(ticket, by_unit) for ticket in inherited]
     chosen = ((), *dict.fromkeys(g for g in groupings if g))
     places = departing(tickets) if inherited else []
-    all_pairs, all_alone, all_means, all_indices = (Rows() for _ in range(4))
+    all_pairs, all_alone, all_means, all_indices, all_shared, all_contrasts = (Rows() for _ in range(6))
     over = same_parameters(tickets, inherited)
     if not over:
         raise UserError(
@@ -180,6 +190,8 @@ def compare(
             all_means += _means(tickets, pairs, by, over)
         if indices:
             all_indices += neutrality(tickets, by, inherited=inherited, theta_0=theta_0, null=null, over=over)
+        all_shared += by_shared(tickets, pairs, by) if shared else []
+        all_contrasts += language_contrasts(tickets, pairs, contrasts, by)
         all_pairs += pairs
     overall = [row for row in all_pairs if not {c for by in chosen for c in by} & row.keys()]
     without_inherited = tuple(t for place, t in enumerate(tickets) if inherited and place not in places)
@@ -193,6 +205,8 @@ def compare(
         clusters=cluster_rows(tickets, overall, cluster_count) if clusters else None,
         without_inherited=without_inherited,
         unit=by_unit or "weight",
+        shared=all_shared if shared else None,
+        contrasts=all_contrasts if contrasts else None,
     )
 
 

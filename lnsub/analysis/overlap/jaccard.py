@@ -11,20 +11,16 @@ from typing import Any
 import numpy as np
 
 from lnsub.analysis.overlap.counts import Counts, count
+from lnsub.analysis.overlap.shared import RELATIONS, in_words, relation_of, shared
 from lnsub.tickets.parameters import group_columns
 from lnsub.tickets.provenance import INHERITED
 from lnsub.tickets.ticket import Ticket
 
-COMPARABLE: tuple[str, ...] = ("task", "score", "scope", "sparsity")
-"""What tickets have in common that differ only in language and seed."""
+ALIKE: tuple[str, ...] = ("task", "score", "scope", "sparsity")
+"""What tickets have in common that differ only in their runs: in language, seed and condition."""
 
-RELATIONS: tuple[str, ...] = (
-    "cross-language, same seed",
-    "cross-language, different seeds",
-    "same language, same seed",
-    "same language, different seeds",
-)
-"""How the two tickets of a pair are related. Runs of one seed share the head's initial values and the data's order."""
+COMPARABLE: tuple[str, ...] = (*ALIKE, "labels")
+"""The same, with the labels that their runs trained on: shuffled ones are never mixed with given ones."""
 
 
 def same_parameters(tickets: Sequence[Ticket], inherited: Sequence[Ticket] = ()) -> frozenset[str]:
@@ -155,27 +151,24 @@ def _all_way(counts: Counts, columns: list[int]) -> dict[str, Any]:
     }
 
 
-def comparable(tickets: Sequence[Ticket]) -> dict[tuple[Any, ...], list[Ticket]]:
-    """Sorts tickets into sets that differ only in language and seed.
+def comparable(tickets: Sequence[Ticket], alike: Sequence[str] = COMPARABLE) -> dict[tuple[Any, ...], list[Ticket]]:
+    """Sorts tickets into sets that differ only in their runs.
 
     Args:
         tickets: any tickets. Inherited masks and combined tickets, which no run found, are ignored.
+        alike: what the tickets of a set have in common: :data:`COMPARABLE`, or :data:`ALIKE` for tickets of shuffled
+            labels among the others.
 
     Returns:
-        By :data:`COMPARABLE`, in sorted order, the tickets of each set that has at least two.
+        By ``alike``, in sorted order, the tickets of each set that has at least two.
     """
     sets: dict[tuple[Any, ...], list[Ticket]] = {}
     for ticket in tickets:
         p = ticket.provenance
         if p.task != INHERITED and not p.sources:
-            sets.setdefault((p.task, p.ranked_by, p.scope, round(p.sparsity, 6)), []).append(ticket)
+            key = (p.task, p.ranked_by, p.scope, round(p.sparsity, 6), p.labels)
+            sets.setdefault(key[: len(alike)], []).append(ticket)
     return {key: sets[key] for key in sorted(sets) if len(sets[key]) > 1}
-
-
-def relation_of(row: dict[str, Any]) -> str:
-    """Tells which of :data:`RELATIONS` the pair of a row is, from its languages and seeds."""
-    language = "same language" if row["language_a"] == row["language_b"] else "cross-language"
-    return f"{language}, {'same seed' if row['seed_a'] == row['seed_b'] else 'different seeds'}"
 
 
 def mean(values: Iterable[float | None]) -> float | None:
@@ -205,12 +198,19 @@ def sum_groups(values: np.ndarray, groups: dict[tuple[str, ...], list[int]]) -> 
 
 
 def pair_facts(a: Ticket, b: Ticket) -> dict[str, Any]:
-    """Gives two tickets' task, language, seed and requested sparsity as ``task_a``, ``task_b``, ``language_a``, ..."""
-    return {
+    """Gives what is known of two tickets' runs.
+
+    Returns:
+        Task, language, seed, requested sparsity, run (``seed57-sample1``) and labels of either as ``task_a``,
+        ``task_b``, ``language_a``, ...; ``shared``, what they share beside the base model, see
+        :func:`lnsub.analysis.overlap.shared.shared`.
+    """
+    facts = {
         f"{key}_{side}": getattr(ticket.provenance, key)
-        for key in ("task", "language", "seed", "sparsity")
+        for key in ("task", "language", "seed", "sparsity", "run", "labels")
         for side, ticket in (("a", a), ("b", b))
     }
+    return facts | {"shared": in_words(shared(a.provenance, b.provenance))}
 
 
 def labels(tickets: Sequence[Ticket]) -> list[str]:

@@ -4,7 +4,8 @@ from typing import Any
 
 from lnsub.analysis.overlap.clusters import stability_words
 from lnsub.analysis.overlap.comparison import Comparison, Rows
-from lnsub.analysis.overlap.jaccard import COMPARABLE, RELATIONS, comparable, labels, mean
+from lnsub.analysis.overlap.jaccard import ALIKE, COMPARABLE, comparable, labels, mean
+from lnsub.analysis.overlap.shared import RELATIONS
 
 Row = dict[str, Any]
 
@@ -87,6 +88,29 @@ def _verdict(row: Row) -> str:
     return f"languages differ {'more' if high < 1 else 'less'} than seeds of one language"
 
 
+def contrasts_named(comparison: Comparison) -> list[str]:
+    """What the headline of each contrast over all weights says, and what else its two means differ in."""
+    found: dict[tuple[Any, ...], str] = {}
+    for row in comparison.by(comparison.contrasts, ()):
+        key = tuple(row[column] for column in (*ALIKE, "runs_a", "runs_b"))
+        if key not in found:
+            found[key] = f"{_set_name((*key[:4], ''))}, {row['runs_a']} with {row['runs_b']}: {contrast_words(row)}."
+    return list(found.values())
+
+
+def contrast_words(row: Row) -> str:
+    """A contrast of language with data sample in words: its number, interval, p, and what confounds it."""
+    what = {"overlap": "overlap", "corrected": "corrected overlap"}.get(row["measure"])
+    what = what or f"overlap of {_MEASURES[row['measure']]}"
+    text = f"{what}, one language less two: {row['difference']:.4f}"
+    if row["difference_low"] is not None:
+        text += f" (95 % {row['difference_low']:.4f} to {row['difference_high']:.4f})"
+    text += f", p {row['p']:.2g}, at least {row['smallest_p']:.2g} with {row['languages']} languages"
+    if "rows" in set(row["shared_same"].split(" + ")) - set(row["shared"].split(" + ")):
+        text += "; runs of one language share their rows too, so this is not of the language alone"
+    return text
+
+
 def clusters_named(rows: Rows) -> list[str]:
     """The clusters of each set of comparable tickets in a sentence, with how stable they are."""
     sets: dict[tuple[Any, ...], Rows] = {}
@@ -103,5 +127,6 @@ def clusters_named(rows: Rows) -> list[str]:
 
 
 def _set_name(key: tuple[Any, ...]) -> str:
-    task, score, scope, sparsity = key
-    return f"{task} at sparsity {sparsity:.2f} ({score}, {scope})"
+    task, score, scope, sparsity, labels_of = key
+    trained = f", {labels_of} labels" if labels_of else ""
+    return f"{task} at sparsity {sparsity:.2f} ({score}, {scope}{trained})"

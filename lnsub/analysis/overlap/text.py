@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from lnsub.analysis.overlap.comparison import Comparison, Rows
-from lnsub.analysis.overlap.jaccard import COMPARABLE, labels
-from lnsub.analysis.overlap.sentences import HEADLINE, clusters_named, coverage, departures_named, verdicts
+from lnsub.analysis.overlap.jaccard import ALIKE, COMPARABLE, labels
+from lnsub.analysis.overlap.sentences import (
+    HEADLINE,
+    clusters_named,
+    contrasts_named,
+    coverage,
+    departures_named,
+    verdicts,
+)
 from lnsub.common.tables import to_table
 from lnsub.runs.folder import ticket_filename
 from lnsub.tickets.ticket import Ticket
@@ -40,6 +47,23 @@ _CLUSTER_LEGEND = (
     "many as asked for. place: order of the leaves. held: share of seeds in which a language is with its cluster."
 )
 
+_SHARED = "shared: what the two have in common beside the base model."
+_SHARED_LEGEND = (
+    f"{_SHARED} trained on: their labels. 95 %: a t interval by the jackknife over languages, which says nothing of "
+    "other seeds."
+)
+_CONTRAST_LEGEND = (
+    "same, other: the mean of one language's runs in the two sets, and of two languages'; ratio: other / same. 95 %: a "
+    "t interval by the jackknife over languages. p: the share of all pairings of the languages of the two sets whose "
+    "mean is as high as that of each language with itself; at least 1 / number of pairings (smallest)."
+)
+
+NO_CONTRAST = (
+    "No contrast of languages with data samples: it takes tickets of two languages or more in both sets of runs, of "
+    "one task, score, scope and sparsity."
+)
+"""Shown where two sets of runs have no contrast."""
+
 NO_CLUSTERS = "No clusters: they take tickets of three languages or more of one task, score, scope and sparsity."
 """Shown where no tickets have clusters."""
 
@@ -65,6 +89,8 @@ def comparison_text(comparison: Comparison, width: int | None = None) -> str:
     page.pairs()
     page.inheritance()
     page.means()
+    page.shared()
+    page.contrasts()
     page.indices()
     page.clusters()
     return "\n\n".join(page.parts) + "\n"
@@ -77,6 +103,7 @@ class _Page:
         self.comparison = comparison
         self.width = width
         self.parts: list[str] = []
+        self.conditions = any(ticket.provenance.condition for ticket in comparison.tickets)
         self.short, self.common = _short_labels(comparison.tickets)
 
     def pairs(self) -> None:
@@ -84,7 +111,7 @@ class _Page:
         overall = self.comparison.by(self.comparison.pairs, ())
         if overall:
             self._say(coverage(overall, self.comparison.unit))
-            legends = [_LEGEND]
+            legends = [_LEGEND, *([_SHARED] if self.conditions else [])]
             if "departure_overlap" in overall[0]:
                 legends += [
                     _DEPARTURE_LEGEND.format(unit=self.comparison.unit),
@@ -107,6 +134,18 @@ class _Page:
             if not rows:
                 self._say("No means: no two of these tickets are of one task, score, scope and sparsity.")
 
+    def shared(self) -> None:
+        rows = self.comparison.shared
+        if rows is not None:
+            self._tables("means over pairs by what they share", rows, self._shared_cells, _SHARED_OPTIONAL)
+            self._say(_SHARED_LEGEND)
+
+    def contrasts(self) -> None:
+        rows = self.comparison.contrasts
+        if rows is not None:
+            self._tables("language against data sample", rows, self._contrast_cells, _CONTRAST_OPTIONAL)
+            self._say(*([_CONTRAST_LEGEND, *contrasts_named(self.comparison)] if rows else [NO_CONTRAST]))
+
     def indices(self) -> None:
         rows = self.comparison.indices
         if rows is not None:
@@ -127,7 +166,8 @@ class _Page:
             cells |= {"departures": row["departure_overlap"]}
             cells |= {"null": row["null"]} if "null" in row else {}
             cells |= {"inherited a": row["inherited_a"], "inherited b": row["inherited_b"]}
-        return cells | {"density a": row["density_a"], "density b": row["density_b"]}
+        cells |= {"density a": row["density_a"], "density b": row["density_b"]}
+        return cells | ({"shared": row["shared"]} if self.conditions else {})
 
     def _ticket_cells(self, row: Row) -> Row:
         cells = {"ticket": self.short[row["ticket"]]} | _group_cells(row)
@@ -146,8 +186,27 @@ class _Page:
         cells |= {"all-way": row.get("all_way"), "all-way chance": row.get("all_way_chance")}
         return cells | {"lowest": row["lowest"], "highest": row["highest"]}
 
+    def _shared_cells(self, row: Row) -> Row:
+        cells = self._set_cells(row, ALIKE) | _group_cells(row) | {"shared": row["shared"]}
+        cells |= {"trained on": row["trained_on"], "measure": row["measure"].replace("_", " "), "mean": row["mean"]}
+        return cells | {
+            "95 %": _interval(row["low"], row["high"]),
+            "pairs": row["pairs"],
+            "languages": row["languages"],
+        }
+
+    def _contrast_cells(self, row: Row) -> Row:
+        cells = self._set_cells(row, ALIKE) | _group_cells(row) | {"runs": f"{row['runs_a']}, {row['runs_b']}"}
+        cells |= {"measure": row["measure"].replace("_", " ")}
+        cells |= {"same": row["same_language"], "other": row["other_language"], "difference": row["difference"]}
+        cells |= {"95 %": _interval(row["difference_low"], row["difference_high"]), "ratio": row["ratio"]}
+        cells |= {"95 % of ratio": _interval(row["ratio_low"], row["ratio_high"]), "p": row["p"]}
+        return cells | {"smallest": row["smallest_p"], "languages": row["languages"]}
+
     def _index_cells(self, row: Row) -> Row:
-        cells = self._set_cells(row) | _group_cells(row) | {"measure": row["measure"].replace("_", " ")}
+        cells = (
+            self._set_cells(row) | _group_cells(row) | self._terms(row) | {"measure": row["measure"].replace("_", " ")}
+        )
         cells |= {"index": row["index"], "95 %": _interval(row["index_low"], row["index_high"])}
         cells |= {"cross": row["cross"], "ceiling": row["ceiling"], "cross, same seed": row["cross_same_seed"]}
         return cells | {"languages": row["languages"], "runs": row["runs"]}
@@ -156,10 +215,15 @@ class _Page:
         cells = self._set_cells(row) | {"place": row["place"], "language": row["language"], "cluster": row["cluster"]}
         return cells | {"held": row["held"], "clusters": row["clusters"], "gap": row["gap"], "seeds": row["seeds"]}
 
-    def _set_cells(self, row: Row) -> Row:
+    def _terms(self, row: Row) -> Row:
+        """What the pairs of an index share, where there are several indices of the same tickets."""
+        terms = {tuple(row[c] for c in ("shared", "shared_ceiling")) for row in self.comparison.indices or ()}
+        return {"sharing": row["shared"], "ceiling's": row["shared_ceiling"]} if len(terms) > 1 else {}
+
+    def _set_cells(self, row: Row, alike: Sequence[str] = COMPARABLE) -> Row:
         """What a set of comparable tickets has in common, where not all tickets have it."""
         provenances = [t.provenance for t in self.comparison.tickets]
-        return {column: row[column] for column in COMPARABLE if len({getattr(p, column) for p in provenances}) > 1}
+        return {column: row[column] for column in alike if len({getattr(p, column) for p in provenances}) > 1}
 
     def _tables(self, title: str, rows: Rows, cells: Callable[[Row], Row], optional: Sequence[tuple[str, ...]]) -> None:
         """Adds a table for each grouping, without the first of ``optional`` columns where it would be too wide."""
@@ -193,10 +257,12 @@ class _Page:
 
 
 # What a narrow terminal does without, in this order.
-_PAIR_OPTIONAL = (("density a", "density b"), ("inherited a", "inherited b"), ("corrected",), ("null",))
+_PAIR_OPTIONAL = (("density a", "density b"), ("shared",), ("inherited a", "inherited b"), ("corrected",), ("null",))
 _TICKET_OPTIONAL = (("kept though small", "pruned though large"), ("corrected",), ("departure",))
 _MEAN_OPTIONAL = (("lowest", "highest"), ("all-way chance",), ("pairs",), ("corrected",), ("all-way",))
-_INDEX_OPTIONAL = (("languages", "runs"), ("cross, same seed",), ("ceiling", "cross"))
+_INDEX_OPTIONAL = (("languages", "runs"), ("cross, same seed",), ("ceiling", "cross"), ("ceiling's",))
+_SHARED_OPTIONAL = (("languages",), ("pairs",))
+_CONTRAST_OPTIONAL = (("languages", "smallest"), ("95 % of ratio",), ("same", "other"))
 
 _CLUSTER_OPTIONAL = (("seeds",), ("gap",), ("clusters",), ("held",))
 
@@ -212,7 +278,7 @@ def _interval(low: float | None, high: float | None) -> str | None:
 def _short_labels(tickets: Sequence[Ticket]) -> tuple[dict[str, str], str]:
     """From the tickets' labels to short ones, of the parts that tell them apart; and the parts that all have."""
     all_of = [t.provenance for t in tickets]
-    parts = [(p.task, p.language, f"seed{p.seed}", Path(ticket_filename(p.sparsity)).stem) for p in all_of]
+    parts = [(p.task, p.language, p.run, Path(ticket_filename(p.sparsity)).stem) for p in all_of]
     differs = [len(set(column)) > 1 for column in zip(*parts, strict=True)]
     short = {}
     for label, part in zip(labels(tickets), parts, strict=True):

@@ -5,12 +5,12 @@ import pytest
 
 from lnsub.analysis.overlap.counts import count, count_rows
 from lnsub.analysis.overlap.jaccard import (
+    ALIKE,
     chance_level,
     comparable,
     corrected_share,
     labels,
     overlap,
-    relation_of,
     summary,
 )
 from lnsub.common.errors import UserError
@@ -213,16 +213,10 @@ def test_the_summary_by_layer_agrees_with_the_pairs() -> None:
 
 def test_tickets_are_pooled_only_with_their_like() -> None:
     kinds = [{}, {"language": "de"}, {"score": "random"}, {"scope": "layer"}, {"sparsity": 0.6}, {"sources": "{}"}]
+    kinds += [{"labels": "shuffled"}]
     made = [random_ticket(0.5, i, **changes) for i, changes in enumerate(kinds)]
-    assert comparable(made) == {("xnli", "magnitude", "global", 0.5): made[:2]}
-
-
-def test_relations_tell_languages_and_seeds_apart() -> None:
-    row = {"language_a": "fr", "language_b": "fr", "seed_a": 0, "seed_b": 0}
-    assert relation_of(row) == "same language, same seed"
-    assert relation_of(row | {"seed_b": 1}) == "same language, different seeds"
-    assert relation_of(row | {"language_b": "de"}) == "cross-language, same seed"
-    assert relation_of(row | {"language_b": "de", "seed_b": 1}) == "cross-language, different seeds"
+    assert comparable(made) == {("xnli", "magnitude", "global", 0.5, ""): made[:2]}
+    assert comparable(made, ALIKE) == {("xnli", "magnitude", "global", 0.5): [*made[:2], made[-1]]}
 
 
 def test_chance_by_matrix_is_that_of_masks_random_within_each() -> None:

@@ -1,5 +1,6 @@
 from collections.abc import Callable
-from itertools import combinations
+from dataclasses import replace
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -141,3 +142,37 @@ def test_the_index_of_departures_and_by_layer_is_given_too() -> None:
     found = {(r["layer"], r["measure"]): r["index"] for r in rows}
     # Departures hold what languages have of their own: the shared mask no longer hides that they differ.
     assert found["0", "departure_overlap"] < found["0", "overlap"] < 1
+
+
+def test_pairs_that_share_a_head_make_an_index_of_their_own() -> None:
+    """Seed 0 on two samples of rows, and seed 1: each index is what plain sets give over its pairs alone."""
+    conditions = ({"seed": 0}, {"seed": 0, "condition": "sample1", "rows": "other"}, {"seed": 1})
+    masks, made = [], []
+    for language, (run, facts) in product(range(3), enumerate(conditions)):
+        masks.append(run_masks(language, run, 0.1, 0.1))
+        made.append(ticket(masks[-1], language=f"l{language}", **facts))
+    rows = [row for row in neutrality(made) if row["measure"] == "overlap"]
+    assert [(row["shared"], row["shared_ceiling"]) for row in rows] == [
+        ("nothing", "rows + language"),
+        ("nothing", "language"),
+        ("head + order", "head + order + language"),
+    ]
+    sets = [kept_set(m) for m in masks]
+    for row, runs_of_it in zip(rows, ((0, 2), (1, 2), (0, 1)), strict=True):
+        found: dict[bool, list[float]] = {True: [], False: []}
+        for i, j in combinations(range(9), 2):
+            (la, ra), (lb, rb) = divmod(i, 3), divmod(j, 3)
+            if {ra, rb} == set(runs_of_it):
+                found[la == lb].append(len(sets[i] & sets[j]) / len(sets[i] | sets[j]))
+        assert row["index"] == pytest.approx(np.mean(found[False]) / np.mean(found[True]))
+        assert row["runs"] == 6
+    plain = [t for t in made if not t.provenance.condition]
+    assert [row for row in neutrality(plain) if row["measure"] == "overlap"] == rows[:1]
+
+
+def test_tickets_of_shuffled_labels_are_in_no_index_with_others() -> None:
+    _, made = runs(3, 3)
+    floor = [replace(t, provenance=replace(t.provenance, labels="shuffled", condition="shuffled")) for t in made]
+    rows = neutrality([*made, *floor])
+    assert [row["labels"] for row in rows] == ["", "", "shuffled", "shuffled"]
+    assert rows[:2] == neutrality(made)
