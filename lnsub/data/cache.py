@@ -150,17 +150,24 @@ def fill(
     return len(table)
 
 
-def stopping(encode: Encoder, most: int) -> Encoder:
-    """Makes an encoder that stops tokenising once it has made ``most`` rows; it goes through its input once."""
+def stopping(encode: Encoder, most: int, skipped: int = 0) -> Encoder:
+    """Makes an encoder that stops tokenising once it has made ``most`` rows; it goes through its input once.
+
+    Args:
+        encode: the encoder.
+        most: how many rows.
+        skipped: how many it makes before and leaves out.
+    """
     made = 0
 
     def encode_some(batch: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> Encoded:
         nonlocal made
         # A row of the batch at least, which tells the columns.
-        needed = batch if made < most else {column: values[:1] for column, values in batch.items()}
-        encoded = encode(needed, numbers if made < most else numbers[:1])
-        kept = {column: values[: most - made] for column, values in encoded.items()}
-        made += len(next(iter(kept.values())))
+        needed = batch if made < skipped + most else {column: values[:1] for column, values in batch.items()}
+        encoded = encode(needed, numbers if made < skipped + most else numbers[:1])
+        place = slice(max(skipped - made, 0), max(skipped + most - made, 0))
+        kept = {column: values[place] for column, values in encoded.items()}
+        made += len(next(iter(encoded.values())))
         return kept
 
     return encode_some

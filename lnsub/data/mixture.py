@@ -1,16 +1,13 @@
-"""Mixtures of languages, such as ``en+fa+fr+zh``: how many rows each part gives to the train split, and which.
+"""Mixtures of languages, such as ``en+fa+fr+zh``: how many rows each part gives to the train split.
 
 Foroutan et al. (2022, table 1) find one ticket on four languages at once, a quarter of the examples from each.
 """
 
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lnsub.common.errors import UserError
-from lnsub.data.rows import SUBSET_SEED
 
 _ROUNDED = 0.011
 """How far shares may add up to something else than 1: a third is written 0.33."""
@@ -83,20 +80,3 @@ def balanced(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
     if (counts := apportion(sum(sizes), shares)) == list(sizes):
         return counts
     return apportion(int(min(np.round(np.asarray(sizes) / np.asarray(shares), 9))), shares)
-
-
-def drawn(count: int, of: NDArray[np.int64], language: str, seed: int) -> NDArray[np.int64]:
-    """Draws rows of one part, in their order; other languages and seeds get others, so that parallel parts differ.
-
-    Args:
-        count: how many; all of them where there are fewer.
-        of: the numbers to draw from.
-        language: the part.
-        seed: the run's seed.
-    """
-    return of if count >= len(of) else np.sort(shuffled(of, language, seed)[:count])
-
-
-def shuffled(of: NDArray[np.int64], language: str, seed: int) -> NDArray[np.int64]:
-    """Returns row numbers in a random order that depends on the language and the seed alone."""
-    return np.random.default_rng([SUBSET_SEED, seed, zlib.crc32(language.encode())]).permutation(of)

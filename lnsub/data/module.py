@@ -1,8 +1,6 @@
 """The rows of a language, or of a mixture of languages, on their way to batches: tokenised once, grouped by length."""
 
-import copy
-from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, Literal, Self
 
 import datasets
 import numpy as np
@@ -10,21 +8,22 @@ import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 
-from lnsub.common.bounds import Count, Fraction, Length, Multiple, Seed, Workers, check_numbers, hints_of
+from lnsub.common.bounds import Count, CountOrZero, Fraction, Length, Multiple, Seed, Workers, check_numbers, hints_of
 from lnsub.common.errors import UserError
 from lnsub.common.names import plain_name
 from lnsub.common.signals import shield_data_worker
 from lnsub.data.batching import WINDOW, BatchedRows, Collator, LengthGroupedBatches
 from lnsub.data.loaders import ResumableLoader, ShieldedLoader
-from lnsub.data.mixture import apportion, balanced, drawn, parts_of, shares_of
-from lnsub.data.tokenised import TokenisedRows, mark_tokens
+from lnsub.data.mixture import shares_of
+from lnsub.data.tables import SplitTables
+from lnsub.data.tokenised import mark_tokens
 from lnsub.models.pretrained import load_tokenizer
 
 GPU_MULTIPLE = 16
 """Widths of batches on a GPU: eight of them up to 128 tokens, for as many CUDA graphs and compiled shapes."""
 
 
-class LanguageRows(TokenisedRows, LightningDataModule):
+class LanguageRows(SplitTables, LightningDataModule):
     """The rows of one language, or of a mixture of languages, tokenised once, in batches of like length.
 
     Args:
@@ -44,13 +43,19 @@ class LanguageRows(TokenisedRows, LightningDataModule):
         eval_tokens_per_batch: the most tokens in a padded batch of validation, test and prediction, per process.
         num_workers: loader processes. 0 is fastest, as nothing is tokenised then: the main process makes the batches,
             for a GPU in a thread of its own.
-        seed: seed of the order of training batches, and of whatever else a task draws; None: that of the module that
-            it is used with.
+        seed: the run's seed; None: that of the module that it is used with.
         pad_to_multiple_of: round padded lengths up to a multiple of this, but not beyond ``max_length``; None: 16 when
             a trainer runs on a GPU, which suits its tensor cores and makes few shapes of batches, otherwise 1.
         group_window: ``batch_size`` rows of like length make a batch, out of what was drawn at random for so many
             batches; 1: batches are random as they stand, which ``model.attention: packed`` makes as fast.
         shares: each language's share of a mixture's training rows, in the mixture's order; None: equal shares.
+        train_sample: which of the disjoint samples of ``max_train_examples`` rows to train on, counting from 0; None:
+            the first.
+        labels: ``shuffled`` gives each training row, or word, the label of another one drawn at random, as a control in
+            which there is nothing to learn but the labels' frequencies. None: as they are.
+        order_seed: seed of the order of training batches, where that is not ``seed``.
+        subset_seed: seed of the choice of the rows of the train split; None: it is the same in every run, and for
+            mixtures depends on ``seed``.
 
     Attributes:
         part_of: the mixture that this is a part of; None for data that stands alone.
@@ -58,9 +63,6 @@ class LanguageRows(TokenisedRows, LightningDataModule):
     Raises:
         UserError: an argument is out of range. What is wrong with the data is said when it is first read.
     """
-
-    in_all: ClassVar[tuple[str, ...]] = ("max_train_examples",)
-    """The limits that are divided among the parts of a mixture by their shares."""
 
     def __init__(
         self,
@@ -78,6 +80,10 @@ class LanguageRows(TokenisedRows, LightningDataModule):
         pad_to_multiple_of: Multiple | None = None,
         group_window: Count = WINDOW,
         shares: list[Fraction] | None = None,
+        train_sample: CountOrZero | None = None,
+        labels: Literal["shuffled"] | None = None,
+        order_seed: Seed | None = None,
+        subset_seed: Seed | None = None,
     ) -> None:
         super().__init__()
         # With fewer rows than processes some process has nothing to evaluate, which is no error.
@@ -98,7 +104,18 @@ class LanguageRows(TokenisedRows, LightningDataModule):
         self._seed = seed
         self.pad_to_multiple_of = pad_to_multiple_of
         self.group_window = group_window
+        self.train_sample = train_sample
+        if labels is not None and self.labels_of is None:
+            raise UserError(f"labels is {labels}, but {self.name} has no labels beside the text: leave it out.")
+        self.labels = labels
+        self._order_seed = order_seed
+        self.subset_seed = subset_seed
         self._tables: dict[tuple[str, int | None], datasets.Dataset] = {}
+
+    def _part(self, language: str, place: int) -> Self:
+        part = super()._part(language, place)
+        part.trainer = None
+        return part
 
     @property
     def seed(self) -> int:
@@ -115,90 +132,13 @@ class LanguageRows(TokenisedRows, LightningDataModule):
             )
         return self._seed or of_module or 0
 
-    # Languages
-
-    @cached_property
-    def parts(self) -> "tuple[Self, ...]":
-        """Of a mixture, the data of each of its languages on its own; empty for a single language.
-
-        A part's validation and test splits are those of that language alone; of its train split the mixture uses what
-        the shares say.
-        """
-        return tuple(self._part(language, place) for place, language in enumerate(parts_of(self.language)))
-
-    def _part(self, language: str, place: int) -> Self:
-        part = copy.copy(self)
-        for made in ("source", "parts"):
-            part.__dict__.pop(made, None)
-        part.language, part.part_of, part.shares, part.trainer = language, self.language, (), None
-        part._tables = {}
-        for limit in self.in_all:
-            setattr(part, limit, self._portion(limit, place))
-        return part
-
-    def _portion(self, limit: str, place: int) -> int | None:
-        """A part's portion of a limit that is for the mixture in all."""
-        total = getattr(self, limit)
-        if total is None:
-            return None
-        counts = apportion(total, self.shares)
-        if not all(counts):
-            raise UserError(
-                f"{limit} is {total}, which leaves nothing of some language of '{self.language}': give more, or other"
-                " shares."
-            )
-        return counts[place]
-
     @property
-    def metric_suffix(self) -> str:
-        """What the logged names of metrics end with: ``/en`` for that part of a mixture, nothing for other data."""
-        return f"/{self.language}" if self.part_of else ""
-
-    def check(self) -> None:
-        """Raises a UserError if the data set lacks a language, without fetching anything but names."""
-        for data in self.parts or (self,):
-            data.open()
-
-    def splits(self) -> list[str]:
-        """Returns the splits there are; of a mixture, those that all of its languages have."""
-        found = [data.source.splits() for data in self.parts or (self,)]
-        return [split for split in found[0] if all(split in other for other in found)]
-
-    def table(self, split: str) -> datasets.Dataset:
-        """Returns a split's tokenised rows, memory-mapped from the cache, which is filled if it lacks them.
-
-        Those of a mixture are its parts' rows, one language after the other. Its train split holds the shares: as many
-        rows as that allows, drawn once for a seed. Its validation and test splits hold all rows of its parts.
-
-        Args:
-            split: ``train``, ``validation`` or ``test``.
-
-        Raises:
-            UserError: there is no such language, split or column, or a row is not what the task needs.
-        """
-        # Only the rows of a mixture depend on the seed, which a trainer may have changed.
-        key = (split, self.seed if self.parts and split == "train" else None)
-        if key not in self._tables:
-            limit = self.max_train_examples if split == "train" else self.max_eval_examples
-            self._tables[key] = self._mixed(split) if self.parts else self.tokenised(split, limit)
-        return self._tables[key]
-
-    def _mixed(self, split: str) -> datasets.Dataset:
-        if split != "train":
-            return datasets.concatenate_datasets([part.table(split) for part in self.parts])
-        seed = self.seed
-        tables = [part.tokenised(split, part.max_train_examples, seed) for part in self.parts]
-        counts = balanced([len(table) for table in tables], self.shares)
-        if not all(counts):
-            raise UserError(
-                f"The languages of '{self.language}' have {', '.join(str(len(table)) for table in tables)} rows, too"
-                f" few to mix them by the shares {', '.join(f'{share:.3g}' for share in self.shares)}."
-            )
-        chosen = [
-            table.select(drawn(count, np.arange(len(table)), part.language, seed), keep_in_memory=True)
-            for table, count, part in zip(tables, counts, self.parts, strict=True)
-        ]
-        return datasets.concatenate_datasets(chosen)
+    def order_seed(self) -> int:
+        """Seed of the order of training batches, and of whatever else a task draws in training."""
+        if self._order_seed is not None:
+            return self._order_seed
+        of_module = None if self.trainer is None else getattr(self.trainer.lightning_module, "order_seed", None)
+        return self.seed if of_module is None else of_module
 
     def tokens_in_use(self, size: int) -> NDArray[np.int64] | None:
         """Returns every token that a batch of training or validation may hold; None where that may be any.
@@ -282,7 +222,7 @@ class LanguageRows(TokenisedRows, LightningDataModule):
             batch_size=self.batch_size if by_tokens is None else None,
             tokens_per_batch=by_tokens,
             shuffle=training,
-            seed=self.seed,
+            seed=self.order_seed,
             num_replicas=None if self.trainer is None else self.trainer.world_size,
             rank=None if self.trainer is None else self.trainer.global_rank,
             window=self.group_window,

@@ -12,8 +12,6 @@ from functools import cached_property
 from pathlib import Path
 
 import datasets
-import numpy as np
-from numpy.typing import NDArray
 
 from lnsub.common.errors import UserError
 from lnsub.common.names import looks_local
@@ -22,9 +20,6 @@ from lnsub.data.formats import check_columns, reason
 from lnsub.data.hub_folder import configurations, splits_of
 from lnsub.data.layouts import by_convention, names_looked_for, splits_in
 from lnsub.data.splits import LocalSplit
-
-SUBSET_SEED = 20220
-"""Seed of every choice of rows that must not differ between runs or languages: subsets and held-out documents."""
 
 
 class RowSource(ABC):
@@ -211,10 +206,3 @@ def open_rows(dataset: str, language: str, columns: Sequence[str], prefix: str =
     if looks_local(dataset):
         return LocalRows(dataset, language, columns, prefix, suffix)
     return HubRows(dataset, language, columns, prefix, suffix)
-
-
-def at_most(limit: int | None, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Draws ``limit`` of the row numbers, the same in every run, and keeps their order; None draws all."""
-    if limit is None or limit >= len(numbers):
-        return numbers
-    return np.sort(np.random.default_rng(SUBSET_SEED).permutation(numbers)[:limit])

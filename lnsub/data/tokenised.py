@@ -4,6 +4,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -15,8 +16,8 @@ from transformers import PreTrainedTokenizerBase
 from lnsub.common.errors import UserError
 from lnsub.data.batching import Collator
 from lnsub.data.cache import Encoder, cache_file, fill, is_whole, stopping
-from lnsub.data.mixture import drawn, shuffled
-from lnsub.data.rows import RowSource, at_most, open_rows
+from lnsub.data.drawing import FIRST, Draw
+from lnsub.data.rows import RowSource, open_rows
 from lnsub.models.languages import LANG_IDS, adapter_of, hears_language, tokenizer_of
 from lnsub.models.pretrained import tokenizer_fingerprint
 
@@ -128,13 +129,13 @@ class TokenisedRows(ABC):
         """The rows, opened at first use."""
         return self.open()
 
-    def tokenised(self, split: str, limit: int | None, seed: int | None = None) -> datasets.Dataset:
+    def tokenised(self, split: str, limit: int | None, draw: Draw = FIRST) -> datasets.Dataset:
         """Returns a split's tokenised rows, memory-mapped from the cache, which is filled if it lacks them.
 
         Args:
             split: ``train``, ``validation`` or ``test``.
             limit: use only this many rows; None uses all.
-            seed: draws those of a part of a mixture; None: they are the same in every run and language.
+            draw: how those are chosen.
 
         Raises:
             UserError: there is no such split or column, or a row is not what the task needs.
@@ -160,23 +161,25 @@ class TokenisedRows(ABC):
         most = self.most_rows(split)
         if most is not None:
             facts["most"] = most
-        if seed is not None and (limit is not None or most is not None):
-            facts["drawn"] = [seed, self.language]
+        if draw.sample or limit is not None or most is not None:
+            facts |= draw.facts()
         path = cache_file(f"{self.name}-{self.language}-{split}", facts)
         if not is_whole(path):
             rows, where = self.source.read(origin), self.source.where(origin)
             numbers = np.arange(len(rows)) if choice is None else choice(len(rows))
-            if seed is not None and limit is not None:
-                numbers = drawn(limit, numbers, self.language, seed)
-            else:
-                numbers = at_most(limit, numbers)
+            by_block = limit is None and most is not None
+            numbers = (replace(draw, sample=0) if by_block else draw).rows(limit, numbers)
             left_out: Counter[str] = Counter()
             encode = self.encoder(tokenizer, where, rows.features, left_out)
             if most is not None:
-                numbers = shuffled(numbers, self.language if seed is not None else "", seed or 0)
-                encode = stopping(encode, most)
+                skipped = draw.sample * most if by_block else 0
+                numbers = replace(draw, language=draw.language or "").order(numbers)
+                encode = stopping(encode, most, skipped)
             features = self.encoded_features(tokenizer)
             count = fill(path, rows, numbers, encode, features, f"Tokenising {self.language} {split}")
+            if most is not None and draw.sample and count < most:
+                path.unlink(missing_ok=True)
+                draw.check(most, count, "blocks")
             for what, number in left_out.items():
                 log.info("%s: left out %d %s", where, number, what)
             if count == 0:

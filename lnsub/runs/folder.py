@@ -2,7 +2,7 @@
 
 ::
 
-    runs/<task>/<language>/seed<k>/
+    runs/<task>/<language>/seed<k>/      seed<k>-sample1/ under a condition (:mod:`lnsub.runs.condition`)
         config.yaml                      the resolved configuration; `lnsub fit --config` of it repeats the run
         tickets/s0.10.safetensors ...    one per sparsity
         results.jsonl                    one record per line
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lnsub.common.names import plain_name
+from lnsub.runs.condition import PLAIN, Condition
 from lnsub.runs.examples import FOLDER, file_name
 from lnsub.runs.records import FILE_NAME, Record, append, read
 
@@ -31,13 +32,15 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def of(cls, output: str | Path, task: str, language: str, seed: int) -> "RunFolder":
-        """The folder of one (task, language, seed) in the tree of runs ``output``.
+    def of(cls, output: str | Path, task: str, language: str, seed: int, condition: Condition = PLAIN) -> "RunFolder":
+        """The folder of one (task, language, seed), and condition, in the tree of runs ``output``.
 
         Raises:
             UserError: the task or language is not one plain path component, and might lead out of ``output``.
         """
-        return cls(Path(output) / plain_name("task", task) / plain_name("language", language) / f"seed{seed}")
+        apart = condition.name(seed)
+        name = f"seed{seed}" + (f"-{apart}" if apart else "")
+        return cls(Path(output) / plain_name("task", task) / plain_name("language", language) / name)
 
     @property
     def config(self) -> Path:

@@ -60,6 +60,9 @@ class Record:
         layer: for ``retrieval`` and ``similarity``: the hidden state that was compared, 0 for the embeddings.
         source_task: the task that the ticket was found on; None without a ticket, or in ``task``'s own pruning loop.
         source_seed: the seed of the run that it was found in; likewise.
+        condition: what sets the run apart from the plain one of its seed, see :mod:`lnsub.runs.condition`; None where
+            plain, and for the cells of a transfer, which all have the same settings.
+        source_condition: that of the run that the ticket was found in; None where plain, and without a ticket.
         trained_on: for ``part``: the mixture that was trained on.
         pivot: for ``retrieval`` and ``similarity``: the language that the target's sentences were compared with; None
             for English.
@@ -100,6 +103,8 @@ class Record:
     layer: int | None = None
     source_task: str | None = None
     source_seed: int | None = None
+    condition: str | None = None
+    source_condition: str | None = None
     trained_on: str | None = None
     pivot: str | None = None
     pivot_ticket: str | None = None

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lnsub.runs.condition import PLAIN, Condition
 from lnsub.study.settings import RetrievalStudy, SentenceStudy, SimilarityStudy, Study
 
 
@@ -15,21 +16,25 @@ def config_args(study: Study, task: str, *, transfer: bool = False) -> list[str]
     return [part for name in names for part in ("--config", name)]
 
 
-def setting_args(study: Study, task: str) -> list[str]:
-    """The settings that a study changes in a task's configurations."""
+def setting_args(study: Study, task: str, *, transfer: bool = False) -> list[str]:
+    """The settings that a study changes in a task's configurations, for its tickets or for their transfers."""
     own = study.tasks[task]
     settings: dict[str, object] = {}
     if study.base_model is not None:
         settings["model.base_model"] = study.base_model
     if own.dataset is not None:
         settings["data.init_args.dataset"] = own.dataset
-    return _options({**settings, **study.settings, **own.settings})
+    for_cells = study.transfer.settings if transfer and study.transfer is not None else {}
+    return _options({**settings, **study.settings, **own.settings, **for_cells})
 
 
-def fit_args(study: Study, task: str, language: str, seed: int, *, transfer: bool = False) -> list[str]:
+def fit_args(
+    study: Study, task: str, language: str, seed: int, condition: Condition = PLAIN, *, transfer: bool = False
+) -> list[str]:
     """The options of `lnsub fit` for one ticket's run; with ``transfer`` those of its cells, to be checked."""
     run = {"data.init_args.language": language, "seed_everything": seed, "output": str(study.folder)}
-    return [*config_args(study, task, transfer=transfer), *setting_args(study, task), *_options(run)]
+    settings = setting_args(study, task, transfer=transfer)
+    return [*config_args(study, task, transfer=transfer), *settings, *_options({**run, **condition.settings()})]
 
 
 def prepare_args(
@@ -66,7 +71,7 @@ def transfer_args(
         args += ["--baselines", ",".join(baselines), "--baselines-on", ",".join(baselines_on)]
     args += ["--zero-shot"] if zero_shot else []
     args += ["--test"] if study.transfer is not None and study.transfer.test else []
-    settings = setting_args(study, task)
+    settings = setting_args(study, task, transfer=True)
     return [*args, *(["--", *settings] if settings else [])]
 
 

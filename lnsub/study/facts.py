@@ -93,6 +93,7 @@ def _facts(study: Study, name: str) -> TaskFacts:
             config.data_module(language).check()
         except UserError as error:
             raise UserError(f"tasks.{name}: {error}") from error
+    _check_conditions(study, name)
     base_model, arguments = config.model["base_model"], config.data["init_args"]
     remote = not looks_local(base_model) or not looks_local(data.dataset)
     epochs, steps = config.trainer["max_epochs"], config.trainer["max_steps"]
@@ -107,6 +108,16 @@ def _facts(study: Study, name: str) -> TaskFacts:
         _weights(base_model),
         remote,
     )
+
+
+def _check_conditions(study: Study, name: str) -> None:
+    task = study.tasks[name]
+    for condition in task.conditions:
+        language, seed = (condition.languages or task.languages)[0], (condition.seeds or study.seeds)[0]
+        try:
+            RunConfig.parse(fit_args(study, name, language, seed, condition)).data_module()
+        except UserError as error:
+            raise UserError(f"tasks.{name}.conditions: {error}") from error
 
 
 def _sparsities(config: RunConfig, name: str) -> tuple[float, ...]:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import Field, fields, is_dataclass, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -16,6 +17,7 @@ from lnsub.common.errors import UserError
 from lnsub.common.names import plain_name
 from lnsub.common.plain_data import UnreadableError, read_text
 from lnsub.study.settings import (
+    ConditionStudy,
     Configs,
     ReportStudy,
     RetrievalStudy,
@@ -30,7 +32,8 @@ from lnsub.training.config_files import check_files, load_yaml
 from lnsub.training.parse_errors import user_errors
 
 _OWN = {"config", "seed_everything", "output", "data.language", "data.init_args.language", "model.ticket"}
-"""Settings of `lnsub fit` that each job has its own value of."""
+_APART = {"head_seed", "order_seed", "subset_seed", "data.init_args.train_sample", "data.init_args.labels"}
+"""Settings of `lnsub fit` that each job has its own value of; the latter, that tell its runs apart."""
 
 
 def read_study(path: Path, overrides: Sequence[str] = ()) -> Study:
@@ -134,7 +137,17 @@ def _overridden(sections: dict[str, Any], overrides: Sequence[str]) -> tuple[dic
 
 
 def _setting_names() -> list[str]:
-    kinds = (TaskStudy, TransferStudy, TicketChoice, RetrievalStudy, SimilarityStudy, ReportStudy, Slurm, Study)
+    kinds = (
+        ConditionStudy,
+        TaskStudy,
+        TransferStudy,
+        TicketChoice,
+        RetrievalStudy,
+        SimilarityStudy,
+        ReportStudy,
+        Slurm,
+        Study,
+    )
     return sorted({setting.name for kind in kinds for setting in fields(kind)})
 
 
@@ -149,12 +162,16 @@ def _check(study: Study) -> None:
             plain_name("language", language)
         if study.transfer and not study.transfer.languages and all("+" in language for language in task.languages):
             raise UserError(f"tasks.{name}.languages has mixtures alone: name targets in transfer.languages.")
+    _check_conditions(study)
     for where, settings in (
         ("settings", study.settings),
         *((f"tasks.{n}.settings", t.settings) for n, t in study.tasks.items()),
+        *([("transfer.settings", study.transfer.settings)] if study.transfer else []),
     ):
         if own := next((name for name in settings if name in _OWN), None):
             raise UserError(f"{where} has {own}, which each job has its own value of: remove it.")
+        if apart := next((name for name in settings if name in _APART and not where.startswith("transfer")), None):
+            raise UserError(f"{where} has {apart}, which sets runs apart: make it one of a task's conditions.")
     for where, chosen in (("retrieval", study.retrieval), ("similarity", study.similarity)):
         if chosen is None:
             continue
@@ -178,6 +195,25 @@ def _check(study: Study) -> None:
         raise UserError(f"report.page is {study.report.page}: it must be a file's name in the study's folder.")
 
 
+def _check_conditions(study: Study) -> None:
+    """Refuses conditions that set nothing apart, or two runs alike, and languages that the task does not have."""
+    for name, task in study.tasks.items():
+        there: set[tuple[str, int, str | None]] = set(product(task.languages, study.seeds, [None]))
+        for number, condition in enumerate(task.conditions, start=1):
+            where = f"tasks.{name}.conditions, number {number}"
+            for language, seed in product(condition.languages or task.languages, condition.seeds or study.seeds):
+                if language not in task.languages:
+                    raise UserError(f"{where}, has {language[:40]}, which is none of the task's languages.")
+                run = (language, seed, condition.name(seed))
+                if run in there:
+                    what = run[2] or "plain"
+                    raise UserError(f"{where}, makes a run that is there already: {language}, seed {seed}, {what}.")
+                there.add(run)
+    seeds = study.transfer.ticket_seeds if study.transfer else None
+    if odd := next((seed for seed in seeds or () if seed not in study.seeds), None):
+        raise UserError(f"transfer.ticket_seeds has {odd}, which is none of the study's seeds.")
+
+
 def _known_task(study: Study, where: str, name: str) -> None:
     if name not in study.tasks:
         raise UserError(f"{where} names {name[:40]}, which is none of the study's tasks: {', '.join(study.tasks)}.")
@@ -188,7 +224,7 @@ def _check_list(where: str, setting: Field[Any], values: list[Any]) -> None:
     if not values and setting.default_factory is not list:
         left_out = "" if setting.default is not None else ", or leave it out"
         raise UserError(f"{where} is empty: name at least one{left_out}.")
-    if setting.name not in {"config", "options"}:
+    if setting.name not in {"config", "options", "conditions"}:
         for twice in [value for number, value in enumerate(values) if value in values[:number]][:1]:
             raise UserError(f"{where} has {shown(twice)} twice.")
 
@@ -199,6 +235,9 @@ def _check_bounds(settings: Any, prefix: str) -> None:
         name, value = setting.name, getattr(settings, setting.name)
         if isinstance(value, list):
             _check_list(f"{prefix}{name}", setting, value)
+            for number, inner in enumerate(value, start=1):
+                if is_dataclass(inner):
+                    _check_bounds(inner, f"{prefix}{name}, number {number}: ")
         if is_dataclass(value):
             _check_bounds(value, f"{prefix}{name}.")
         for key, inner in value.items() if isinstance(value, dict) else ():

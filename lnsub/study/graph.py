@@ -2,22 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lnsub.data.receipts import receipt_path
+from lnsub.runs.condition import PLAIN
 from lnsub.runs.folder import RunFolder
-from lnsub.study.commands import (
-    fetch_sentences_args,
-    fit_args,
-    prepare_args,
-    report_args,
-    sentence_args,
-    transfer_args,
-)
+from lnsub.study.commands import fit_args, prepare_args, report_args, transfer_args
 from lnsub.study.job import KINDS, Job, Work
 from lnsub.study.leaves import CellsLeft, FileLeft, ReceiptLeft, RunLeft
-from lnsub.study.settings import SentenceStudy, Study
+from lnsub.study.sentences import sentence_jobs
+from lnsub.study.settings import Study
+from lnsub.study.sources import Source, has_shared_baselines, plain_sources, sources, transferred
 from lnsub.tickets.provenance import RANDOM_FROM
 
 if TYPE_CHECKING:
@@ -73,16 +68,17 @@ def _data(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
 
 
 def _fits(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
-    for place, (task, language, seed) in enumerate(_sources(study)):
+    for place, source in enumerate(sources(study)):
+        task, language, seed, condition = source
         fact = facts[task]
-        folder = RunFolder.of(study.folder, task, language, seed)
+        folder = RunFolder.of(study.folder, *source)
         rounds = len(fact.sparsities)
         yield Job(
-            _fit(task, language, seed),
+            f"fit-{source.name}",
             "fit",
-            ("fit", *fit_args(study, task, language, seed)),
+            ("fit", *fit_args(study, task, language, seed, condition)),
             RunLeft(str(folder.path), language, fact.sparsities, fact.metrics),
-            (_tokenise(task, language, seed),),
+            (_tokenise(task, language, seed),) if "+" not in language or seed in study.seeds else (),
             place=place,
             work=_work(fact, task, [language], seed, rounds),
         )
@@ -93,13 +89,17 @@ def _transfers(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
     chosen = study.transfer
     if chosen is None:
         return
-    for place, (task, language, seed) in enumerate(_sources(study)):
+    numbers = {source.name: number for number, source in enumerate(sources(study))}
+    for source, seed in transferred(study):
+        task, language = source.task, source.language
+        # Its fit's number, so that SLURM starts it as soon as that has ended; with further seeds, numbers of its own.
+        place = numbers[source.name] + len(numbers) * (chosen.seeds or [seed]).index(seed)
         targets = _targets(study, task)
         # Targets that no ticket is found on have their shared baselines with the sources in turn.
-        sources = study.tasks[task].languages
-        others = [target for target in targets if target not in sources]
+        found_on = study.tasks[task].languages
+        others = [target for target in targets if target not in found_on]
         own = [language] if language in targets else []
-        on = own + others[sources.index(language) :: len(sources)]
+        on = own + others[found_on.index(language) :: len(found_on)] if has_shared_baselines(study, source) else []
         for kind in ("transfer", *(["zero-shot"] if chosen.zero_shot else [])):
             # In a zero-shot transfer all is trained on the source.
             trained, on_these = ([language], [language]) if kind == "zero-shot" else (targets, on)
@@ -111,9 +111,10 @@ def _transfers(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
                 study,
                 facts[task],
                 kind,
-                f"{kind}-{task}-{language}-seed{seed}",
+                f"{kind}-{source.name}{_again(source, seed)}",
                 task,
-                (task, language, seed),
+                source,
+                seed,
                 targets,
                 baselines,
                 on_these,
@@ -141,12 +142,16 @@ def _across(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
     wanted = study.transfer.across_tasks if study.transfer else []
     pairs = [(source, target) for source, target in product(facts, facts) if source != target]
     place = 0
-    for (source, target), language, seed in product(pairs, wanted, study.seeds):
-        if language in study.tasks[source].languages and language in study.tasks[target].languages:
-            name = f"across-{source}-to-{target}-{language}-seed{seed}"
-            where, cells = (source, language, seed), len(_levels(study, source))
-            yield _transfer_job(study, facts[target], "across", name, target, where, [language], [], [], place, cells)
-            place += 1
+    found = [(source, seed) for source, seed in transferred(study) if source.condition is PLAIN]
+    for (first, second), language in product(pairs, wanted):
+        for source, seed in found:
+            if (source.task, source.language) == (first, language) and language in study.tasks[second].languages:
+                name = f"across-{first}-to-{second}-{language}-seed{source.seed}{_again(source, seed)}"
+                cells, to = len(_levels(study, first)), [language]
+                yield _transfer_job(
+                    study, facts[second], "across", name, second, source, seed, to, [], [], place, cells
+                )
+                place += 1
 
 
 def _transfer_job(
@@ -155,7 +160,8 @@ def _transfer_job(
     kind: str,
     name: str,
     task: str,
-    source: tuple[str, str, int],
+    source: Source,
+    seed: int,
     targets: list[str],
     baselines: list[str],
     on: list[str],
@@ -163,10 +169,9 @@ def _transfer_job(
     cells: int,
 ) -> Job:
     assert study.transfer is not None
-    *_, seed = source
     output = study.folder / "transfer"
     run = RunFolder.of(study.folder, *source)
-    tickets = [str(run.ticket(sparsity)) for sparsity in _levels(study, source[0])]
+    tickets = [str(run.ticket(sparsity)) for sparsity in _levels(study, source.task)]
     zero_shot = kind == "zero-shot"
     args = transfer_args(
         study, task, tickets, targets, seed, output, baselines=baselines, baselines_on=on, zero_shot=zero_shot
@@ -184,79 +189,13 @@ def _transfer_job(
         fact.metrics,
         test_by,
     )
-    after = tuple(_tokenise(task, target, seed) for target in targets)
-    return Job(name, kind, tuple(args), leaves, (_fit(*source),), after, place, _work(fact, task, targets, seed, cells))
+    after = tuple(_tokenise(task, target, source.seed) for target in targets if source.seed in study.seeds)
+    needs, work = (f"fit-{source.name}",), _work(fact, task, targets, seed, cells)
+    return Job(name, kind, tuple(args), leaves, needs, after, place, work)
 
 
 def _sentences(study: Study, facts: "Mapping[str, TaskFacts]") -> Iterator[Job]:
-    """Retrieval and similarity: the dense models, then each source's tickets, or each task's together."""
-    for command, chosen in (("retrieve", study.retrieval), ("similarity", study.similarity)):
-        if chosen is None:
-            continue
-        folder = study.folder / command
-        models: dict[str, str] = {}
-        for task, fact in facts.items():
-            models.setdefault(fact.base_model, task)
-        count = len(list(_sources(study)))
-        fetch: tuple[str, ...] = ()
-        base_model = next(iter(models))
-        if _is_remote(chosen):
-            path = study.receipts / f"{command}.csv"
-            args = fetch_sentences_args(command, chosen, base_model, path)
-            fetch = (f"fetch-{command}",)
-            yield Job(f"fetch-{command}", "fetch", tuple(args), FileLeft(str(path)), place=len(models))
-        for number, (base_model, task) in enumerate(models.items()):
-            name = "dense" if number == 0 else f"dense-{task}"
-            args = sentence_args(command, chosen, base_model, [], folder, name)
-            yield Job(
-                f"{command}-{name}",
-                command,
-                tuple(args),
-                FileLeft(str(folder / f"{name}.csv")),
-                after=(*fetch, *((f"fetch-{task}",) if facts[task].remote else ())),
-                place=count + number,
-            )
-        yield from _under_tickets(study, facts, command, chosen, folder, fetch)
-
-
-def _is_remote(chosen: SentenceStudy) -> bool:
-    """Whether sentences come from the Hub, as far as can be told by their names."""
-    names = [chosen.texts] if chosen.texts else [name.partition(":")[0] for name in chosen.pairs]
-    return any(not Path(name).exists() for name in names)
-
-
-def _under_tickets(
-    study: Study,
-    facts: "Mapping[str, TaskFacts]",
-    command: str,
-    chosen: SentenceStudy,
-    folder: Path,
-    after: tuple[str, ...],
-) -> Iterator[Job]:
-    if chosen.tickets is None:
-        return
-    sets: dict[str, list[tuple[str, str, int]]] = {}
-    places: dict[str, int] = {}
-    for place, (task, language, seed) in enumerate(_sources(study)):
-        if task in (chosen.tickets.tasks or facts) and language in (chosen.tickets.languages or [language]):
-            whose = "own" if chosen.tickets.own else language
-            if not chosen.tickets.own or "+" not in language:
-                name = f"{task}-{whose}-seed{seed}"
-                places.setdefault(name, place)
-                sets.setdefault(name, []).append((task, language, seed))
-    for name, sources in sets.items():
-        runs = [RunFolder.of(study.folder, *source) for source in sources]
-        tickets = [str(run.ticket(sparsity)) for run in runs for sparsity in chosen.tickets.sparsities]
-        args = sentence_args(command, chosen, facts[sources[0][0]].base_model, tickets, folder, name)
-        yield Job(
-            f"{command}-{name}",
-            command,
-            tuple(args),
-            FileLeft(str(folder / f"{name}.csv")),
-            tuple(_fit(*source) for source in sources),
-            after,
-            places[name],
-        )
+    return sentence_jobs(study, facts, {source[:3]: f"fit-{source.name}" for source in plain_sources(study)})
 
 
 def _work(fact: "TaskFacts", task: str, languages: list[str], seed: int, fits: int) -> Work:
@@ -271,12 +210,6 @@ def _levels(study: Study, task: str) -> list[float]:
     assert study.transfer is not None
     own = study.tasks[task].transfer_sparsities
     return study.transfer.sparsities if own is None else own
-
-
-def _sources(study: Study) -> Iterator[tuple[str, str, int]]:
-    for name, task in study.tasks.items():
-        for language, seed in product(task.languages, study.seeds):
-            yield name, language, seed
 
 
 def _targets(study: Study, task: str) -> list[str]:
@@ -294,5 +227,6 @@ def _tokenise(task: str, language: str, seed: int | None) -> str:
     return f"tokenise-{task}-{language}" + (f"-seed{seed}" if "+" in language and seed is not None else "")
 
 
-def _fit(task: str, language: str, seed: int) -> str:
-    return f"fit-{task}-{language}-seed{seed}"
+def _again(source: Source, seed: int) -> str:
+    """What the name of a job has besides where tickets are fine-tuned with another seed than their own."""
+    return f"-again{seed}" if seed != source.seed else ""

@@ -5,9 +5,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lnsub.common.bounds import Count, CountOrZero, Fraction, Nodes, Seed
+from lnsub.runs.condition import Condition
 
 Configs = str | list[str]
 Setting = bool | int | float | str | list[Any] | None
+
+
+@dataclass(frozen=True)
+class ConditionStudy(Condition):
+    """Runs that are set apart from the plain ones of their seeds, see :class:`~lnsub.runs.condition.Condition`.
+
+    Attributes:
+        languages: those that they find tickets on; null: the task's.
+        seeds: theirs; null: the study's.
+        transfer: whether their tickets are transferred too.
+    """
+
+    languages: list[str] | None = None
+    seeds: list[Seed] | None = None
+    transfer: bool = False
 
 
 @dataclass(frozen=True)
@@ -20,6 +36,7 @@ class TaskStudy:
         dataset: the data, a folder or a name on the Hub; null: the configuration's.
         settings: further settings of `lnsub fit`, by dotted name.
         transfer_sparsities: those of this task's tickets that are transferred; null: those of ``transfer``.
+        conditions: runs beside the plain ones, for controlled comparisons.
     """
 
     config: Configs
@@ -27,6 +44,7 @@ class TaskStudy:
     dataset: str | None = None
     settings: dict[str, Setting] = field(default_factory=dict)
     transfer_sparsities: list[Fraction] | None = None
+    conditions: list[ConditionStudy] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,10 @@ class TransferStudy:
         zero_shot: also fine-tune each ticket on its own language and evaluate it on all targets.
         test: also evaluate on test splits.
         config: configurations on top of the task's, for transfers alone, by task.
+        settings: settings of `lnsub fit` for transfers alone, by dotted name, such as
+            ``data.init_args.train_sample: 1`` for other rows than the tickets were found on.
+        ticket_seeds: the seeds whose tickets are transferred; null: all of the study's.
+        seeds: each ticket is fine-tuned once for each; null: its own.
     """
 
     sparsities: list[Fraction]
@@ -50,6 +72,9 @@ class TransferStudy:
     zero_shot: bool = False
     test: bool = False
     config: dict[str, Configs] = field(default_factory=dict)
+    settings: dict[str, Setting] = field(default_factory=dict)
+    ticket_seeds: list[Seed] | None = None
+    seeds: list[Seed] | None = None
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,6 @@ class WikipediaMLM(RunningText):
             vocabulary=len(tokenizer),
             special=tuple(tokenizer.all_special_ids),
             probability=self.mlm_probability,
-            seed=self.seed if training else EVAL_MASK_SEED,
+            seed=self.order_seed if training else EVAL_MASK_SEED,
             fixed=not training,
         )

@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerBase
 from lnsub.common.bounds import Count, check_numbers, hints_of
 from lnsub.common.errors import UserError
 from lnsub.data.cache import Encoded, Encoder
-from lnsub.data.rows import SUBSET_SEED, RowSource, open_rows
+from lnsub.data.drawing import SUBSET_SEED
+from lnsub.data.rows import RowSource, open_rows
 from lnsub.tasks.task import LanguageDataModule
 
 HELD_OUT = 2000

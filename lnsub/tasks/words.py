@@ -63,6 +63,7 @@ class TaggedWords(LanguageDataModule):
     """
 
     columns: ClassVar[tuple[str, str]]
+    labels_of = "word"
     untagged: ClassVar[tuple[str | None, ...]] = ()
     """What stands in the place of a tag where a word has none; the word is read, but has no label."""
 

@@ -111,6 +111,8 @@ class XNLI(LanguageDataModule):
 
     task_class = XNLITask
     columns = ("premise", "hypothesis", "label")
+    labels_of = "row"
+    parallel = True
 
     @property
     def text_to_text(self) -> bool:

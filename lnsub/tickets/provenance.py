@@ -18,7 +18,10 @@ RANDOM_FROM = "random_from"
 LONGEST = 5000
 """The most characters of a field that is no JSON; the longest path of a base model has 4,096."""
 
-_OPTIONAL = {"sources": "", "granularity": "weight", "units": "", "calibration": ""}
+_OPTIONAL = {
+    **dict.fromkeys(("sources", "units", "calibration", "condition", "head", "order", "rows", "labels"), ""),
+    "granularity": "weight",
+}
 """Fields that a ticket need not have, with what it means that it has none."""
 
 _LONG = frozenset({"sources", "units", "calibration"})
@@ -79,6 +82,18 @@ class Provenance:
     """JSON describing which weights those are (:class:`lnsub.tickets.units.Units`); empty for single weights."""
     calibration: str = ""
     """JSON describing the sample that a ticket without training was computed from; empty for any other."""
+    condition: str = ""
+    """What sets the run apart from the plain one of its seed (:mod:`lnsub.runs.condition`); empty where plain."""
+    head: str = ""
+    """Seed of the weights that the checkpoint lacked, the task head's, or ``pretrained`` where it lacked none; empty in
+    tickets of earlier versions, for the run's seed."""
+    order: str = ""
+    """Seed of the order of the data, of dropout and of training masks; empty likewise."""
+    rows: str = ""
+    """The training rows, as a text that runs have in common that trained on the same: ``fr, sample 1 of 2000 rows``;
+    empty where unknown."""
+    labels: str = ""
+    """``shuffled`` where training labels were shuffled; empty where they were not."""
 
     @property
     def ranked_by(self) -> str:

@@ -18,6 +18,7 @@ from lightning.pytorch import Trainer
 from lnsub.common.bounds import Count, Minutes, Seed, check_numbers, hints_of, shown
 from lnsub.common.errors import UserError
 from lnsub.data.mixture import parts_of
+from lnsub.runs.condition import Condition
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.checkpoints import EVERY_MINUTES
 from lnsub.training.config_files import check_files
@@ -35,6 +36,12 @@ _TRAINER_DEFAULTS = {
     "enable_checkpointing": False,
     "use_distributed_sampler": False,
     "log_every_n_steps": 20,
+}
+
+_SEEDS = {
+    "head_seed": "Seed of the weights that the checkpoint lacks, such as the task head. Null: seed_everything.",
+    "order_seed": "Seed of the order of the data, dropout and training masks. Null: seed_everything.",
+    "subset_seed": "Seed of the choice of training rows, where a setting limits them. Null: the same in every run.",
 }
 
 
@@ -60,7 +67,10 @@ class RunConfig:
     """All settings of one run, defaults included; :meth:`parse` and :meth:`of` make one and check it.
 
     Attributes:
-        seed_everything: seed of the task head, the order of the data and dropout.
+        seed_everything: the run's seed: of the task head, the order of the data and dropout.
+        head_seed: seed of the weights that the checkpoint lacks; None: ``seed_everything``.
+        order_seed: seed of the order of the data, dropout and training masks; None: ``seed_everything``.
+        subset_seed: seed of the choice of training rows; None: the same rows in every run.
         trainer: the arguments of Lightning's ``Trainer``; objects such as callbacks as ``class_path`` and
             ``init_args``.
         model: the arguments of :class:`~lnsub.training.module.SubnetModule` except ``task`` and ``seed``.
@@ -73,6 +83,9 @@ class RunConfig:
     """
 
     seed_everything: Seed
+    head_seed: Seed | None
+    order_seed: Seed | None
+    subset_seed: Seed | None
     trainer: Settings
     model: Settings
     data: Settings
@@ -158,9 +171,16 @@ class RunConfig:
             UserError: an argument is outside its range.
         """
         arguments = self.data["init_args"] | (self.language_arguments(language) if language else {})
+        seeds = {"order_seed": self.order_seed, "subset_seed": self.subset_seed}
         return _named(self.data["class_path"])(
-            tokenizer=self.model["base_model"], seed=self.seed_everything, **arguments
+            tokenizer=self.model["base_model"], seed=self.seed_everything, **seeds, **arguments
         )
+
+    @property
+    def condition(self) -> Condition:
+        """What sets the run apart from the plain one of its seed."""
+        of_data = {name: self.data["init_args"].get(name) for name in ("train_sample", "labels")}
+        return Condition(self.head_seed, self.order_seed, self.subset_seed, **of_data)
 
     def language_arguments(self, language: str) -> dict[str, Any]:
         """The arguments of the data module that differ for another language, or mixture of languages.
@@ -216,13 +236,15 @@ def run_parser(command: str) -> ArgumentParser:
         default=57,
         help="Seed of the task head, the order of the data and dropout; part of the run folder's name.",
     )
+    for name, what in _SEEDS.items():
+        parser.add_argument(f"--{name}", type=Seed | None, default=None, help=what)
     parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
     parser.set_defaults({f"trainer.{name}": value for name, value in _TRAINER_DEFAULTS.items()})
-    parser.add_class_arguments(
-        SubnetModule, "model", fail_untyped=False, instantiate=False, sub_configs=True, skip={"task", "seed"}
-    )
+    own = {"task", "seed", "head_seed", "order_seed"}
+    parser.add_class_arguments(SubnetModule, "model", fail_untyped=False, instantiate=False, sub_configs=True, skip=own)
+    own = {"tokenizer", "seed", "order_seed", "subset_seed"}
     parser.add_subclass_arguments(
-        LanguageDataModule, "data", fail_untyped=False, instantiate=False, required=True, skip={"tokenizer", "seed"}
+        LanguageDataModule, "data", fail_untyped=False, instantiate=False, required=True, skip=own
     )
     parser.add_argument(
         "--output",
@@ -262,8 +284,8 @@ def run_parser(command: str) -> ArgumentParser:
             help="A checkpoint file on this machine with the weights to use. Null: those of the base model, and a new "
             "task head.",
         )
-        own = {"model", "dataloaders", "datamodule", "return_predictions", "ckpt_path", "weights_only"}
-        parser.add_method_arguments(Trainer, command, skip=own)
+        given = {"model", "dataloaders", "datamodule", "return_predictions", "ckpt_path", "weights_only"}
+        parser.add_method_arguments(Trainer, command, skip=given)
     return parser
 
 

@@ -24,6 +24,7 @@ from lnsub.tickets.provenance import Provenance
 from lnsub.tickets.ticket import Ticket
 from lnsub.tickets.units import Granularity
 from lnsub.training.module import SubnetModule
+from lnsub.training.origin import provenance_facts
 from lnsub.training.ranks import check_agreement
 from lnsub.training.samples import Labels, Sample
 from lnsub.training.score_inputs import collect_inputs
@@ -213,6 +214,7 @@ class IMPCallback(Callback):
                 task=module.task.name,
                 language=datamodule.language,
                 seed=module.seed,
+                **provenance_facts(module, datamodule),
                 round=self.round + 1,
                 sparsity=sparsity,
                 score=self.score,

@@ -61,8 +61,9 @@ class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice, Evaluating):
             other masks. None: do not compile.
         step: ``captured`` runs the whole training step as one CUDA graph for each shape of batch on a GPU; where it
             cannot, it says why and is ``eager``.
-        seed: seed of the weights that the checkpoint lacks (the task head) and of dropout; set by
-            ``seed_everything``.
+        seed: the run's, ``seed_everything``.
+        head_seed: seed of the weights that the checkpoint lacks, such as the task head; None: ``seed``.
+        order_seed: seed of dropout; None: ``seed``.
 
     Raises:
         UserError: a value is out of range, or the base model or the ticket cannot be used.
@@ -85,6 +86,8 @@ class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice, Evaluating):
         compile: Mode | None = None,
         step: StepName = "eager",
         seed: Seed = 0,
+        head_seed: Seed | None = None,
+        order_seed: Seed | None = None,
     ) -> None:
         super().__init__()
         check_numbers(hints_of(SubnetModule), locals(), prefix="model.")
@@ -92,6 +95,7 @@ class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice, Evaluating):
         self.base_model = base_model
         self.init = init
         self.seed = seed
+        self.head_seed, self.order_seed = (seed if s is None else s for s in (head_seed, order_seed))
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
@@ -105,16 +109,16 @@ class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice, Evaluating):
 
         self.ticket = Ticket.load(ticket) if ticket else None  # before the model, so that a bad file fails early
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.model, _ = task.build(base_model, init=init, attention=attention, dtype=dtype)
+            torch.manual_seed(self.head_seed)
+            self.model, fresh = task.build(base_model, init=init, attention=attention, dtype=dtype)
         # from_pretrained leaves the model in eval mode, without dropout.
         self.model.train()
         self.subnet = Subnet(self.model)
         if compile is not None:
             compile_for_training(self.model, compile)
-        self.fingerprint = self._fingerprint(dtype) if init == "pretrained" else f"random-{seed}"
-        self.val_metrics = task.metrics()
-        self.test_metrics = task.metrics()
+        self.fingerprint = self._fingerprint(dtype) if init == "pretrained" else f"random-{self.head_seed}"
+        self.has_fresh_weights = bool(fresh)
+        self.val_metrics, self.test_metrics = task.metrics(), task.metrics()
         if self.ticket is not None:
             self._apply_ticket(self.ticket)
         # DDP would send all buffers from rank 0 to the others in each forward pass: the masks, 85 MB a step for mBERT,
@@ -214,7 +218,7 @@ class SubnetModule(RowsInUse, CapturedTraining, StayingOnDevice, Evaluating):
 
     def on_train_epoch_start(self) -> None:
         """Seeds dropout by seed, epoch and rank, so that it does not depend on restarts."""
-        state = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank]).generate_state(1)
+        state = np.random.SeedSequence([self.order_seed, self.current_epoch, self.global_rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
         # Recorded results depend on dropout starting after one draw from this stream.
         torch.empty((), dtype=torch.int64).random_()

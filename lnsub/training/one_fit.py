@@ -17,6 +17,7 @@ from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.budget import Budget
 from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.module import SubnetModule
+from lnsub.training.origin import condition_of
 from lnsub.training.validation import Validation
 
 log = logging.getLogger(__name__)
@@ -151,6 +152,8 @@ def records(
         "ticket": ticket.checksum if ticket else None,
         "source_task": source.task if source else None,
         "source_seed": source.seed if source else None,
+        "condition": condition_of(module, datamodule),
+        "source_condition": (source.condition or None) if source else None,
     }
     made = records_of(found.metrics, **{**shared, **facts})
     if found.examples is None:

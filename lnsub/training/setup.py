@@ -84,7 +84,7 @@ def build(config: RunConfig, *, folder: RunFolder | None = None, fitting: bool =
 
     Args:
         config: its settings.
-        folder: where it goes; None: OUTPUT/<task>/<language>/seed<k>.
+        folder: where it goes; None: OUTPUT/<task>/<language>/seed<k>, and what sets it apart.
         fitting: whether it is to be fitted, with ``metrics.csv``.
         progress: whether a fit shows its own progress, unless the trainer's settings say no.
 
@@ -97,8 +97,9 @@ def build(config: RunConfig, *, folder: RunFolder | None = None, fitting: bool =
     if given["default_root_dir"] is not None:
         raise UserError("lnsub sets trainer.default_root_dir to the run's folder: use --output instead.")
     data = config.data_module()
-    module = SubnetModule(data.task, seed=seed, **config.model)
-    folder = folder or RunFolder.of(config.output, data.task.name, data.language, seed)
+    of_parts = {"seed": seed, "head_seed": config.head_seed, "order_seed": config.order_seed}
+    module = SubnetModule(data.task, **(config.model | of_parts))
+    folder = folder or RunFolder.of(config.output, data.task.name, data.language, seed, config.condition)
     callbacks, loggers = _as_list(given["callbacks"]), []
     if fitting:
         if progress and given["enable_progress_bar"] is not False:

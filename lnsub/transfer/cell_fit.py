@@ -206,6 +206,9 @@ def _facts(cell: Cell) -> dict[str, object]:
         "sparsity": cell.sparsity,
         "source_task": found.provenance.task if found else task,
         "source_seed": found.provenance.seed if found else None,
+        # Of a transfer's cells all have the same settings, so that these tell none apart.
+        "condition": None,
+        "source_condition": (found.provenance.condition or None) if found else None,
     }
 
 

@@ -35,7 +35,8 @@ BAD_VALUES: dict[str, str] = {
     "text": '"text"',
     "null": "null",
 }
-NAMED = {"pivot", "pivot_ticket", "trained_on", "removed", "drawn_for", "fill", "granularity"}
+APART = {"condition", "source_condition"}
+NAMED = {"pivot", "pivot_ticket", "trained_on", "removed", "drawn_for", "fill", "granularity", *APART}
 ENDS = {"low", "high", "null", "null_low", "null_high"}
 MAY_LACK = {"layer", "source_task", "source_seed", "units", "draw", *NAMED, *ENDS}
 RIGHT = {  # which of them a field may have

@@ -1,6 +1,5 @@
 """Mixtures of languages: their shares, which rows they use, and what is evaluated."""
 
-import json
 from collections import Counter
 from fractions import Fraction
 from itertools import product
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from lnsub.common.errors import UserError
-from lnsub.data.mixture import apportion, balanced, drawn, parts_of, shares_of
+from lnsub.data.mixture import apportion, balanced, parts_of, shares_of
 from lnsub.models.pretrained import load_tokenizer
 from lnsub.tasks import data_modules
 from lnsub.tasks.wikiann import WikiANN
@@ -173,13 +172,3 @@ def test_the_largest_mixture_that_holds_the_shares_is_made(sizes):
 def test_rows_that_hold_the_shares_already_are_all_used():
     assert balanced([4, 3, 3], [1 / 3] * 3) == [4, 3, 3]
     assert balanced([3, 4, 3], [1 / 3] * 3) == [3, 3, 3]
-
-
-def test_drawn_rows_are_distinct_and_in_order():
-    rows = drawn(5, np.arange(100, 120), "en", 3)
-    assert sorted(set(rows)) == list(rows)
-    assert set(rows) <= set(range(100, 120))
-    assert drawn(50, np.arange(4), "en", 3).tolist() == [0, 1, 2, 3]
-    assert json.dumps(drawn(3, np.arange(9), "zh", 57).tolist()) != json.dumps(
-        drawn(3, np.arange(9), "zh", 58).tolist()
-    )

@@ -95,6 +95,33 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"tasks": task(languages=["fr+ur"]), "transfer": TRANSFER},
         ["tasks.xnli.languages has mixtures alone", "transfer.languages"],
     ),
+    "a condition that is none": (
+        {"tasks": task(conditions=[{"transfer": True}])},
+        ["number 1", "there already: fr, seed 57, plain"],
+    ),
+    "a condition that is the run's own": (
+        {"tasks": task(conditions=[{"head_seed": 57}])},
+        ["tasks.xnli.conditions, number 1", "there already"],
+    ),
+    "a condition twice": (
+        {"tasks": task(conditions=[{"train_sample": 1}, {"train_sample": 1, "labels": None}])},
+        ["tasks.xnli.conditions, number 2", "fr, seed 57, sample1"],
+    ),
+    "a condition in another language": (
+        {"tasks": task(conditions=[{"train_sample": 1, "languages": ["de"]}])},
+        ["number 1, has de"],
+    ),
+    "a condition of other labels": ({"tasks": task(conditions=[{"labels": "random"}])}, ["labels", "random"]),
+    "a condition out of bounds": (
+        {"tasks": task(conditions=[{"train_sample": -1}])},
+        ["train_sample: -1 cannot be used"],
+    ),
+    "an unknown condition": ({"tasks": task(conditions=[{"sample": 1}])}, ["sample"]),
+    "a condition for all runs": (
+        {"settings": {"data.init_args.train_sample": 1}},
+        ["settings has data.init_args.train_sample", "one of a task's conditions"],
+    ),
+    "a seed that no ticket has": ({"transfer": {**TRANSFER, "ticket_seeds": [5]}}, ["transfer.ticket_seeds has 5"]),
     "nested settings": (
         {"settings": {"trainer": {"max_epochs": 1}}},
         ["settings.trainer", "`trainer.max_epochs: ...`"],

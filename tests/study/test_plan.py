@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from lnsub.common.errors import UserError
 from lnsub.runs.folder import RunFolder
 from lnsub.study.file import read_study
 from lnsub.study.job import KINDS, Job
-from lnsub.study.leaves import CellsLeft
+from lnsub.study.leaves import CellsLeft, RunLeft
 from lnsub.study.plan import Plan, make_plan
 from lnsub.tickets.finding import find_tickets
 from lnsub.transfer.cells import Cell
@@ -122,9 +123,10 @@ def test_a_whole_study_has_every_job_that_it_names(planned: Planned):
 def save_tickets(plan: Plan) -> None:
     """Puts a ticket wherever the plan says that one will be."""
     for job in plan.of_kind("fit"):
-        _, task, language, seed = job.id.split("-")
+        assert isinstance(job.leaves, RunLeft)
+        _, task, language, seed, *_ = job.id.split("-")
         for number, sparsity in enumerate((0.3, 0.6)):
-            path = RunFolder.of(plan.folder, task, language, int(seed.removeprefix("seed"))).ticket(sparsity)
+            path = RunFolder(Path(job.leaves.folder)).ticket(sparsity)
             found = {"task": task, "language": language, "seed": int(seed.removeprefix("seed")), "sparsity": sparsity}
             random_ticket(1 - sparsity, hash((job.place, number)) % 2**16, **found).save(path)
 
@@ -174,6 +176,48 @@ def test_the_cells_of_all_jobs_are_those_of_one_transfer_each_once(name, zero_sh
     assert Counter(cell.id for cell in found) == Counter(cell.id for cell in whole)
     assert {cell.id: cell.prunes for cell in found} == {cell.id: cell.prunes for cell in whole}
     assert {cell.id: cell.targets for cell in found} == {cell.id: cell.targets for cell in whole}
+
+
+def test_runs_apart_and_transfers_with_other_seeds_are_jobs_of_their_own(planned: Planned):
+    """The design of a controlled comparison: two samples of rows, two seeds, a floor; transfers on the other rows."""
+    conditions = [
+        {"train_sample": 1, "seeds": [5]},
+        {"labels": "shuffled", "head_seed": 6, "languages": ["bb"], "transfer": True},
+    ]
+    transfer = {
+        "sparsities": [0.6],
+        "baselines": ["inherited", "shuffled"],
+        "ticket_seeds": [5],
+        "seeds": [7, 8],
+        "settings": {"data.init_args.train_sample": 1},
+    }
+    task = {**XNLI, "conditions": conditions, "settings": {"data.init_args.max_train_examples": 6}}
+    plan = planned(seeds=[5, 6], tasks={"xnli": task}, transfer=transfer)
+    check_order(plan.jobs)
+    check_commands(plan.jobs)
+    fits = {job.id: job for job in plan.of_kind("fit")}
+    plain = {f"fit-xnli-{language}-seed{seed}" for language in ("aa", "bb") for seed in (5, 6)}
+    samples = {f"fit-xnli-{language}-seed5-sample1" for language in ("aa", "bb")}
+    assert set(fits) == {*plain, *samples, "fit-xnli-bb-seed5-head6-shuffled", "fit-xnli-bb-seed6-shuffled"}
+    assert "--data.init_args.train_sample=1" in fits["fit-xnli-aa-seed5-sample1"].args
+    assert {"--head_seed=6", "--data.init_args.labels=shuffled"} <= set(fits["fit-xnli-bb-seed5-head6-shuffled"].args)
+    assert not any("sample" in option or "labels" in option for option in fits["fit-xnli-aa-seed5"].args)
+
+    save_tickets(plan)
+    found: Counter[str] = Counter()
+    for job in plan.of_kind("transfer"):
+        assert isinstance(job.leaves, CellsLeft)
+        assert "--data.init_args.train_sample=1" in job.args
+        assert job.work.fits == len(cells(job.leaves)), job.id
+        found.update((c.seed, c.variant, c.language, c.row) for c in cells(job.leaves))
+    own = [(seed, row) for seed in (7, 8) for row in ("aa", "bb")]
+    apart = [(seed, "bb") for seed in (7, 8) for _ in range(2)]  # shuffled labels with either seed
+    for variant, label in (("ticket", ""), ("shuffled", " shuffled")):
+        rows = [(seed, f"{row}{label}") for seed, row in own + apart]
+        wanted = Counter((seed, variant, target, row) for seed, row in rows for target in ("aa", "bb"))
+        assert Counter({key: n for key, n in found.items() if key[1] == variant}) == wanted
+    once = {key: n for key, n in found.items() if key[1] == "inherited"}
+    assert once == {(seed, "inherited", target, "inherited"): 1 for seed in (7, 8) for target in ("aa", "bb")}
 
 
 def test_what_is_typed_is_what_is_waited_for(planned: Planned):

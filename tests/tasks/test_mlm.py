@@ -19,6 +19,7 @@ from transformers import (
 
 from lnsub.common.errors import UserError
 from lnsub.data.batching import IGNORED
+from lnsub.data.drawing import Draw
 from lnsub.models.pretrained import load_tokenizer
 from lnsub.tasks.mlm import MLMTask, WikipediaMLM
 from lnsub.tasks.running_text import cut_into_blocks, held_out, special_frame
@@ -268,7 +269,7 @@ def test_a_mixture_has_as_many_blocks_of_each_language_whatever_their_documents(
     write_rows(Path(data) / "sw" / "train.parquet", {"text": [f"dog {text}" for text in documents(300, seed=2)]})
     write_rows(Path(data) / "sw" / "validation.parquet", {"text": documents(30, seed=3)})
     module = WikipediaMLM("fr+sw", bert, data, max_length=32, max_train_blocks=60, shares=[0.25, 0.75], seed=4)
-    assert [len(part.tokenised("train", None, 4)) for part in module.parts] == [15, 45]
+    assert [len(part.tokenised("train", None, Draw(4, part.language))) for part in module.parts] == [15, 45]
     assert len(blocks(module, "train")) == 60
     limited = WikipediaMLM("fr+sw", bert, data, max_length=32, max_eval_blocks=5)
     assert len(blocks(limited, "validation")) == 10
