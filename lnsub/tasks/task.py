@@ -45,6 +45,8 @@ class Task(ABC):
     """What figures and tables call the main metric."""
     higher_is_better: ClassVar[bool] = True
     """The main metric's direction."""
+    chance: ClassVar[float | None] = None
+    """The main metric of a model that has learnt nothing of its inputs; None where there is no telling."""
     dataset: ClassVar[str]
     """The data set on the Hub that is used unless another is named."""
     labels: ClassVar[tuple[str, ...]] = ()
