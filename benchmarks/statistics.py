@@ -6,13 +6,16 @@ No times: the rows are shares of the draws. What lnsub computes stands beside wh
 from collections.abc import Sequence
 from itertools import combinations
 from math import atanh, erfc, exp, sqrt
+from statistics import NormalDist
 
 import numpy as np
 
 from benchmarks.harness import Row, at_least, at_most
 from benchmarks.mbert import provenance
 from lnsub.analysis.correlation import FEWEST, correlation
+from lnsub.analysis.criteria import MARGIN, standard_error
 from lnsub.analysis.jackknife import interval
+from lnsub.analysis.non_inferiority import matched
 from lnsub.analysis.overlap.departure import NULLS, count_departures
 from lnsub.analysis.overlap.neutrality import Runs
 from lnsub.tickets.ticket import Ticket
@@ -25,9 +28,10 @@ DRAWS = 300
 
 
 def run(quick: bool, repeats: int) -> list[Row]:
-    """Simulates the neutrality index, the correlation of overlap with transfer, and the null of departures."""
+    """Simulates the index, the correlation of overlap with transfer, the null of departures, and matching dense."""
     draws = 3 if quick else DRAWS
-    return [*indices(draws, 20 if quick else 500), *correlations(draws), *nulls(draws, 32 if quick else 192)]
+    parts = indices(draws, 20 if quick else 500), correlations(draws), nulls(draws, 32 if quick else 192)
+    return [row for part in (*parts, matches(draws, 200 if quick else 1000)) for row in part]
 
 
 COMMON, OF_LANGUAGE, OF_SEED, OF_RUN = 1.0, 0.7, 0.3, 0.5
@@ -246,6 +250,41 @@ def two_runs(
         return np.asarray(np.abs(theta_0 + MOVED * factor * rng.standard_normal(base.shape)) > threshold)
 
     return [_ticket(mask()) for _ in range(2)], _ticket(base), {_NAME: theta_0}
+
+
+ACCURACY, ALIKE = 0.8, 0.8
+"""The dense model's accuracy, and the correlation of how hard an example is for either model."""
+
+
+def matches(draws: int, resamples: int) -> list[Row]:
+    """How often a model of one seed matches the dense one, by how much worse it is and how many examples there are."""
+    rows = []
+    for n in (200, 2000, 10_000):
+        for worse in (0.0, MARGIN, 0.03):
+            rng, held = np.random.default_rng([4, n, round(100 * worse)]), []
+            for _ in range(draws):
+                dense, model = answers(rng, n, worse)
+                test = matched(model, dense, margin=MARGIN, chance=1 / 3, resamples=resamples)
+                share = float(dense[:, 0].mean())
+                held.append([test.difference >= -standard_error(share, n), test.matches])
+            by_error, by_test = (round(float(found), 3) for found in np.mean(held, axis=0))
+            what = f"{100 * worse:g} points worse" if worse else "equal"
+            values: dict[str, float | str] = {
+                "accepted within one binomial standard error": by_error,
+                "by non-inferiority": by_test,
+            }
+            claims = [at_most(by_test, 0.08, "accepted")] if worse else []
+            rows.append(Row(f"matching dense, {n:,} examples: {what}", None, values=values, claims=claims))
+    return rows
+
+
+def answers(rng: np.random.Generator, n: int, worse: float) -> tuple[np.ndarray, np.ndarray]:
+    """What the dense model and one so much worse get right of n examples, (n, 2) each."""
+    hard, own = rng.standard_normal(n), rng.standard_normal((2, n))
+    skill = sqrt(ALIKE) * hard + sqrt(1 - ALIKE) * own
+    least = [NormalDist().inv_cdf(1 - share) for share in (ACCURACY, ACCURACY - worse)]
+    dense, model = (np.stack([found > at, np.ones(n)], axis=1) for found, at in zip(skill, least, strict=True))
+    return dense, model
 
 
 _NAME = "encoder.layer.0.attention.self.query.weight"
