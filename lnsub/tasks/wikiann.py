@@ -23,6 +23,7 @@ class WikiANNTask(WordTask):
     dataset = "unimelb-nlp/wikiann"
     labels = TAGS
     counted = ("hits", "predicted", "gold")
+    added = frozenset({"f1_default"})
 
     def metrics(self) -> MetricCollection:
         """Returns the entity-level F1, precision and recall (micro) in seqeval's strict IOB2, and its default F1.
