@@ -41,11 +41,14 @@ def card_of(run: Run) -> RunCard:
     task, language, seed = run.data.task.name, run.data.language, run.module.seed
     facts = {"task": task, "language": language, "seed": seed, "task_language": f"{task}/{language}"}
     facts["base_model"] = run.module.base_model
-    name, kind = f"{task}/{language}/seed{seed}", "dense"
+    if apart := run.config.condition.name(seed):
+        facts["condition"] = apart
+    ending = f"seed{seed}" + (f"-{apart}" if apart else "")
+    name, kind = f"{task}/{language}/{ending}", "dense"
     if IMPCallback.of(run.trainer) is not None:
         kind = "imp"
     elif run.module.ticket is not None:
         p, kind = run.module.ticket.provenance, "transfer"
-        name = f"{task}/{p.language}->{language}/s{p.sparsity:.2f}/seed{seed}"
+        name = f"{task}/{p.language}->{language}/s{p.sparsity:.2f}/{ending}"
         facts |= {"source": p.language, "target": language, "sparsity": p.sparsity, "source_task": p.task}
     return RunCard(name, kind, task, (task, language, f"seed{seed}"), facts)
