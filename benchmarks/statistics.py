@@ -9,10 +9,11 @@ from math import atanh, erfc, exp, sqrt
 
 import numpy as np
 
+from benchmarks.contrasts import contrasts
 from benchmarks.harness import Row, at_least, at_most
+from benchmarks.matching import matches
 from benchmarks.mbert import provenance
 from benchmarks.recovered import shares
-from benchmarks.statistics_contrast import contrasts
 from lnsub.analysis.correlation import FEWEST, correlation
 from lnsub.analysis.jackknife import interval
 from lnsub.analysis.overlap.departure import NULLS, count_departures
@@ -27,7 +28,7 @@ DRAWS = 300
 
 
 def run(quick: bool, repeats: int) -> list[Row]:
-    """Simulates indices, contrasts of languages, correlations with transfer, nulls of departures, recovered shares."""
+    """Simulates what a report tests or gives an interval of; for transfers see :mod:`benchmarks.transfers`."""
     draws = 3 if quick else DRAWS
     return [
         *indices(draws, 20 if quick else 500),
@@ -35,6 +36,7 @@ def run(quick: bool, repeats: int) -> list[Row]:
         *correlations(draws),
         *nulls(draws, 32 if quick else 192),
         *shares(draws),
+        *matches(draws, 200 if quick else 1000),
     ]
 
 

@@ -17,12 +17,14 @@ class MainMetric:
         title: what figures and tables call it.
         higher_is_better: its direction.
         is_share: it lies between 0 and 1, as accuracy and F1 do, so that it can be written in percent.
+        chance: its value where nothing has been learnt, see :attr:`lnsub.tasks.task.Task.chance`; None where unknown.
     """
 
     name: str
     title: str
     higher_is_better: bool = True
     is_share: bool = True
+    chance: float | None = None
 
     @property
     def sign(self) -> int:
@@ -52,13 +54,13 @@ def main_metrics(frame: pd.DataFrame) -> dict[str, MainMetric]:
     found = {}
     for task, rows in frame.groupby("task", sort=False):
         if known := tasks().get(str(task)):
-            name, title, higher = known.metric, known.metric_title, known.higher_is_better
+            name, title, higher, chance = known.metric, known.metric_title, known.higher_is_better, known.chance
         else:
             recorded = list(rows["metric"])
             name = title = next((usual for usual in ("accuracy", "f1") if usual in recorded), str(recorded[0]))
-            higher = True
+            higher, chance = True, None
         values = rows.loc[rows["metric"] == name, "value"]
-        found[str(task)] = MainMetric(name, title, higher, higher and bool(values.between(0, 1).all()))
+        found[str(task)] = MainMetric(name, title, higher, higher and bool(values.between(0, 1).all()), chance)
     return found
 
 

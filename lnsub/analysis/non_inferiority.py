@@ -5,19 +5,23 @@ there are. Here a margin says how much worse is still as good, and a model match
 worse than that: the one-sided 95 % bound of the difference, by a bootstrap over examples, lies within the margin. Fewer
 examples make it harder to match, not easier. Both models see the same examples, which are drawn together (paired).
 
-It knows nothing of seeds: where there are several, :mod:`lnsub.analysis.criteria` goes by their spread. For it a record
-has to hold what each example adds to the metric: one row of sums an example, such as ``correct, 1`` of a sentence pair,
-``true positives, predicted, labelled`` of a sentence with entities, or ``correct, masked`` of a block of masked tokens.
-An example is what is drawn independently: tokens of one block are not.
+It knows nothing of seeds: where there are several, :mod:`lnsub.analysis.criteria` goes by their spread. It takes what
+each example adds to the metric (:mod:`lnsub.runs.examples`), one row of sums an example, such as ``correct, 1`` of a
+sentence pair, ``true positives, predicted, labelled`` of a sentence with entities, or ``correct, masked`` of a block of
+masked tokens. An example is what is drawn independently: tokens of one block are not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 RESAMPLES = 2000
 """Bootstrap samples."""
+
+_AT_ONCE = 100
+_MOST_KEPT = 20_000  # examples: 80 MB
 
 _SIDE = 5  # per cent on the one side that counts
 
@@ -33,6 +37,24 @@ def share(sums: np.ndarray) -> np.ndarray:
 def f1(sums: np.ndarray) -> np.ndarray:
     """The micro F1 of true positives, predicted and labelled entities."""
     return np.asarray(2 * sums[..., 0] / np.maximum(sums[..., 1] + sums[..., 2], 1))
+
+
+def _draws(n: int, resamples: int, seed: int) -> Iterable[np.ndarray]:
+    """How often each of n examples is in each bootstrap sample, [up to 100, n] at a time."""
+    # A report compares some hundred pairs of models on the same number of examples.
+    return _kept_draws(n, resamples, seed) if n <= _MOST_KEPT else _fresh_draws(n, resamples, seed)
+
+
+@lru_cache(maxsize=2)
+def _kept_draws(n: int, resamples: int, seed: int) -> list[np.ndarray]:
+    return list(_fresh_draws(n, resamples, seed))
+
+
+def _fresh_draws(n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    for done in range(0, resamples, _AT_ONCE):
+        drawn = rng.multinomial(n, np.full(n, 1 / n), size=min(_AT_ONCE, resamples - done))
+        yield drawn.astype(np.uint16)
 
 
 @dataclass(frozen=True)
@@ -90,10 +112,9 @@ def matched(
         raise ValueError(f"a paired comparison takes the same examples, not {model.shape} and {reference.shape}")
     if not margin >= 0:
         raise ValueError(f"a margin is at least 0, not {margin}")
-    n, rng = len(model), np.random.default_rng(seed)
     both = np.concatenate([model, reference], axis=1).astype(float)
     # In turns, so that memory stays small however many examples there are.
-    sums = np.array([rng.multinomial(n, np.full(n, 1 / n)) @ both for _ in range(resamples)])
+    sums = np.concatenate([draws.astype(float) @ both for draws in _draws(len(model), resamples, seed)])
     ours, its = metric(sums[:, : model.shape[1]]), metric(sums[:, model.shape[1] :])
     return Match(
         difference=float(metric(model.sum(axis=0)) - metric(reference.sum(axis=0))),

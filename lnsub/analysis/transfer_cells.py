@@ -38,10 +38,12 @@ def average(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     Returns:
         One row for each combination of ``by`` that occurs, sorted: ``value``, the mean over ``runs`` runs (of different
         seeds, or under tickets of different seeds; what was measured twice counts once), between the ``lowest`` and
-        the ``highest``; ``deviation``, the standard deviation over runs (NaN for one); and ``n``, examples.
+        the ``highest``; ``deviation``, the standard deviation over runs (NaN for one); ``n``, see
+        :class:`~lnsub.runs.records.Record`; and, where the records have it, the first ``examples``.
     """
     runs = frame.groupby([*by, "seed", "ticket"], dropna=False)
-    once = runs.agg(value=("value", "mean"), n=("n", "max")).reset_index()
+    files = {"examples": ("examples", "first")} if "examples" in frame.columns else {}
+    once = runs.agg(value=("value", "mean"), n=("n", "max"), **files).reset_index()
     groups = once.groupby(list(by), dropna=False)
     return groups.agg(
         value=("value", "mean"),
@@ -50,6 +52,7 @@ def average(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         deviation=("value", "std"),
         runs=("value", "size"),
         n=("n", "max"),
+        **files,
     ).reset_index()
 
 
@@ -63,14 +66,15 @@ def transfer_cells(frame: pd.DataFrame, kind: str = "transfer") -> pd.DataFrame:
     Returns:
         One row for each model, task, split, metric, sparsity, source and target, and, where the frame has them, score,
         scope and ``higher_is_better``: what :func:`average` gives, ``value`` being m(s, t); ``own`` = m(t, t);
-        ``own_deviation``, ``own_runs`` and ``own_n``, its standard deviation over seeds, seeds and examples;
+        ``own_deviation``, ``own_runs``, ``own_n`` and ``own_examples``, the same of it;
         ``change`` = m(s, t) - m(t, t), in the metric's units; ``relative`` = change / m(t, t). These are NaN where
         m(t, t) was not measured, ``relative`` also where it is 0. ``abroad`` says whether the cell is a transfer: the
         target is neither the source nor one of its languages.
     """
     study = [column for column in _STUDY if column in frame.columns]
     cells = average(frame[(frame["kind"] == kind) & frame["source"].notna()], [*study, "source", "target"])
-    names = {"value": "own", "deviation": "own_deviation", "runs": "own_runs", "n": "own_n"}
+    names = {"value": "own", "deviation": "own_deviation", "runs": "own_runs", "n": "own_n", "examples": "own_examples"}
+    names = {name: of_own for name, of_own in names.items() if name in cells.columns}
     own = cells.loc[cells["source"] == cells["target"], [*study, "target", *names]].rename(columns=names)
     cells = cells.merge(own, on=[*study, "target"], how="left")
     cells["change"] = cells["value"] - cells["own"]

@@ -164,7 +164,7 @@ def _weights(card: Card, base: str) -> str:
 
 
 def _measured(record: Record) -> str:
-    return f"On {record.target}, {record.split}: {record.metric} {record.value:.4f} ({record.n:,} examples)."
+    return f"On {record.target}, {record.split}: {record.metric} {record.value:.4f} (n = {record.n:,})."
 
 
 def _provenance(ticket: Ticket, base: str) -> str:

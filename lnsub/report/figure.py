@@ -34,7 +34,7 @@ class Options:
     Attributes:
         sparsities: those that heat maps and bars show; of each study the nearest that it has.
         tolerance: how far a ticket may fall short of the dense model and still match it, see
-            :func:`lnsub.analysis.criteria.tolerance`; None for the criteria over seeds.
+            :func:`lnsub.analysis.criteria.verdict`; None for the criteria over seeds and examples.
         primary: the endpoint that is shown first; None for none.
     """
 

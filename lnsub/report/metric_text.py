@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 
-from lnsub.analysis.criteria import BINOMIAL, NONE
+from lnsub.analysis.criteria import AT_CHANCE, BINOMIAL, MARGIN, NONE, NOTHING, PAIRED, RELATIVE_MARGIN
 from lnsub.analysis.main_metric import MainMetric
 from lnsub.charts.text import number
 from lnsub.report.figure import listed
+
+_ONE_RUN = {PAIRED, BINOMIAL, NOTHING}
 
 
 def scale(metric: MainMetric) -> float:
@@ -45,7 +47,7 @@ def written_change(metric: MainMetric, change: float) -> str:
 
 
 def tolerance_words(criteria: Iterable[str], metrics: Iterable[MainMetric], chosen: float | None) -> str:
-    """Says what was allowed, by the criteria that were applied: see :func:`lnsub.analysis.criteria.tolerance`.
+    """Says what was allowed, by the criteria that were applied: see :mod:`lnsub.analysis.criteria`.
 
     Args:
         criteria: the column ``criterion`` of what is shown.
@@ -57,12 +59,31 @@ def tolerance_words(criteria: Iterable[str], metrics: Iterable[MainMetric], chos
         words = [f"{100 * chosen:g} points"] if True in kinds else []
         words += [f"{100 * chosen:g}\u00a0% of {kinds[False]}"] if False in kinds else []
         return f"{listed(words)}, as chosen"
+    kinds = {metric.is_share: metric.title for metric in metrics}
     words = []
-    for criterion in sorted(set(criteria), key=lambda name: (name == NONE, name == BINOMIAL, name)):
-        if criterion == BINOMIAL:
-            words.append("one binomial standard error √(p (1 - p) / n) of a share p of n examples (one seed)")
-        elif criterion == NONE:
-            words.append("nothing where a metric is no share of the examples (one seed)")
+    for criterion in sorted(set(criteria) - {NONE, AT_CHANCE}, key=lambda name: (name in _ONE_RUN, name)):
+        if criterion == PAIRED:
+            margins = [f"{100 * MARGIN:g} point{'' if MARGIN == 0.01 else 's'}"] if True in kinds else []
+            margins += [f"{100 * RELATIVE_MARGIN:g}\u00a0% of {kinds[False]}"] if False in kinds else []
+            words.append(
+                f"{listed(margins)} with 95\u00a0% confidence, by a paired bootstrap over the examples (one seed)"
+            )
+        elif criterion == BINOMIAL:
+            words.append("one binomial standard error √(p (1 - p) / n) of a share p of n examples (as published)")
+        elif criterion == NOTHING:
+            words.append("nothing where a metric is no share of the examples (as published)")
         else:
             words.append(f"one standard {criterion}")
     return listed(words)
+
+
+def unjudged_words(criteria: Iterable[str]) -> str:
+    """Says why some of what is shown matches nothing, or is not judged; empty where all is judged."""
+    found, words = set(criteria), ""
+    if AT_CHANCE in found:
+        words += " Nothing matches a reference that is not above chance with 95\u00a0% confidence."
+    if NONE in found:
+        words += (
+            " Where there is one seed, and what each example added to both metrics was not kept, there is no verdict."
+        )
+    return words

@@ -88,7 +88,7 @@ def _facts(records: pd.DataFrame) -> dict[str, str]:
         "target": listed("target"),
         "sparsity, %": " to ".join(f"{100 * s:g}" for s in dict.fromkeys((sparsities[0], sparsities[-1]))),
         "seed": listed("seed"),
-        "examples": listed("n"),
+        "n": listed("n"),
         "minutes": f"{fits['wall_s'].sum() / 60:.1f}",
         "lnsub": listed("lnsub_version"),
     }

@@ -9,9 +9,12 @@ such as ``correct, pairs``, ``hits, predicted, gold`` or ``correct, nats, tokens
 their sums. No run needs the file: it only adds to the records.
 """
 
+import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +56,29 @@ class Examples:
         with replacing(path) as file:
             columns: dict[str, Any] = {_INDEX: self.index, **self.counts}
             np.savez_compressed(file, **columns)
+
+
+@lru_cache(maxsize=256)
+def load(path: Path) -> Examples | None:
+    """Reads a file; None where it cannot be read, as then two models cannot be compared but nothing else is lost."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            columns = {name: file[name] for name in file.files}
+        index = columns.pop(_INDEX)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
+        return None
+    whole = index.ndim == 1 and index.dtype.kind == "i" and np.array_equal(index, np.unique(index))
+    alike = all(column.shape == index.shape and column.dtype.kind == "f" for column in columns.values())
+    finite = alike and all(np.isfinite(column).all() for column in columns.values())
+    return Examples(index, columns) if whole and finite else None
+
+
+def files_in(run: Path) -> frozenset[str]:
+    """The names of the files of a run; none where there is no such folder."""
+    try:
+        return frozenset(path.name for path in (run / FOLDER).iterdir())
+    except OSError:
+        return frozenset()
 
 
 def file_name(record: Record) -> str:

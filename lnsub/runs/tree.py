@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lnsub.common.errors import UserError
+from lnsub.runs.examples import FOLDER, file_name, files_in
 from lnsub.runs.records import FILE_NAME, Record, read_counted, skipped_lines
 
 
@@ -19,8 +20,9 @@ def read_runs(root: str | Path) -> pd.DataFrame:
 
     Returns:
         One row a record, in path order: the fields of :class:`~lnsub.runs.records.Record`, and ``run``, the folder
-        that holds the record, relative to ``root``. Sparsities are rounded to six decimals, so that equal ones compare
-        equal. A tree without records gives no rows, but all columns.
+        that holds the record, relative to ``root``; and ``examples``, the file of what each example added to the
+        metric (:mod:`lnsub.runs.examples`), None where there is none. Sparsities are rounded
+        to six decimals, so that equal ones compare equal. A tree without records gives no rows, but all columns.
     """
     frame, problems = read_runs_noting(Path(root))
     for problem in problems:
@@ -45,7 +47,11 @@ def read_runs_noting(root: Path) -> tuple[pd.DataFrame, list[str]]:
         if skipped:
             problems.append(skipped_lines(path, skipped))
         run = path.parent.relative_to(root).as_posix()
-        rows += [{"run": run, **vars(record)} for record in records]
-    frame = pd.DataFrame(rows, columns=["run", *(field.name for field in fields(Record))])
+        kept = files_in(path.parent)
+        for record in records:
+            name = file_name(record)
+            examples = str(path.parent / FOLDER / name) if name in kept else None
+            rows.append({"run": run, **vars(record), "examples": examples})
+    frame = pd.DataFrame(rows, columns=["run", *(field.name for field in fields(Record)), "examples"])
     frame["sparsity"] = frame["sparsity"].astype(float).round(6)
     return frame, problems

@@ -98,7 +98,7 @@ def _facts(study: Study, name: str) -> TaskFacts:
     remote = not looks_local(base_model) or not looks_local(data.dataset)
     epochs, steps = config.trainer["max_epochs"], config.trainer["max_steps"]
     return TaskFacts(
-        tuple(data.task.metrics()),
+        data.task.complete(),
         _sparsities(config, name),
         epochs if epochs and epochs > 0 else None,
         steps if steps > 0 else None,

@@ -45,6 +45,8 @@ class Task(ABC):
     """What figures and tables call the main metric."""
     higher_is_better: ClassVar[bool] = True
     """The main metric's direction."""
+    chance: ClassVar[float | None] = None
+    """The main metric of a model that has learnt nothing of its inputs; None where there is no telling."""
     dataset: ClassVar[str]
     """The data set on the Hub that is used unless another is named."""
     labels: ClassVar[tuple[str, ...]] = ()
@@ -53,6 +55,8 @@ class Task(ABC):
     """Names of what :meth:`counts` counts; none for a task that does not count by example."""
     denominators: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Of each metric that is a share or a mean: the one of :attr:`counted` that it is a share or a mean of."""
+    added: ClassVar[frozenset[str]] = frozenset()
+    """Metrics that earlier versions did not record: a run is complete without them."""
     auto_class: ClassVar[str]
     """The class of transformers that loads an exported model of an encoder."""
     pipeline: ClassVar[str]
@@ -99,6 +103,10 @@ class Task(ABC):
     @abstractmethod
     def metrics(self) -> MetricCollection:
         """Returns fresh metrics; each takes ``update(logits, labels)`` and is exact when summed over processes."""
+
+    def complete(self) -> tuple[str, ...]:
+        """The metrics without which a measurement is not complete."""
+        return tuple(str(name) for name in self.metrics() if name not in self.added)
 
     def counts(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor | None:
         """Counts what each example adds to the metrics, so that two models can be compared on the same examples.

@@ -42,6 +42,7 @@ class XNLITask(Task):
     title = "XNLI"
     metric = "accuracy"
     metric_title = "accuracy"
+    chance = 1 / 3
     dataset = "facebook/xnli"
     labels = LABELS
     counted = ("correct", "pairs")

@@ -64,7 +64,7 @@ def _fine_tune(trainer: Trainer, module: SubnetModule, datamodule: LanguageDataM
     checkpoints = Checkpoints.of(trainer)
     folder = checkpoints.folder
     kind = "transfer" if module.ticket else "dense"
-    metrics, wanted = list(module.task.metrics()), (None, datamodule.language, "validation")
+    metrics, wanted = module.task.complete(), (None, datamodule.language, "validation")
     parts = {(None, part.language, "validation") for part in datamodule.parts}
     if wanted in folder.measured(kind, metrics) and parts <= folder.measured("part", metrics):
         log.info(f"This run is already done: {folder.path}")

@@ -106,7 +106,7 @@ def _resume(
 
 def _lacking(imp: IMPCallback, module: SubnetModule, datamodule: LanguageDataModule, folder: RunFolder) -> list[str]:
     """What a folder lacks of the rounds before the current one: whole tickets, and complete records."""
-    metrics = list(module.task.metrics())
+    metrics = module.task.complete()
     there, parts = folder.measured("imp", metrics), folder.measured("part", metrics)
     rounds = range(min(imp.round, len(imp.levels)))
     lacking = [

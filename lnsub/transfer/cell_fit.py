@@ -50,7 +50,7 @@ class CellFit:
         others = [c for c in callbacks if not issubclass(pkgutil.resolve_name(c["class_path"]), IMPCallback)]
         self.config = dataclasses.replace(config, trainer={**config.trainer, "callbacks": others})
         self.task: Task = config.data_module(config.data["init_args"]["language"]).task
-        self.metrics = tuple(self.task.metrics())
+        self.metrics = self.task.complete()
 
     @property
     def seed(self) -> int:

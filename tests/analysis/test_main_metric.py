@@ -14,7 +14,7 @@ def test_a_task_says_which_of_its_metrics_speaks_for_it(tmp_path: Path) -> None:
         assert task_title(name) == task.title
     frame = read_runs(tmp_path)
     assert main_metrics(frame) == {
-        name: MainMetric(task.metric, task.metric_title, task.higher_is_better, task.higher_is_better)
+        name: MainMetric(task.metric, task.metric_title, task.higher_is_better, task.higher_is_better, task.chance)
         for name, task in tasks().items()
     }
     found = of_main_metric(frame).to_dict("records")

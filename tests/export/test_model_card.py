@@ -77,4 +77,4 @@ def test_the_card_tells_what_was_measured_and_zeros_that_are_kept(tmp_path: Path
     record = Record(**facts)
     append(tmp_path / "run" / "results.jsonl", [record])
     run("export", [str(path), "--output", str(tmp_path / "tuned"), "--checkpoint", str(checkpoint)])
-    assert "On ur, validation: accuracy 0.2500 (1,200 examples)." in (tmp_path / "tuned" / "README.md").read_text()
+    assert "On ur, validation: accuracy 0.2500 (n = 1,200)." in (tmp_path / "tuned" / "README.md").read_text()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lnsub.runs.examples import Examples
 from lnsub.runs.folder import RunFolder
 from lnsub.runs.records import Record, append
 from lnsub.tickets.ticket import Ticket
@@ -80,6 +81,25 @@ def record(kind: str, task: str, source: str | None, target: str, value: float, 
     return Record(**(values | changes))
 
 
+def append_measured(path: Path, records: list[Record]) -> None:
+    """Appends records, and beside them examples that are all alike, so that no resampling changes their metric."""
+    for one in records:
+        if one.metric == METRIC.get(one.task):
+            sums = {
+                "accuracy": {"correct": one.value, "pairs": 1.0},
+                "f1": {"hits": one.value, "predicted": 1.0, "gold": 1.0},
+                "perplexity": {"nats": math.log(one.value), "tokens": 1.0},
+            }[one.metric]
+            columns = {name: np.full(10, value) for name, value in sums.items()}
+            Examples(np.arange(10), columns).save(RunFolder(path.parent).examples(one))
+    append(path, records)
+
+
+def matches(task: str, value: float, reference: float) -> bool:
+    """Whether a value of one seed and of such examples matches another: one point, or 5 % of a perplexity."""
+    return value <= 1.05 * reference if task == "mlm" else value >= reference - 0.01
+
+
 def quality(task: str, share: float) -> float:
     """A value of the task's main metric, from a share that is higher the better: of MLM a perplexity."""
     return 20 * (1 - share) ** 2 if task == "mlm" else share
@@ -119,7 +139,7 @@ def write_imp(root: Path, task: str, language: str, seed: int = SEED, levels: tu
         value = own_value(task, language, sparsity)
         rows.append(record("imp", task, language, language, value, **facts))
         rows.append(record("imp", task, language, language, 0.123, **facts, metric="loss"))
-    append(folder.results, rows)
+    append_measured(folder.results, rows)
     folder.config.write_text(
         f"""seed_everything: {seed}
 trainer:
@@ -172,7 +192,7 @@ def write_transfer(root: Path, task: str, levels: tuple[float, ...] = CHOSEN) ->
         dense = own_value(task, target, 0.0)
         cells.append(record("transfer", task, None, target, dense, sparsity=0.0, score=None))
     for number, cell in enumerate(cells):
-        append(root / "transfer" / task / "cells" / f"cell{number:03}" / "results.jsonl", [cell])
+        append_measured(root / "transfer" / task / "cells" / f"cell{number:03}" / "results.jsonl", [cell])
 
 
 def write_retrieval(root: Path) -> None:
@@ -229,7 +249,8 @@ def write_across(root: Path) -> None:
             value = own_value("xnli", language, sparsity, 0.03)
             facts = {"sparsity": sparsity, "ticket": mask.checksum, "source_task": "wikiann"}
             rows.append(record("transfer", "xnli", language, language, value, **facts))
-    append(root / "transfer" / "across" / "results.jsonl", rows)
+    for number, row in enumerate(rows):
+        append_measured(root / "transfer" / "across" / f"cell{number}" / "results.jsonl", [row])
 
 
 def similarity_value(measure: str, place: int, layer: int, sparsity: float = 0.0) -> float:

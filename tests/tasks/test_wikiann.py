@@ -117,6 +117,7 @@ def test_perfect_predictions_score_one_and_decode_to_the_tags(data, bert):
     metrics.update(logits, batch["labels"])
     found = {name: value.item() for name, value in metrics.compute().items()}
     assert found == {"f1": 1, "precision": 1, "recall": 1, "f1_default": 1}
+    assert module.task.complete() == ("f1", "precision", "recall")  # runs of versions without the default F1 are whole
     for row in module.task.decode(logits, batch):
         assert row["tags"] == row["predictions"] == [TAGS[tag] for tag in NUMBERS[row["index"]]]
 

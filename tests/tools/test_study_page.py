@@ -11,6 +11,7 @@ import yaml
 from lnsub.study.file import read_study
 from lnsub.study.job import KINDS
 from lnsub.study.settings import (
+    ConditionStudy,
     ReportStudy,
     RetrievalStudy,
     SentenceStudy,
@@ -29,6 +30,7 @@ OWN = {setting.name for setting in fields(SentenceStudy)}
 TABLES: dict[str, list[Field[Any]]] = {
     "### The study": [*fields(Study)],
     "### `tasks.<task>`": [*fields(TaskStudy)],
+    "### An item of `tasks.<task>.conditions`": [*fields(ConditionStudy)],
     "### `transfer`": [*fields(TransferStudy)],
     "### `retrieval` and `similarity`": [*fields(SentenceStudy)],
     "`retrieval` also:": [setting for setting in fields(RetrievalStudy) if setting.name not in OWN],
@@ -68,7 +70,7 @@ def test_a_table_has_every_setting_with_its_default(words):
 
 @pytest.mark.parametrize("page", ["study-file.md", "cluster.md"])
 def test_an_example_is_a_study_file(page, tmp_path):
-    (example,) = re.findall(r"^```yaml\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.M | re.S)
+    example, *_ = re.findall(r"^```yaml\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.M | re.S)
     rest = {"name": "a", "tasks": {"mlm": {"config": "mlm.yaml", "languages": ["fr"]}}}  # where it is a section alone
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(rest | yaml.safe_load(example)), encoding="utf-8")
     assert read_study(tmp_path / "study.yaml").slurm.partition == "gpu"

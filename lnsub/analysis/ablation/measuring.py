@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -69,13 +70,15 @@ class Measuring:
             with self._without(chosen):
                 for language in step.languages:
                     start = time.perf_counter()
-                    metrics = self._evaluate(language)
+                    metrics, things = self._evaluate(language)
                     facts = self._facts(step, ticket, chosen) | {
                         "target": language,
                         "n": len(self._data[language].table(self._settings.split)),
                         "wall_s": round(time.perf_counter() - start, 3),
                     }
-                    append(self._ablation.results, records_of(metrics, **facts))
+                    made = records_of(metrics, **facts)
+                    made = [replace(record, n=things.get(record.metric, record.n)) for record in made]
+                    append(self._ablation.results, made)
                     after(step, language, metrics)
 
     def _removal(self, ticket: Ticket) -> Removal:
@@ -112,14 +115,17 @@ class Measuring:
                 self._module(batch)
         return means
 
-    def _evaluate(self, language: str) -> dict[str, float]:
-        module = self._module
+    def _evaluate(self, language: str) -> tuple[dict[str, float], dict[str, int]]:
+        """Returns the metrics, and the number of things of those that are a share or a mean."""
+        module, sums = self._module, torch.zeros((), dtype=torch.float64)
         with self._run.trainer.precision_plugin.forward_context():
             for number, batch in enumerate(self._loaders[language]):
-                module.validation_step(self._on_device(batch), number)
+                counts = module.validation_step(self._on_device(batch), number)
+                sums = sums if counts is None else sums.to(counts.device) + counts.sum(0)
         found = {name: float(value) for name, value in module.val_metrics.compute().items()}
         module.val_metrics.reset()
-        return found
+        totals = dict(zip(module.task.counted, sums.flatten().tolist(), strict=False))
+        return found, {metric: int(totals[column]) for metric, column in module.task.denominators.items()}
 
     def _on_device(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {name: tensor.to(self._device) for name, tensor in batch.items()}

@@ -122,7 +122,7 @@ class Ablation:
                 "<run folder>/checkpoints/last.ckpt."
             )
         self.task = task
-        self._metrics = frozenset(task.metrics())
+        self._metrics = frozenset(task.complete())
 
     # What is there and what is not -----------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from lnsub.analysis.criteria import tolerance
+from lnsub.analysis.criteria import Measured, published_verdict, verdict
 from lnsub.analysis.main_metric import task_title
 from lnsub.analysis.transfer_cells import average, in_order
 from lnsub.charts.bars import bar_groups
@@ -12,7 +12,7 @@ from lnsub.report.collect import STUDY, Material
 from lnsub.report.figure import Figure, Missing, Options, Panel, by_level, by_panel, listed, sparsity_name
 from lnsub.report.figures.winning import random_values
 from lnsub.report.languages import labels
-from lnsub.report.metric_text import named, scale, tolerance_words, written_change
+from lnsub.report.metric_text import named, scale, tolerance_words, unjudged_words, written_change
 from lnsub.report.spread import NO_INTERVAL, seeds_of
 
 TITLE = "Across tasks"
@@ -66,7 +66,7 @@ def across_figure(material: Material, options: Options) -> Figure | Missing:
         "A ticket that was found on another task in a language, fine-tuned on this task in the same language: the "
         "difference to this task's own ticket of that language, at the same sparsity, beside that of a random mask. "
         "Below zero it is worse; of a metric that is better when lower, above zero. The CSV says which succeed: those "
-        f"that fall short by no more than {words}. {NO_INTERVAL}"
+        f"that fall short by no more than {words or 'can be told'}.{unjudged_words(others['criterion'])} {NO_INTERVAL}"
     )
     if RANDOM not in set(data["source_task"]):
         reading += " Random masks were not measured, so that nothing is said of how far a ticket is better than chance."
@@ -99,7 +99,7 @@ def across_data(material: Material, options: Options) -> pd.DataFrame:
     random = random_values(material)
     for row in cells.drop_duplicates([*by, "target"]).to_dict("records"):
         value = random.get((row["model"], row["task"], row["target"], row["sparsity"]))
-        rows += [] if value is None else [row | {"source_task": RANDOM, "value": value}]
+        rows += [] if value is None else [row | {"source_task": RANDOM, "value": value, "examples": None}]
     held = [
         _held(row, own[key], material, options)
         for row in rows
@@ -117,14 +117,11 @@ def _fits(material: Material) -> pd.DataFrame:
 
 def _held(row: dict[Any, Any], own: dict[Any, Any], material: Material, options: Options) -> dict[Any, Any]:
     metric = material.metrics[row["study"]]
-    allowed = tolerance(
-        own["value"],
-        is_share=metric.is_share,
-        n=own["n"],
-        deviation=own["deviation"],
-        runs=own["runs"],
-        chosen=options.tolerance,
-    )
+    found, reference = Measured.of(row), Measured.of(own)
+    if material.about and options.tolerance is None:
+        made = published_verdict(found, reference, metric, own["n"])
+    else:
+        made = verdict(found, reference, metric, options.tolerance)
     change = row["value"] - own["value"]
     facts = {column: row[column] for column in ("study", "model", "score", "scope", "metric", "higher_is_better")}
     return facts | {
@@ -135,9 +132,9 @@ def _held(row: dict[Any, Any], own: dict[Any, Any], material: Material, options:
         "value": row["value"],
         "own": own["value"],
         "difference": scale(metric) * change,
-        "tolerance": allowed.amount,
-        "criterion": allowed.criterion,
-        "successful": allowed.holds(metric.sign * change),
+        "tolerance": made.tolerance,
+        "criterion": made.criterion,
+        "successful": made.holds,
         "runs": row["runs"],
         "n": row["n"],
     }

@@ -4,19 +4,19 @@ import math
 
 import pandas as pd
 
-from lnsub.analysis.criteria import standard_error, tolerance
+from lnsub.analysis.criteria import Measured, verdict
 from lnsub.analysis.main_metric import MainMetric
 from lnsub.analysis.transfer_cells import average
 from lnsub.charts.lines import Line, line_plot
 from lnsub.report.collect import STUDY, Material
 from lnsub.report.figure import Figure, Missing, Options, Panel, by_study, listed, sparsity_name
 from lnsub.report.languages import labels
-from lnsub.report.metric_text import decimals, named, scale, tolerance_words, with_unit
+from lnsub.report.metric_text import decimals, named, scale, tolerance_words, unjudged_words, with_unit
 from lnsub.report.spread import NO_INTERVAL, RANGE, seeds_of
 
 TITLE = "Metric against sparsity"
 
-_HELD = ("dense", "tolerance", "criterion", "standard_error", "matches")
+_HELD = ("dense", "tolerance", "criterion", "matches")
 
 
 def metric_by_sparsity(material: Material, options: Options) -> Figure | Missing:
@@ -53,12 +53,13 @@ def metric_by_sparsity(material: Material, options: Options) -> Figure | Missing
         reading += " The dotted line is the dense model."
     else:
         reading += " No dense model was measured, so that nothing is said of what matches it."
-    known = data.loc[data["dense"].notna(), "criterion"]
-    if words := len(known) and tolerance_words(known, material.metrics.values(), options.tolerance):
+    known = data.loc[data["dense"].notna() & (data["sparsity"] > 0), "criterion"]
+    if words := tolerance_words(known, material.metrics.values(), options.tolerance):
         reading += (
             f" A point matches it when it falls short of it by no more than {words}; the ring marks the highest "
             "sparsity that does: the table of winning tickets has these."
         )
+    reading += unjudged_words(known)
     runs = int(data["runs"].max())
     reading += f" Points are means over up to {runs} runs; {RANGE}." if runs > 1 else f" {NO_INTERVAL}"
     seeds = seeds_of(material, rounds, ("target", "sparsity"))
@@ -76,35 +77,34 @@ def metric_data(rounds: pd.DataFrame, material: Material, options: Options) -> p
 
     Returns:
         A row a study, language and sparsity: what :func:`average` gives, ``dense`` (NaN where unknown),
-        ``tolerance`` and ``criterion`` (see :func:`lnsub.analysis.criteria.tolerance`), ``standard_error`` (the
-        binomial one of the dense model's share, beside whatever was applied), ``matches``, and ``best``: the highest
-        sparsity of the language that matches.
+        ``tolerance``, ``criterion`` and ``matches`` (see :class:`lnsub.analysis.criteria.Verdict`; None where there is
+        no verdict), and ``best``: the highest sparsity of the language that matches.
     """
     data = average(rounds, ["study", *STUDY, "split", "metric", "higher_is_better", "target", "sparsity"])
     data = data.rename(columns={"target": "language"})
     records = material.records
     apart = records[(records["variant"] == "dense") & records["kind"].isin(["dense", "transfer"])]
     dense = {
-        (row["model"], row["task"], row["target"]): (row["value"], row["deviation"], row["runs"])
+        (row["model"], row["task"], row["target"]): Measured.of(row)
         for row in average(apart, ["model", "task", "target"]).to_dict("records")
     }
     first = {
-        (row["study"], row["language"]): (row["value"], row["deviation"], row["runs"])
-        for row in data[data["sparsity"] == 0].to_dict("records")
+        (row["study"], row["language"]): Measured.of(row) for row in data[data["sparsity"] == 0].to_dict("records")
     }
     held = []
     for row in data.to_dict("records"):
-        apart_of_it = dense.get((row["model"], row["task"], row["language"]), (math.nan, math.nan, 0))
-        value, deviation, runs = first.get((row["study"], row["language"]), apart_of_it)
-        metric = material.metrics[row["study"]]
-        n, share = row["n"], metric.is_share
-        allowed = tolerance(value, is_share=share, n=n, deviation=deviation, runs=runs, chosen=options.tolerance)
-        error = standard_error(value, n) if share else math.nan
-        matches = allowed.holds(metric.sign * (row["value"] - value))
-        held.append((value, allowed.amount, allowed.criterion, error, matches))
+        apart_of_it = dense.get((row["model"], row["task"], row["language"]), Measured(math.nan))
+        reference = first.get((row["study"], row["language"]), apart_of_it)
+        made = verdict(Measured.of(row), reference, material.metrics[row["study"]], options.tolerance)
+        held.append((reference.value, made.tolerance, made.criterion, made.holds))
     for column, values in zip(_HELD, zip(*held, strict=True), strict=True):
-        data[column] = values
-    best = data[data["matches"] & (data["sparsity"] > 0)].groupby(["study", "language"])["sparsity"].max().to_dict()
+        data[column] = pd.Series(values, data.index, object if column == "matches" else None)
+    best = (
+        data[data["matches"].eq(True) & (data["sparsity"] > 0)]
+        .groupby(["study", "language"])["sparsity"]
+        .max()
+        .to_dict()
+    )
     places = zip(data["study"], data["language"], data["sparsity"], strict=True)
     data["best"] = [best.get((study, language)) == sparsity for study, language, sparsity in places]
     return data
@@ -125,8 +125,8 @@ def _line(language: str, rows: pd.DataFrame, metric: MainMetric) -> Line:
 
 
 def _levels(rows: pd.DataFrame) -> str:
-    """The best sparsities with their languages; empty without a language with a dense model and a pruned one."""
-    known = rows[rows["dense"].notna() & (rows["sparsity"] > 0)]
+    """The best sparsities with their languages; empty without a language that has a verdict on a pruned model."""
+    known = rows[rows["matches"].notna() & (rows["sparsity"] > 0)]
     languages: dict[float, list[str]] = {}
     for language, group in known.groupby("language"):
         languages.setdefault(float(group["sparsity"].where(group["best"], 0).max()), []).append(str(language))

@@ -27,7 +27,16 @@ from lnsub.report.figure import (
 )
 from lnsub.report.figures.marks import mark_words, transfer_tests, with_tests
 from lnsub.report.languages import labels
-from lnsub.report.metric_text import change_unit, decimals, named, scale, tolerance_words, with_unit, written_change
+from lnsub.report.metric_text import (
+    change_unit,
+    decimals,
+    named,
+    scale,
+    tolerance_words,
+    unjudged_words,
+    with_unit,
+    written_change,
+)
 from lnsub.report.spread import NO_INTERVAL, seeds_of
 
 TITLE = "Transfer: source by target"
@@ -38,7 +47,12 @@ def cells_of(material: Material, kind: str = "transfer", tolerance: float | None
     """The transfer cells of tickets with ``study`` and what :func:`lnsub.analysis.criteria.judged` says of them."""
     records = material.records
     cells = transfer_cells(records[records["variant"] == "ticket"], kind)
-    cells = judged(cells, {metric.name for metric in material.metrics.values() if metric.is_share}, tolerance)
+    metrics = {
+        task: material.metrics[study]
+        for task, study in records[["task", "study"]].drop_duplicates().itertuples(index=False)
+        if study in material.metrics
+    }
+    cells = judged(cells, metrics, tolerance, published=bool(material.about))
     names = records[["study", *STUDY]].drop_duplicates(list(STUDY))
     return cells.merge(names, on=list(STUDY), how="left")
 
@@ -95,9 +109,11 @@ def _matrices(
         label = f"{place}: change of {named(metric)} against the target's own ticket"
         drawing = _square(others, "change", metric, signed[unit], label, f"change, {unit}", marked)
         panels.append(Panel(f"{place}: change, {unit}", drawing, study, sparsity, "change", group=place))
-        counted = successes(others, ["study"]).iloc[0]
         mean = written_change(metric, float(others["change"].mean()))
-        leads.append((study, sparsity, f"{mean} ({counted.successful} of {counted.transfers} successful)"))
+        told = [
+            f" ({row.successful} of {row.transfers} successful)" for row in successes(others, ["study"]).itertuples()
+        ]
+        leads.append((study, sparsity, f"{mean}{''.join(told)}"))
     runs = int(cells["runs"].max())
     reading += f" Cells are means over up to {runs} runs." if runs > 1 else ""
     lead = f"Mean change against the target's own ticket: {by_level(leads)}." if leads else ""
@@ -105,6 +121,7 @@ def _matrices(
     reading += f" {COLOURS}{mark_words([part[:2] for part in parts], tests, 'source and target')}"
     if words := tolerance_words(allowed, material.metrics.values(), options.tolerance):
         reading += f" A transfer is successful where it falls short of the target's own ticket by no more than {words}."
+    reading += unjudged_words(allowed)
     if not signed:
         reading += " No target's own ticket was measured, so that there is no change to draw."
     records = material.records

@@ -5,12 +5,13 @@ from typing import Any
 
 import pandas as pd
 
+from lnsub.analysis.criteria import NONE
 from lnsub.analysis.transfer_cells import average
 from lnsub.report.collect import Material
 from lnsub.report.figure import Figure, Missing, Options, by_study, listed, sparsity_name
 from lnsub.report.figures.metric import metric_data
 from lnsub.report.html_tables import DASH, rows_table
-from lnsub.report.metric_text import named, tolerance_words, written
+from lnsub.report.metric_text import named, tolerance_words, unjudged_words, written
 from lnsub.report.spread import seeds_of
 
 TITLE = "Sparsest winning tickets"
@@ -43,22 +44,24 @@ def winning_table(data: pd.DataFrame, material: Material, options: Options) -> F
             level = DASH if math.isnan(row["sparsity"]) else sparsity_name(row["sparsity"])
             body.append((study, row["language"], named(metric), *values[:2], level, values[2], row["criterion"]))
         levels = rows["sparsity"].dropna()
+        unknown = int((rows["criterion"] == NONE).sum())
         if len(levels):
             ends = listed([sparsity_name(level) for level in dict.fromkeys((levels.min(), levels.max()))])
             ends = ends.replace(" and ", " to ")
-            leads.append(f"{study} {ends} ({len(levels)} of {len(rows)} languages)")
-        else:
-            leads.append(f"{study} none ({len(rows)} languages)")
+            leads.append(f"{study} {ends} ({len(levels)} of {len(rows) - unknown} languages)")
+        elif unknown < len(rows):
+            leads.append(f"{study} none ({len(rows) - unknown} languages)")
     words = tolerance_words(data["criterion"], material.metrics.values(), options.tolerance)
+    rule = f": it falls short of the dense model by no more than {words}" if words else ""
     reading = (
-        "The ticket of the highest sparsity that is a winning one: it falls short of the dense model by no more than "
-        f"{words}. That it wins at every lower sparsity too is not asked for; the CSV says where it does. Beside it a "
-        "random mask of the same sparsity, where there is one. There is no interval; the tolerance is none."
+        f"The ticket of the highest sparsity that is a winning one{rule}. That it wins at every lower sparsity too is "
+        "not asked for; the CSV says where it does. Beside it a random mask of the same sparsity, where there is one."
+        f"{unjudged_words(data['criterion'])} There is no interval; the tolerance is none."
     )
     if data["random"].isna().all():
         reading += " Random masks were not measured."
     seeds = seeds_of(material, material.records[material.records["kind"] == "imp"], ("target", "sparsity"))
-    lead = f"The highest sparsity at which a ticket wins: {'; '.join(leads)}."
+    lead = f"The highest sparsity at which a ticket wins: {'; '.join(leads)}." if leads else ""
     head = ("study", "language", "metric", "dense", "ticket", "sparsity", "random mask", "criterion")
     table = rows_table(head, body, folded=f"All {len(body)} languages" if len(body) > OPEN else "")
     return Figure("winning_tickets", TITLE, reading, seeds, (), data, lead, table)
@@ -70,8 +73,8 @@ def winning_data(material: Material, options: Options) -> pd.DataFrame:
     Returns:
         A row a study and language with a dense model and a pruned ticket: ``dense``, ``ticket``, its ``sparsity``
         (both NaN where no ticket wins), ``random`` (NaN where no random mask of that sparsity was measured),
-        ``tolerance``, ``criterion``, ``standard_error`` (see :func:`lnsub.report.figures.metric.metric_data`), and
-        ``all_lower_win``: whether every measured ticket of a lower sparsity wins too.
+        ``tolerance`` and ``criterion`` (see :class:`lnsub.analysis.criteria.Verdict`), and ``all_lower_win``: whether
+        every measured ticket of a lower sparsity wins too. Where no ticket has a verdict there is none either.
     """
     rounds = material.records[material.records["kind"] == "imp"]
     if rounds.empty:
@@ -88,14 +91,14 @@ def winning_data(material: Material, options: Options) -> pd.DataFrame:
             sparsity = float(won["sparsity"].iloc[0])
             lower = group[group["sparsity"] < sparsity]
             found = {"sparsity": sparsity, "ticket": float(won["value"].iloc[0])}
-            found["all_lower_win"] = bool(lower["matches"].all())
+            found["all_lower_win"] = bool(lower["matches"].eq(True).all())
         one = (won if len(won) else group).iloc[0]
         facts = {column: one[column] for column in ("model", "task", "score", "scope", "metric", "higher_is_better")}
         rows.append(
             {"study": study, **facts, "language": language, "dense": one["dense"]}
             | {"ticket": found["ticket"], "sparsity": found["sparsity"]}
             | {"random": random.get((one["model"], one["task"], language, found["sparsity"]), math.nan)}
-            | {column: one[column] for column in ("tolerance", "criterion", "standard_error")}
+            | {column: one[column] for column in ("tolerance", "criterion")}
             | {"all_lower_win": found["all_lower_win"]}
         )
     return pd.DataFrame(rows)

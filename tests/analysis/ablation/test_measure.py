@@ -75,7 +75,7 @@ def test_each_language_is_measured_without_what_each_ticket_keeps(world, tmp_pat
         for source, units in NEURONS.items():
             record = found[source, "kept", None, target]
             assert record.value == pytest.approx(by_hand(world, target, without_neurons(units), 4), abs=1e-6)
-            assert (record.n, record.units, record.granularity, record.fill) == (4, 3, "neuron", "zero")
+            assert (record.n, record.units, record.granularity, record.fill) == (16, 3, "neuron", "zero")
             for draw in range(2):
                 drawn = found[source, "random", draw, target]
                 assert (drawn.units, drawn.drawn_for, drawn.ticket) == (3, "kept", record.ticket)

@@ -7,6 +7,7 @@ from statistics import mean
 import pytest
 
 from lnsub.analysis.criteria import judged, successes
+from lnsub.analysis.main_metric import main_metrics
 from lnsub.analysis.mixtures import beats_parts, mixture_data
 from lnsub.analysis.transfer_cells import relative_drop, transfer_cells
 from lnsub.report import published
@@ -38,7 +39,8 @@ def test_relative_drops_are_those_that_the_published_tables_give(
 
 
 def test_successful_transfers_are_counted(root: Path) -> None:
-    cells = judged(transfer_cells(published.transfer()), published.SHARES)
+    cells = transfer_cells(published.transfer())
+    cells = judged(cells, main_metrics(published.transfer()), published=True)
     counted = successes(cells, ["model", "task"]).set_index(["model", "task"])
     rows = [r for r in rows_of(root, "transfer.csv") if r["table"] != "1"]
     found = {(r["model"], r["task"], r["source"], r["target"]): float(r["value"]) for r in rows}
