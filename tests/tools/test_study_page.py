@@ -12,6 +12,7 @@ from lnsub.study.file import read_study
 from lnsub.study.job import KINDS
 from lnsub.study.settings import (
     ConditionStudy,
+    PrimaryEndpoint,
     ReportStudy,
     RetrievalStudy,
     SentenceStudy,
@@ -36,6 +37,7 @@ TABLES: dict[str, list[Field[Any]]] = {
     "`retrieval` also:": [setting for setting in fields(RetrievalStudy) if setting.name not in OWN],
     "`similarity` also:": [setting for setting in fields(SimilarityStudy) if setting.name not in OWN],
     "### `retrieval.tickets` and `similarity.tickets`": [*fields(TicketChoice)],
+    "### `primary`": [*fields(PrimaryEndpoint)],
     "### `report`": [*fields(ReportStudy)],
     "### `slurm`": [*fields(Slurm)],
 }
