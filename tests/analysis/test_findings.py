@@ -18,8 +18,15 @@ from lnsub.analysis.findings.transfers import (
     overlap_predicts_little,
     transfer_at_half,
 )
+from lnsub.analysis.main_metric import MainMetric
 from lnsub.analysis.mixtures import mixture_data
 from lnsub.analysis.transfer_cells import transfer_cells
+
+METRICS = {
+    "xnli": MainMetric("accuracy", "accuracy"),
+    "wikiann": MainMetric("f1", "F1"),
+    "mlm": MainMetric("perplexity", "perplexity", higher_is_better=False, is_share=False),
+}
 
 
 def frame(columns: str, *rows: tuple) -> pd.DataFrame:
@@ -32,7 +39,7 @@ def cells(task: str, values: dict[tuple[str, str], float], sparsity: float = 0.5
         | {"source": s, "target": t, "value": value, "seed": 1, "ticket": s, "n": 2500}
         for (s, t), value in values.items()
     ]
-    return judged(transfer_cells(pd.DataFrame(rows)), {"xnli"})
+    return judged(transfer_cells(pd.DataFrame(rows)), METRICS, published=True)
 
 
 def square(
