@@ -46,8 +46,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="X",
         help="largest drop from dense at which a ticket still matches it: 0.01 is one point of accuracy or F1, or 1 %% "
-        "of perplexity (default: one standard deviation over seeds; with one seed, one binomial standard error of a "
-        "share, and nothing for perplexity)",
+        "of perplexity (default: one standard deviation over seeds; with one seed, it must be non-inferior on the same "
+        "examples, by one point or 5 %% of a perplexity)",
     )
     parser.add_argument(
         "--published",
