@@ -1,6 +1,5 @@
 """One fit and its evaluation: the building blocks of rounds, fine-tuning runs and transfers."""
 
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from lnsub.common.errors import UserError
-from lnsub.runs.examples import Examples
 from lnsub.runs.records import Record, records_of
 from lnsub.tasks.task import LanguageDataModule
 from lnsub.training.budget import Budget
@@ -19,8 +17,6 @@ from lnsub.training.checkpoints import Checkpoints
 from lnsub.training.module import SubnetModule
 from lnsub.training.origin import condition_of
 from lnsub.training.validation import Validation
-
-log = logging.getLogger(__name__)
 
 
 def fit_once(
@@ -159,15 +155,7 @@ def records(
     if found.examples is None:
         return made
     if not datamodule.parts and module.trainer.is_global_zero:  # a mixture's are kept language by language
-        _keep(Checkpoints.of(module.trainer).folder.examples(made[0]), found.examples)
+        found.examples.save(Checkpoints.of(module.trainer).folder.examples(made[0]))
     columns = module.task.denominators
     totals = {metric: found.examples.total(column) for metric, column in columns.items()}
     return [replace(record, n=totals.get(record.metric, record.n)) for record in made]
-
-
-def _keep(path: Path, examples: Examples) -> None:
-    """Writes what was counted of each example; a run goes on without."""
-    try:
-        examples.save(path)
-    except UserError as error:
-        log.warning(f"The counts of each example are not kept. {error}")

@@ -1,7 +1,8 @@
-"""What is kept of each example: enough for the metric, whatever the task, and never at a run's expense."""
+"""What is kept of each example: enough for the metric, whatever the task, and before it is recorded."""
 
 import logging
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
+from lnsub.common.errors import UserError
 from lnsub.data.batching import IGNORED
 from lnsub.models.pretrained import load_tokenizer
 from lnsub.runs.folder import RunFolder
@@ -121,12 +123,21 @@ def test_each_round_has_a_file_and_each_language_of_a_mixture_its_own(place, tmp
 
 
 def test_a_run_is_whole_without_the_files(place, tmp_path, caplog):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "examples").write_text("in the way")
     first = run(place, tmp_path / "run", imp=None, **QUICK)
-    assert [r[3] for r in first["results"]] == ["accuracy"]
-    assert "The counts of each example are not kept." in caplog.text
-    caplog.clear()
+    shutil.rmtree(tmp_path / "run" / "examples")
     with caplog.at_level(logging.INFO):
         assert run(place, tmp_path / "run", imp=None, **QUICK)["results"] == first["results"]
     assert "already done" in caplog.text
+
+
+def test_nothing_is_recorded_whose_examples_could_not_be_kept(place, tmp_path):
+    whole = run(place, tmp_path / "whole", imp=None, **QUICK)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "examples").write_text("in the way")
+    with pytest.raises(UserError, match="examples"):
+        run(place, tmp_path / "run", imp=None, **QUICK)
+    assert not RunFolder(tmp_path / "run").records("dense")
+    (tmp_path / "run" / "examples").unlink()
+    assert run(place, tmp_path / "run", imp=None, **QUICK)["results"] == whole["results"]
+    (record,) = RunFolder(tmp_path / "run").records("dense")
+    assert kept(tmp_path / "run", record)["correct"].sum() == record.value * record.n
