@@ -92,7 +92,7 @@ def test_what_a_finished_run_has_lost_is_made_again(lost, kind, world, tmp_path)
 @pytest.mark.parametrize("lines", [0, 1, 2])
 def test_a_fine_tuning_of_which_only_some_metrics_were_recorded_is_done_again(lines, world, tmp_path):
     folder, args = copy_of(world, "plain", tmp_path)
-    assert len(read(folder.results)) == 3
+    assert len(read(folder.results)) == 4
     cut_records(folder, lines)
     assert main(args) == 0
     assert made(folder) == made(RunFolder(world / "plain" / RUN))
