@@ -47,6 +47,8 @@ class Pruning:
         for name, usual in (("ticket", None), ("init", "pretrained")):
             if config.model[name] != usual:
                 raise UserError(f"`lnsub prune` prunes the pre-trained weights: leave model.{name} out.")
+        if apart := next(iter(config.condition.settings()), None):
+            raise UserError(f"`lnsub prune` draws its samples by the seed alone: leave {apart} out.")
         callbacks = config.trainer["callbacks"] or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         others = [c for c in callbacks if not issubclass(pkgutil.resolve_name(c["class_path"]), IMPCallback)]

@@ -241,6 +241,8 @@ def test_done_tickets_are_not_made_again_and_what_is_missing_is(place, tmp_path,
         ("lape", "--lape-quantile 2", "--lape-quantile is 2.0"),
         ("wanda", "--sparsities 0.5 --scope rows", "Unknown scope 'rows' (did you mean row?)"),
         ("wanda", "--sparsities 0.5 -- --model.ticket=x", "leave model.ticket out"),
+        ("wanda", "--sparsities 0.5 -- --head_seed=5", "leave head_seed out"),
+        ("wanda", "--sparsities 0.5 -- --data.init_args.train_sample=1", "leave data.init_args.train_sample out"),
         ("wanda", "--sparsities 0.5 -- --seed_everything=3", "differs between runs"),
     ],
 )
