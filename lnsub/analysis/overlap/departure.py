@@ -89,7 +89,7 @@ def count_departures(
         theta_0: the base model's weights by parameter name, float arrays of the parameters' shapes; each is asked for
             once. Without it, and for a parameter that it lacks, the null takes a matrix's weights as alike.
         bins: bins of |theta_0| in each matrix and direction; small matrices get fewer.
-        null: ``raked`` fits each ticket's flips to rows and columns too, which takes some four seconds a ticket for every
+        null: ``raked`` fits each ticket's flips to rows and columns too, which takes about 4 s a ticket for every
             ten million weights; units, and parameters that theta_0 lacks, have the null ``magnitude``.
         over: the parameters that count; None: all that the inherited mask has.
 
