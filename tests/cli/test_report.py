@@ -18,7 +18,7 @@ def test_the_command_writes_the_page_and_says_so(tmp_path: Path, capsys: pytest.
     output = tmp_path / "new" / "page.html"
     assert run("report", [str(tmp_path / "runs"), "-o", str(output), "--sparsities", "0.3"]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"7 figures: {output} (data: 7 CSV files")
+    assert first.startswith(f"7 figures: {output} (data: 8 CSV files")
     assert second.startswith("Left out")
     assert "Transfer: source by target, " in second
     assert "NER, 30\u00a0% pruned: overlap, %" in output.read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ def test_fit_finds_tickets_repeats_itself_from_its_config_and_knows_when_it_is_d
     assert sorted(path.name for path in (folder / "tickets").iterdir()) == ["s0.30.safetensors", "s0.60.safetensors"]
     records = read(folder / "results.jsonl")
     assert {r.sparsity for r in records} == {0.0, 0.3, 0.6}
-    assert {r.metric for r in records} == {"f1", "precision", "recall"}
+    assert {r.metric for r in records} == {"f1", "f1_default", "precision", "recall"}
     header = (folder / "metrics.csv").read_text().splitlines()[0]
     assert {"imp/sparsity", "imp/val_f1", "train_loss", "val_f1"} <= set(header.split(","))
     out = capsys.readouterr().out
