@@ -39,7 +39,7 @@ def test_cells_of_fewer_seeds_are_said() -> None:
 def test_every_figure_says_how_many_seeds_and_what_its_spread_is(made: Made) -> None:
     said = {e.get("id"): [words(p) for p in e.iter("p")] for e in document(made).iter("section")}
     figures = {name: texts for name, texts in said.items() if name not in {"runs", "left-out"}}
-    # The findings too, without the controls, of which plain runs have none; the figure beside the paper is none of these.
+    # The findings too; not the controls, of which plain runs have none. The figure beside the paper is in neither.
     assert len(figures) == len(FIGURES)
     for name, texts in figures.items():
         assert sum(text.startswith("Seeds: ") for text in texts) == 1, name
