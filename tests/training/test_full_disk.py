@@ -16,7 +16,7 @@ from tests.support.resuming import IMP, command, environment, run
     [
         (20_000, 1, "last.partial"),
         (1_500, None, "s0.30.safetensors"),
-        (300, None, "results.jsonl"),
+        (300, None, "imp-round0-en-validation.npz"),
         (150, None, "metrics.csv"),
     ],
 )
