@@ -102,7 +102,7 @@ def _lines(record: dict[str, Any]) -> list[str]:
         "created": f"{r['created']}, lnsub {r['lnsub_version']}",
         "checksum": r["checksum"],
     }
-    lines |= {key: r[key] for key in ("sources", "calibration") if r[key]}
+    lines |= {key: r[key] for key in ("condition", "rows", "labels", "sources", "calibration") if r[key]}
     return [f"{key:<11} {printable(value)}" for key, value in lines.items()]
 
 
