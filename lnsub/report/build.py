@@ -198,7 +198,8 @@ def _tables(figures: Iterable[Figure | Missing]) -> dict[str, pd.DataFrame]:
     for figure in figures:
         if isinstance(figure, Figure):
             tables |= {figure.name: figure.data, **figure.more}
-    return tables
+    # Where the counts of each example lie is of no use on another machine.
+    return {name: table.drop(columns=["examples", "own_examples"], errors="ignore") for name, table in tables.items()}
 
 
 def _written(output: Path, material: Material, figures: Sequence[Figure | Missing], files: FigureFiles | None) -> Made:

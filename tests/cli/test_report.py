@@ -3,13 +3,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lnsub.cli.commands import run
 from lnsub.common.errors import UserError
-from tests.support.report_tree import (
-    write_imp,
-)
+from lnsub.runs.examples import Examples
+from lnsub.runs.folder import RunFolder
+from tests.support.report_tree import SEED, write_imp
+
+
+def test_tables_name_no_place_on_this_machine(tmp_path: Path) -> None:
+    write_imp(tmp_path / "runs", "wikiann", "fr")
+    folder = RunFolder.of(tmp_path / "runs", "wikiann", "fr", SEED)
+    for record in folder.records("imp"):
+        Examples(np.arange(4), {name: np.ones(4) for name in ("hits", "predicted", "gold")}).save(
+            folder.examples(record)
+        )
+    output = tmp_path / "new" / "page.html"
+    assert run("report", [str(tmp_path / "runs"), "-o", str(output)]) == 0
+    tables = [path.read_text(encoding="utf-8") for path in output.parent.iterdir()]
+    assert any("non-inferior on the same examples" in table for table in tables)
+    assert not any(str(tmp_path) in table for table in tables)
 
 
 def test_the_command_writes_the_page_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
