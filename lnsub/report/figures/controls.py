@@ -22,8 +22,8 @@ NONE_THERE = (
 )
 
 MEASURES = {
-    "departure_corrected": "overlap of departures above their null, %",
-    "departure_overlap": "overlap of departures, %",
+    "departure_corrected": "departure overlap above its null, %",
+    "departure_overlap": "departure overlap, %",
     "overlap": "overlap, %",
     "corrected": "overlap above chance, %",
 }
