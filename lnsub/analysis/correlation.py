@@ -9,15 +9,18 @@ interval that takes pairs as independent, such as Fisher's, rejects true nulls i
 
 import math
 from collections.abc import Sequence
-from itertools import permutations
 from typing import Any
 
 import numpy as np
 
+from lnsub.analysis.permutations import orders
+
 FEWEST = 5
 """Languages that a test takes: with L of them the smallest possible p is 1 / L!."""
+MOST = 7
+"""Languages up to which all permutations are tried."""
 PERMUTATIONS = 5040
-"""Permutations of the languages: all of them for up to seven, else drawn."""
+"""Permutations of more languages than that."""
 
 
 def correlation(
@@ -50,7 +53,7 @@ def correlation(
     rows = []
     for coefficient in ("pearson", "spearman"):
         u, v = (_ranks(a), _ranks(b)) if coefficient == "spearman" else (a, b)
-        centred, p = _tested(u, v, at, len(languages), np.random.default_rng(seed))
+        centred, p = _tested(u, v, at, len(languages), seed)
         rows.append(
             {"coefficient": coefficient, "value": _r(u - u.mean(), v - v.mean()) if len(u) > 2 else None}
             | {"centred": centred, "p": p, "pairs": len(a), "languages": len(languages)}
@@ -59,7 +62,7 @@ def correlation(
 
 
 def _tested(
-    x: np.ndarray, y: np.ndarray, at: np.ndarray, languages: int, rng: np.random.Generator
+    x: np.ndarray, y: np.ndarray, at: np.ndarray, languages: int, seed: int
 ) -> tuple[float | None, float | None]:
     """The correlation without effects of source and target, and its two-sided p."""
     if len(x) < 3:
@@ -77,23 +80,14 @@ def _tested(
     table[at[:, 0], at[:, 1]] = x
     if np.isnan(table[~np.eye(languages, dtype=bool)]).any():
         return found, None
-    orders = _orders(languages, rng)
-    moved = table[orders[:, at[:, 0]], orders[:, at[:, 1]]] @ residual  # (permutations, pairs)
+    moved_to = orders(languages, seed, all_up_to=MOST, drawn=PERMUTATIONS)
+    moved = table[moved_to[:, at[:, 0]], moved_to[:, at[:, 1]]] @ residual  # (permutations, pairs)
     spread = np.sqrt((moved**2).sum(1) * (target**2).sum())
     values = np.divide(moved @ target, spread, out=np.zeros(len(moved)), where=spread > _TINY)
     return found, float((np.abs(values) >= abs(found) - _TINY).mean())
 
 
 _TINY = 1e-12
-
-
-def _orders(languages: int, rng: np.random.Generator) -> np.ndarray:
-    """Permutations of the languages, the identity first: (permutations, languages)."""
-    if math.factorial(languages) <= PERMUTATIONS:
-        return np.array(list(permutations(range(languages))))
-    drawn = rng.permuted(np.tile(np.arange(languages), (PERMUTATIONS, 1)), axis=1)
-    drawn[0] = np.arange(languages)
-    return drawn
 
 
 def _r(x: np.ndarray, y: np.ndarray) -> float | None:

@@ -33,8 +33,8 @@ def recovered_cells(frame: pd.DataFrame, higher_is_better: bool = True) -> pd.Da
     Args:
         frame: records of a transfer, of one study, metric and split: ``variant`` (``ticket`` and ``inherited`` count,
             see :func:`lnsub.report.collect.variant_of`), ``source``, ``target``, ``sparsity``, ``seed`` and ``value``.
-            Mixtures of languages and
-            values that are not finite are left out. What was measured more than once is averaged.
+            Mixtures of languages and values that are not finite are left out. What was measured more than once is
+            averaged.
         higher_is_better: the metric's direction.
 
     Returns:

@@ -12,7 +12,6 @@ such effects are the same for every pairing. The test is one-sided: it asks whet
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from lnsub.analysis.jackknife import interval
 from lnsub.analysis.overlap.by_shared import means_by_language, measures_of, sets_of_pairs
 from lnsub.analysis.overlap.jaccard import ALIKE, ratio
 from lnsub.analysis.overlap.shared import GIVEN, pair_labels
+from lnsub.analysis.permutations import orders
 from lnsub.tickets.ticket import Ticket
 
 MOST = 8
@@ -142,19 +142,10 @@ def contrast(table: np.ndarray, *, seed: int = 0) -> dict[str, Any]:
     for name, statistic in (("difference", difference), ("ratio", share)):
         low, high = interval(statistic, [size])
         found |= {name: statistic(every), f"{name}_low": low, f"{name}_high": high}
-    orders = _orders(size, np.random.default_rng(seed))
-    paired = table[np.arange(size), orders].sum(axis=1)
+    moved = orders(size, seed, all_up_to=MOST, drawn=DRAWN)
+    paired = table[np.arange(size), moved].sum(axis=1)
     p = float((paired >= paired[0] - _TINY * size).mean())
-    return found | {"p": p, "smallest_p": 1 / len(orders), "languages": size}
-
-
-def _orders(languages: int, rng: np.random.Generator) -> np.ndarray:
-    """Permutations of the languages, the identity first: (permutations, languages)."""
-    if languages <= MOST:
-        return np.array(list(permutations(range(languages))))
-    drawn = rng.permuted(np.tile(np.arange(languages), (DRAWN, 1)), axis=1)
-    drawn[0] = np.arange(languages)
-    return drawn
+    return found | {"p": p, "smallest_p": 1 / len(moved), "languages": size}
 
 
 def _shared(between: Rows) -> dict[str, str]:
