@@ -96,10 +96,9 @@ def run(
     )
     module = kind(data.task, world[0], learning_rate=RATE, step=step, **model or {})
     imp = [IMPCallback(sparsities=[0.5, 0.75], keep_checkpoint=True)] if rounds else []
-    settings = {"gradient_clip_val": 0.5, "max_epochs": 2, "val_check_interval": 4, **trainer}
+    settings = {"accelerator": "cpu", "gradient_clip_val": 0.5, "max_epochs": 2, "val_check_interval": 4, **trainer}
     fit(
         Trainer(
-            accelerator="cpu",
             logger=RunCSVLogger(RunFolder(folder)),
             log_every_n_steps=every_log,
             callbacks=[*imp, *callbacks],
