@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.harness import Row, at_least, at_most
 from lnsub.analysis.many_comparisons import LEVEL, cells_beyond_effects, smallest_q
-from lnsub.analysis.mixed_model import OWN, Fit, mixed_model
+from lnsub.analysis.mixed_model import FOREIGN, OWN, Fit, mixed_model, one_model
 
 DRAWS, DRAWS_OF_FIVE, DRAWS_OF_TEN = 300, 200, 50
 """Simulated heat maps a row, transfers of five languages, and of ten, each of which takes a second or more."""
@@ -18,13 +18,17 @@ DESIGNS = ((5, 1, 0.0), (5, 1, 2.0), (5, 2, 0.0), (5, 2, 2.0), (5, 3, 0.0), (5, 
 """Languages, seeds, and the standard deviation of what is about pairs."""
 SOURCE, TARGET, SEED, TOGETHER, REST = 1.0, 3.0, 0.5, 1.0, 1.0
 """Standard deviations of the effects, in those of what is left of one fit."""
-EFFECTS = {"foreign": -1.0, "inherited": -2.0}
+SHUFFLED, SCATTER = -20.0, 10.0
+"""Mean and standard deviation of shuffled masks."""
+EFFECTS = {FOREIGN: -1.0, "inherited": -2.0}
 """The truth: what other kinds reach less than own tickets."""
+NAMES = {FOREIGN: "foreign", "inherited": "inherited"}
 
 
 def run(quick: bool, repeats: int) -> list[Row]:
     """Simulates the mixed model's intervals, and the marks of heat maps."""
-    return [*intervals(3 if quick else DRAWS_OF_FIVE, 1 if quick else DRAWS_OF_TEN), *marks(3 if quick else DRAWS)]
+    five, ten = (3, 1) if quick else (DRAWS_OF_FIVE, DRAWS_OF_TEN)
+    return [*intervals(five, ten), beside_shuffled_masks(five), *marks(3 if quick else DRAWS)]
 
 
 def intervals(draws: int, draws_of_ten: int) -> list[Row]:
@@ -36,11 +40,11 @@ def intervals(draws: int, draws_of_ten: int) -> list[Row]:
         for _ in range(draws_of_ten if languages == 10 else draws):
             fits = transfer(rng, languages, seeds, pairs)
             for row in mixed_model(fits).effects:
-                held.setdefault(f"{row['kind']} covered by the mixed model", []).append(
+                held.setdefault(f"{NAMES[row['kind']]} covered by the mixed model", []).append(
                     row["low"] <= EFFECTS[row["kind"]] <= row["high"]
                 )
             low, high = over_cells(fits)
-            held.setdefault("foreign covered by a t interval over cells", []).append(low <= EFFECTS["foreign"] <= high)
+            held.setdefault("foreign covered by a t interval over cells", []).append(low <= EFFECTS[FOREIGN] <= high)
         shares = {name: round(float(np.mean(found)), 3) for name, found in sorted(held.items())}
         what = f"pairs differ by {pairs:g}" if pairs else "nothing about pairs"
         claims = [at_least(shares[name], 0.9, "covered") for name in shares if "mixed" in name]
@@ -50,6 +54,26 @@ def intervals(draws: int, draws_of_ten: int) -> list[Row]:
     return rows
 
 
+def beside_shuffled_masks(draws: int) -> Row:
+    """Foreign less own where masks that scatter widely are in the same transfer: apart from them, and in one model."""
+    rng = np.random.default_rng(6)
+    found: dict[str, list[bool]] = {}
+    for _ in range(draws):
+        fits = transfer(rng, 5, 2, 1.0)
+        fits += [
+            Fit("shuffled", "", f"l{t}", f"l{t}", k, float(SHUFFLED + SCATTER * rng.standard_normal()))
+            for t, k in product(range(5), range(2))
+        ]
+        for name, model in (("the mixed model", mixed_model(fits)), ("one model of all kinds", one_model(fits))):
+            row = next(row for row in model.effects if row["kind"] == FOREIGN)
+            found.setdefault(f"foreign covered by {name}", []).append(row["low"] <= EFFECTS[FOREIGN] <= row["high"])
+            found.setdefault(f"foreign told from own by {name}", []).append(row["high"] < 0 or row["low"] > 0)
+    shares = {name: round(float(np.mean(values)), 3) for name, values in found.items()}
+    claims = [at_least(shares["foreign covered by the mixed model"], 0.9, "covered")]
+    what = f"pairs differ by 1, shuffled masks by {SCATTER:g}"
+    return Row(f"interval: 5 languages, 2 seeds, {what}", values=dict(shares), claims=claims)
+
+
 def transfer(rng: np.random.Generator, languages: int, seeds: int, pairs: float) -> list[Fit]:
     """Every language's ticket, and the inherited mask, on every language with every seed."""
     source, target = SOURCE * rng.standard_normal(languages), TARGET * rng.standard_normal(languages)
@@ -57,7 +81,7 @@ def transfer(rng: np.random.Generator, languages: int, seeds: int, pairs: float)
     pair = pairs * rng.standard_normal((languages + 1, languages))
     fits = []
     for s, t, k in product(range(languages + 1), range(languages), range(seeds)):
-        kind = "inherited" if s == languages else OWN if s == t else "foreign"
+        kind = "inherited" if s == languages else OWN if s == t else FOREIGN
         value = EFFECTS.get(kind, 0.0) + target[t] + of_seed[k] + together[t, k] + pair[s, t]
         value += (0.0 if s == languages else source[s]) + REST * rng.standard_normal()
         fits.append(Fit(kind, "" if s == languages else f"l{s}", "", f"l{t}", k, float(value)))

@@ -27,6 +27,8 @@ from benchmarks.worker import PartFailed, Worker
 MINUTES = 7.5
 _PATIENCE = 600.0
 """Time limit of each part in quick mode in seconds, generous for busy machines."""
+_LEAST = 5.0
+"""Seconds in which no part is worth starting."""
 COMPILING = 300.0
 """Time limit of a part that compiles: on the null GPU, one busy core of 2021 compiles 12 layers in 130 s."""
 CAPTURED = "captured, padded"
@@ -114,19 +116,25 @@ def measure(
 
     with shape(quick) as folder, Worker(__name__) as worker:
         settings = Settings(device, folder, quick, repeats, cudnn)
+        not_measured = []
         for part in parts(settings):
             left = end - time.monotonic()
-            if left < 5 and not quick:
-                add([Row(f"{part.name}: not run, the time was up")])
+            if left < _LEAST and not quick:
+                not_measured.append(part.name)
                 continue
             try:
                 found, facts[part.name] = worker.call(
                     _run, part, settings, seconds=_PATIENCE if quick else min(part.seconds, left)
                 )
             except PartFailed as failure:
+                if end - time.monotonic() < _LEAST and not quick:
+                    not_measured.append(part.name)
+                    continue
                 found = [Row(f"{part.name}: FAILED: {failure}")]
             add(found)
         add(summary(settings, facts))
+        if not_measured:
+            add([Row(f"not measured, the time was up: {'; '.join(not_measured)}")])
     return rows
 
 

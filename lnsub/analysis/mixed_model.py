@@ -8,6 +8,9 @@ difficulty, and all fits under one mask on one target what that mask does there.
 comes from the fitted covariance, and its degrees of freedom are Satterthwaite's, as in the R package lmerTest
 (Kuznetsova, Brockhoff & Christensen, 2017, https://doi.org/10.18637/jss.v082.i13): with ten languages and three seeds
 the normal distribution would do, with three languages it would not.
+
+Own and foreign tickets make one model, and every other kind is added to these alone: the variances are the same for all
+kinds of a model, and masks drawn at random scatter several times as widely as tickets do.
 """
 
 import math
@@ -20,6 +23,8 @@ import numpy as np
 
 OWN = "own"
 """The kind that the others are held against: the target's own ticket."""
+FOREIGN = "others"
+"""The kind of other languages' tickets, as in :data:`lnsub.report.figures.baselines.VARIANTS`."""
 FACTORS = ("source", "target", "seed", "source and target", "target and seed")
 """The random effects. A source is the language that a ticket was found on; a baseline's mask has none. What source and
 target have together is, for a baseline, what its mask does on the target."""
@@ -35,7 +40,7 @@ class Fit:
     """One fit: a single fine-tuning and its evaluation.
 
     Attributes:
-        kind: of the ticket that was trained under, such as ``own``, ``foreign`` or ``inherited``.
+        kind: of the ticket that was trained under: :data:`OWN`, :data:`FOREIGN`, or another such as ``inherited``.
         source: the language that it was found on; empty for a kind that owes nothing to one.
         mask: what tells masks of one kind apart, such as the language that a shuffled ticket comes from.
         target: the language that it was trained and measured on.
@@ -73,15 +78,29 @@ class Model:
 
 
 def mixed_model(fits: Sequence[Fit]) -> Model:
-    """Fits the model to the transfers of one study at one sparsity.
+    """Fits the models to the transfers of one study at one sparsity.
 
     Args:
         fits: of :data:`OWN` and at least one other kind; values are finite. A few hundred take about a second.
 
     Returns:
-        The model. A factor that has one member, or that no fits can tell from another or from the rest, such as a seed
-        where there is one, is left out.
+        The effects of all kinds, and the variances of own and foreign tickets. A kind that cannot be fitted beside
+        these has no row. Where there are no foreign tickets, or they cannot be fitted, all kinds make one model. A
+        factor that has one member, or that no fits can tell from another or from the rest, such as a seed where there
+        is one, is left out.
     """
+    others = sorted({fit.kind for fit in fits} - {OWN, FOREIGN})
+    tickets = [fit for fit in fits if fit.kind in {OWN, FOREIGN}]
+    first = one_model(tickets)
+    if first.reason or not others:
+        return one_model(fits)
+    added = {kind: one_model([*tickets, *(fit for fit in fits if fit.kind == kind)]) for kind in others}
+    effects = [row for kind, model in added.items() for row in model.effects if row["kind"] == kind]
+    return Model(sorted([*first.effects, *effects], key=lambda row: str(row["kind"])), first.shares, first.deviation)
+
+
+def one_model(fits: Sequence[Fit]) -> Model:
+    """Fits one model to all of these, whatever their kinds: see :func:`mixed_model`."""
     kinds = [OWN, *sorted({fit.kind for fit in fits} - {OWN})]
     own = {fit.target for fit in fits if fit.kind == OWN}
     if len(own) < FEWEST or len(kinds) < 2:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lnsub.analysis.mixed_model import FACTORS, REST, Fit, mixed_model
+from lnsub.analysis.mixed_model import FACTORS, FOREIGN, REST, Fit, mixed_model, one_model
 
 
 def crossed(languages: int, seeds: int, *, seed: int = 1, inherited: bool = False) -> list[Fit]:
@@ -18,7 +18,7 @@ def crossed(languages: int, seeds: int, *, seed: int = 1, inherited: bool = Fals
     for s in range(languages + inherited):
         for t in range(languages):
             for k in range(seeds):
-                kind = "inherited" if s == languages else "own" if s == t else "foreign"
+                kind = "inherited" if s == languages else "own" if s == t else FOREIGN
                 value = target[t] + of_seed[k] + pair[s, t] + together[t, k] + 0.5 * rng.standard_normal()
                 value += source[s] + 0.5 * (s == t) if s < languages else -1.0
                 fits.append(Fit(kind, "" if kind == "inherited" else f"l{s}", "", f"l{t}", k, float(value)))
@@ -73,7 +73,7 @@ def test_a_balanced_transfer_gives_what_the_analysis_of_variance_gives(languages
     own = np.mean([fit.value for fit in fits if fit.kind == "own"])
     error = math.sqrt(pair / seeds * (1 / languages + 1 / (languages * (languages - 1))))
     freedom = (languages - 1) ** 2 - 1
-    assert row["effect"] == pytest.approx(np.mean([f.value for f in fits if f.kind == "foreign"]) - own)
+    assert row["effect"] == pytest.approx(np.mean([f.value for f in fits if f.kind == FOREIGN]) - own)
     assert row["error"] == pytest.approx(error, rel=0.01)
     assert row["freedom"] == pytest.approx(freedom, rel=0.01)
     assert row["high"] - row["low"] == pytest.approx(2 * stats.t.ppf(0.975, freedom) * error, rel=0.01)
@@ -81,12 +81,30 @@ def test_a_balanced_transfer_gives_what_the_analysis_of_variance_gives(languages
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
-    held: dict[str, list[bool]] = {"foreign": [], "inherited": []}
+    held: dict[str, list[bool]] = {FOREIGN: [], "inherited": []}
     for seed in range(40):
         for row in mixed_model(crossed(4, 2, seed=seed, inherited=True)).effects:
-            truth = {"foreign": -0.5, "inherited": -1.5}[row["kind"]]
+            truth = {FOREIGN: -0.5, "inherited": -1.5}[row["kind"]]
             held[row["kind"]].append(row["low"] <= truth <= row["high"])
     assert min(np.mean(found) for found in held.values()) > 0.85
+
+
+def test_the_scatter_of_one_kind_of_mask_does_not_count_as_that_of_others() -> None:
+    tickets = crossed(5, 2)
+    rng = np.random.default_rng(3)
+    random = [
+        Fit("shuffled", "", f"l{t}", f"l{t}", k, float(-30 + 20 * rng.standard_normal()))
+        for t in range(5)
+        for k in range(2)
+    ]
+    inherited = [fit for fit in crossed(5, 2, inherited=True) if fit.kind == "inherited"]
+    apart = {row["kind"]: row for row in mixed_model([*tickets, *random, *inherited]).effects}
+    assert apart[FOREIGN] == mixed_model(tickets).effects[0]
+    assert apart["inherited"] == one_model([*tickets, *inherited]).effects[0]
+    together = {row["kind"]: row for row in one_model([*tickets, *random, *inherited]).effects}
+    assert together[FOREIGN]["error"] > 3 * apart[FOREIGN]["error"]
+    assert together["shuffled"]["effect"] == pytest.approx(apart["shuffled"]["effect"], abs=3)
+    assert mixed_model([*tickets, *random]).shares == mixed_model(tickets).shares
 
 
 def test_factors_that_cannot_be_told_apart_are_left_out() -> None:
@@ -101,8 +119,8 @@ def test_factors_that_cannot_be_told_apart_are_left_out() -> None:
         ([], "it takes own tickets of 3 languages"),
         (crossed(2, 3), "it takes own tickets of 3 languages"),
         ([fit for fit in crossed(4, 2) if fit.kind == "own"], "tickets or masks of another kind"),
-        ([Fit("own" if s == t else "foreign", s, "", t, 1, 0.5) for s in "abc" for t in "abc"], "all values are equal"),
-        ([Fit("own", s, "", s, 1, float(v)) for v, s in enumerate("abc")] + [Fit("foreign", "a", "", "b", 1, 9.0)],
+        ([Fit("own" if s == t else FOREIGN, s, "", t, 1, 0.5) for s in "abc" for t in "abc"], "all values are equal"),
+        ([Fit("own", s, "", s, 1, float(v)) for v, s in enumerate("abc")] + [Fit(FOREIGN, "a", "", "b", 1, 9.0)],
          "too few fits share a source or a target"),
     ],
 )  # fmt: skip
@@ -118,7 +136,7 @@ def test_singular_fits_warn_of_nothing(kept: str, capfd: pytest.CaptureFixture[s
             Fit(f.kind, f.source, f.mask, f.target, f.seed, float(ord(f.target[1]) + (f.kind == "own"))) for f in fits
         ]
     if kept == "one source":
-        fits = [fit for fit in fits if fit.kind != "foreign" or fit.source == "l0"]
+        fits = [fit for fit in fits if fit.kind != FOREIGN or fit.source == "l0"]
     if kept == "holes":
         fits = fits[::2] + fits[1::3]
     with warnings.catch_warnings():

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from lnsub.analysis.main_metric import MainMetric
-from lnsub.analysis.mixed_model import FACTORS, FEWEST, OWN, REST, Fit, mixed_model
+from lnsub.analysis.mixed_model import FACTORS, FEWEST, FOREIGN, OWN, REST, Fit, mixed_model
 from lnsub.charts.text import number
 from lnsub.report.collect import Material
 from lnsub.report.figure import Figure, Missing, Options, by_level, nearest, percent, sparsity_name
@@ -16,16 +16,15 @@ from lnsub.report.metric_text import change_unit, decimals, scale, written_chang
 from lnsub.report.spread import seeds_of
 
 TITLE = "Own, foreign and other tickets: a mixed model"
-FOREIGN = "others"
-"""The kind of other languages' tickets, as in :data:`lnsub.report.figures.baselines.VARIANTS`."""
-
 READING = (
     "How far fine-tuning under each kind of ticket or mask ends above or below that under the target's own ticket, as "
     "fixed effects of a mixed model at each sparsity: metric = kind + source + target + seed + what source and target, "
     "and target and seed, have together + rest. All but the kind are random effects, crossed, fitted by restricted "
     "maximum likelihood. The 95 % t interval, with Satterthwaite's degrees of freedom (df), speaks of languages and "
-    "seeds like these. p is two-sided and not adjusted for the number of kinds. The second table has the shares of the "
-    "variance. Tickets of mixtures are left out."
+    "seeds like these. p is two-sided and not adjusted for the number of kinds. Own and foreign tickets make one "
+    "model, to which each other kind is added by itself, so that the scatter of random masks does not count as that of "
+    "tickets. The second table has the shares of the variance of own and foreign tickets. Tickets of mixtures are left "
+    "out."
 )
 
 
