@@ -50,11 +50,13 @@ def test_a_shipped_study_can_be_planned(name, world, monkeypatch):
     apart = {
         f"{plan.folder}/{task}/{language}/seed57-{condition}/"
         for task, settings in study.tasks.items()
-        for condition, languages in (("sample1", settings.languages), ("shuffled", ["fr", "ur"]))
+        for condition, languages in (
+            ("sample1", settings.languages),
+            ("head58", ["fr", "ur"]),
+            ("shuffled", ["fr", "ur"]),
+        )
         for language in languages
     }
-    if name == "evidence":
-        apart |= {f"{plan.folder}/wikiann/{language}/seed57-head58/" for language in ("fr", "ur")}
     assert fits == plain | (apart if name.startswith("evidence") else set())
 
 
